@@ -1,0 +1,123 @@
+"""What one training needs to know: the data set as it is prepared, and the recipe. Every default stands here."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tuner.catalogue import ARCHITECTURES, Scalar
+from tuner.errors import nearest
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """Settings read from a file: unknown keys are refused, values are checked, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Augment(Settings):
+    """Random changes of the training images, drawn anew for each image and epoch."""
+
+    flip: bool = False
+    """Mirror left to right, with probability one half."""
+    crop: Annotated[int, Field(ge=0, le=64)] = 0
+    """Pad by so many black pixels on each side and cut the original size at a random place."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Rotate by up to so many degrees either way (bilinear, edge pixels repeated)."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Shift by up to this share of the side in each direction (bilinear, edge pixels repeated)."""
+
+
+class LastFraction(Settings):
+    """Validation on the last share of the training images, as Keras's `validation_split` does it."""
+
+    last: Fraction
+
+
+class NextImages(Settings):
+    """Validation on the `next` images in file order after the first `train` ones."""
+
+    next: Annotated[int, Field(gt=0)]
+
+
+Validation = Annotated[int, Field(gt=0)] | Fraction | LastFraction | NextImages | Literal["test"]
+
+
+class DatasetConfig(Settings):
+    """Which images, how they are split, and how pixels reach the network."""
+
+    name: str = "digits"
+    """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of the training images."""
+    test: str | None = None
+    """Parquet file or pattern of the test images, where `name` is one of the training images."""
+    image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    """Resize the images of a folder or of Parquet files to this side, in pixels."""
+    train: Annotated[int, Field(gt=0)] | None = None
+    """Only the first N training images, in file order."""
+    validation: Validation = 0.1
+    """N | fraction (both stratified, seeded) | {last: 0.2} | {next: 10000} | test (as published only)."""
+    split_seed: int = 0
+    """Seed of the validation split: the same for every trial of a study."""
+    augment: Augment = Augment()
+    pixels: Literal["unit", "symmetric", "standard", "raw"] = "unit"
+    """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255."""
+
+
+class Evaluate(Settings):
+    """How validation images are looked at; anything but the defaults copies a report that did so."""
+
+    batch_norm: Literal["eval", "train"] = "eval"
+    augment: bool = False
+
+
+class TrainingConfig(BaseModel):
+    """The recipe of one training. Hyperparameters of the architecture stand beside the other keys.
+
+    >>> TrainingConfig(architecture="alexnet", dropout=0.3).hyperparameters["dropout"]
+    0.3
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    architecture: str = "lenet5"
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
+    epochs: Annotated[int, Field(ge=1)] = 10
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Nesterov momentum of sgd; adam and adamw take no notice of it."""
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the denominator of adam and adamw (Keras: 1e-7)."""
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
+    """Learning rate over the planned epochs, changed at every step."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    init: Literal["pytorch", "keras"] = "pytorch"
+    """PyTorch's own initialization, or Keras's: Glorot-uniform weights and zero biases."""
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _check_architecture(self) -> Self:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture: no '{self.architecture}'; {nearest(self.architecture, ARCHITECTURES)}")
+        declared = ARCHITECTURES[self.architecture].hyperparameters
+        for name, value in (self.model_extra or {}).items():
+            if name not in declared:
+                known = {*declared, *type(self).model_fields}
+                raise ValueError(f"{name}: unknown for {self.architecture}; {nearest(name, known)}")
+            low, high = declared[name].low, declared[name].high
+            if type(value) is not type(declared[name].default) and not (
+                isinstance(value, int) and isinstance(declared[name].default, float)
+            ):
+                raise ValueError(f"{name}: {value!r} is not a {type(declared[name].default).__name__}")
+            if isinstance(value, (int, float)) and not (low is None or high is None or low <= value <= high):
+                raise ValueError(f"{name}: {value} is outside [{low}, {high}]")
+        return self
+
+    @property
+    def hyperparameters(self) -> dict[str, Scalar]:
+        """Every hyperparameter that the architecture declares, with its value or default."""
+        declared = ARCHITECTURES[self.architecture].hyperparameters
+        given: dict[str, Any] = self.model_extra or {}
+        return {name: given.get(name, parameter.default) for name, parameter in declared.items()}

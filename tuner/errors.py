@@ -1,0 +1,56 @@
+"""What can go wrong for a user, and how it is said.
+
+::
+
+    TunerError                     anything this project raises on purpose
+    ├── UserError                  the user's mistake: one line, exit code 2, nothing was written
+    │   ├── SpecError              a study file that does not say a runnable study
+    │   ├── DataError              images that are missing, truncated or of the wrong kind
+    │   └── StudyError             a study folder that is in use, another study, or not a study
+    └── TrialError                 one configuration cannot be trained; the study goes on
+        ├── NotFiniteError         the loss is NaN or infinite
+        └── OutOfMemoryError       the trial does not fit into memory
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TunerError(Exception):
+    """Anything this project raises on purpose."""
+
+
+class UserError(TunerError):
+    """The user's mistake: its text is one line that can be acted on."""
+
+
+class SpecError(UserError):
+    """A study file that does not say a runnable study."""
+
+
+class DataError(UserError):
+    """Images that are missing, truncated or of the wrong kind."""
+
+
+class StudyError(UserError):
+    """A study folder that is in use, holds another study, or is no study."""
+
+
+class TrialError(TunerError):
+    """One configuration cannot be trained, and trying again would not help."""
+
+
+class NotFiniteError(TrialError):
+    """The loss is NaN or infinite."""
+
+
+class OutOfMemoryError(TrialError):
+    """The trial does not fit into the memory of its device."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which names are allowed, the most similar first: `'adm'` → `did you mean 'adam'? allowed: …`."""
+    names = sorted(known)
+    close = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}allowed: {', '.join(names)}"
