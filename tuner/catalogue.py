@@ -1,7 +1,7 @@
 """Names that a study file may use, and what is known of them without importing torch.
 
-The spec checks against this page in milliseconds; `tuner.models` and `tuner.data` hold what the names stand for, and a test
-keeps the two in step.
+The spec checks against this page in milliseconds; `tuner.models` and `tuner.data` hold what the names stand for,
+and a test keeps the two in step.
 """
 
 from collections.abc import Mapping

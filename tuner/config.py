@@ -48,7 +48,7 @@ class DatasetConfig(Settings):
     """Which images, how they are split, and how pixels reach the network."""
 
     name: str = "digits"
-    """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of the training images."""
+    """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of training images."""
     test: str | None = None
     """Parquet file or pattern of the test images, where `name` is one of the training images."""
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
