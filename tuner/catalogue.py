@@ -85,12 +85,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     ),
     "alexnet": Architecture(
         "AlexNet cut for 32x32: five convolutions, two dense layers of 4096 (report 003)",
-        16,
+        15,
         {"dense": _width(4096, "units of both dense layers"), "dropout": _dropout(0.5)},
     ),
     "rubio_small": Architecture(
         "four blocks conv 3x3, ReLU, batch norm, max-pool with 64 to 512 filters, dense 128 (report 004)",
-        8,
+        1,
         {
             "filters": _width(64, "filters of the first block; each block doubles them"),
             "dense": _width(128, "units of the dense layer"),

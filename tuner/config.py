@@ -1,8 +1,9 @@
 """What one training needs to know: the data set as it is prepared, and the recipe. Every default stands here."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 from tuner.catalogue import ARCHITECTURES, Scalar
 from tuner.errors import nearest
@@ -14,6 +15,16 @@ class Settings(BaseModel):
     """Settings read from a file: unknown keys are refused, values are checked, nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_nearest_key(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            for key in raw:
+                if key not in known:
+                    raise ValueError(f"unknown key '{key}'; {nearest(str(key), known)}")
+        return raw
 
 
 class Augment(Settings):
@@ -41,7 +52,24 @@ class NextImages(Settings):
     next: Annotated[int, Field(gt=0)]
 
 
-Validation = Annotated[int, Field(gt=0)] | Fraction | LastFraction | NextImages | Literal["test"]
+def _check_validation(raw: Any) -> Any:
+    if isinstance(raw, Mapping):
+        forms: dict[str, type[Settings]] = {"last": LastFraction, "next": NextImages}
+        form = forms.get(str(next(iter(raw), "")))
+        return form.model_validate(raw) if form else _refuse_validation(raw)
+    number = isinstance(raw, int | float) and not isinstance(raw, bool)
+    if raw == "test" or (number and (0 < raw < 1 or (raw >= 1 and raw == int(raw)))):
+        return int(raw) if number and raw >= 1 else raw
+    return raw if isinstance(raw, LastFraction | NextImages) else _refuse_validation(raw)
+
+
+def _refuse_validation(raw: Any) -> Any:
+    raise ValueError(
+        f"found {raw!r}; allowed: a number of images, a fraction below 1, {{last: FRACTION}}, {{next: N}}, test"
+    )
+
+
+Validation = Annotated[int | float | LastFraction | NextImages | Literal["test"], PlainValidator(_check_validation)]
 
 
 class DatasetConfig(Settings):

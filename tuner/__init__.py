@@ -1,0 +1,35 @@
+"""Hyperparameter search for PyTorch image classifiers: YAML in, Ray Tune and Optuna, Parquet out.
+
+>>> import tuner
+>>> study = tuner.load_study("results/digits")  # doctest: +SKIP
+>>> study.best.value  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner import data, models, training
+    from tuner.folder import StudyResults, load_study
+    from tuner.spec import StudySpec, load_spec
+    from tuner.study import run_study
+
+__version__ = "0.1.0"
+__all__ = ["StudyResults", "StudySpec", "data", "load_spec", "load_study", "models", "run_study", "training"]
+
+_HOMES = {
+    "StudyResults": "tuner.folder",
+    "load_study": "tuner.folder",
+    "StudySpec": "tuner.spec",
+    "load_spec": "tuner.spec",
+    "run_study": "tuner.study",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part when it is first used: torch and Ray take seconds."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"tuner.{name}")
+    raise AttributeError(f"module 'tuner' has no attribute '{name}'")

@@ -1,0 +1,153 @@
+"""A study's folder: the one owner of every path below it, and the way to read a study back."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from tuner.errors import SpecError, StudyError
+from tuner.results import Tables
+from tuner.spec import StudySpec, parse_spec
+from tuner.storage import Storage
+from tuner.yaml_file import parse_yaml
+
+
+class StudyFolder:
+    """Everything below `RESULTS/<study>/`, by what it is."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.storage = Storage(root)
+
+    def __str__(self) -> str:
+        return str(self.storage)
+
+    @property
+    def holds_a_study(self) -> bool:
+        """Whether a study was begun here."""
+        return self.storage.exists("study.yaml")
+
+    def spec(self) -> StudySpec:
+        """The study as resolved when it was begun; a StudyError where there is none."""
+        try:
+            text = self.storage.read("study.yaml").decode()
+        except OSError:
+            raise StudyError(f"{self}: no study here (no study.yaml); `tuner ls` shows the studies there are") from None
+        try:
+            return parse_spec(parse_yaml(text, str(self.storage.path("study.yaml"))), f"{self}/study.yaml")
+        except SpecError as error:
+            raise StudyError(str(error)) from None
+
+    def write_spec(self, spec: StudySpec) -> None:
+        """Keep the resolved study."""
+        self.storage.write("study.yaml", spec.to_yaml().encode())
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the results come from: one entry for each run of the study; empty where none is recorded."""
+        try:
+            record: dict[str, Any] = json.loads(self.storage.read("provenance.json"))
+        except (OSError, ValueError):
+            return {}
+        return record
+
+    def write_provenance(self, record: dict[str, Any]) -> None:
+        """Keep where the results come from."""
+        self.storage.write("provenance.json", json.dumps(record, indent=2).encode())
+
+    def tables(self, spec: StudySpec) -> Tables:
+        """The tables of the study."""
+        return Tables(self.storage, spec.space)
+
+    def checkpoint(self, number: int) -> str:
+        """Name of what a trial needs to go on."""
+        return f"checkpoints/{number:05d}/latest.pt"
+
+    def weights(self, number: int) -> str:
+        """Name of the weights of a completed trial."""
+        return f"checkpoints/{number:05d}/weights.pt"
+
+    def log(self, number: int, attempt: int) -> str:
+        """Name of the traceback of an attempt that failed."""
+        return f"logs/trial-{number:05d}-attempt-{attempt}.txt"
+
+    def move_aside(self, at: datetime) -> Path:
+        """Give the whole folder another name, so that a study of the same name can begin anew; returns where it is."""
+        aside = self.storage.root.with_name(f"{self.storage.root.name}.until-{at:%Y%m%dT%H%M%S}")
+        self.storage.root.rename(aside)
+        return aside
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the study for the one process that runs it; a StudyError that names the holder where there is one."""
+        lock, holder = FileLock(self.storage.path(".lock")), self.storage.path(".holder")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text() if holder.exists() else "another process"
+            raise StudyError(f"{self}: this study is being run by {who}; wait for it, or stop it") from None
+        try:
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A study as its tables tell it.
+
+    >>> study = load_study("results/digits")  # doctest: +SKIP
+    >>> study.trials.sort_values("value").tail()  # doctest: +SKIP
+    """
+
+    folder: StudyFolder
+    spec: StudySpec
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial: its latest state, metrics and parameters (`param_*`)."""
+        return self.folder.tables(self.spec).trials()
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """One row for each trial and epoch, of the latest attempt that reached it."""
+        return self.folder.tables(self.spec).epochs()
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """One row for each verdict of the scheduler, in the order of time."""
+        return self.folder.tables(self.spec).history("decisions")
+
+    @property
+    def best(self) -> pd.Series:
+        """The completed trial with the best value of the first objective, the earliest of equals.
+
+        Raises:
+            StudyError: No trial is complete.
+        """
+        ranked = rank(self.spec, self.trials)
+        if ranked.empty:
+            raise StudyError(f"{self.folder}: no trial is complete yet")
+        return ranked.iloc[0]
+
+
+def rank(spec: StudySpec, trials: pd.DataFrame) -> pd.DataFrame:
+    """Completed trials of the search, best first by the first objective, the earliest of equals first."""
+    complete = trials[(trials["state"] == "COMPLETE") & (trials["purpose"] == "search")]
+    ascending = spec.objective[0].direction == "minimize"
+    return complete.sort_values("value", ascending=ascending, kind="stable", ignore_index=True)
+
+
+def load_study(path: str | Path) -> StudyResults:
+    """Read a study folder; a StudyError where there is no study. Nothing is read before it is asked for."""
+    folder = StudyFolder(path)
+    return StudyResults(folder, folder.spec())

@@ -1,0 +1,31 @@
+"""Who may watch a running study. Rows are those of the trials table, as far as they are known."""
+
+from typing import Any, Protocol
+
+Row = dict[str, Any]
+
+
+class Observer(Protocol):
+    """Watches a running study."""
+
+    def trial_started(self, row: Row) -> None:
+        """A trial was given to Ray."""
+
+    def epoch_reported(self, row: Row) -> None:
+        """A trial finished an epoch."""
+
+    def trial_ended(self, row: Row) -> None:
+        """A trial is COMPLETE, PRUNED or FAILED, or an attempt failed and another follows."""
+
+
+class Silent:
+    """Takes no notice."""
+
+    def trial_started(self, row: Row) -> None:
+        """Take no notice."""
+
+    def epoch_reported(self, row: Row) -> None:
+        """Take no notice."""
+
+    def trial_ended(self, row: Row) -> None:
+        """Take no notice."""

@@ -1,0 +1,222 @@
+"""What Ray Tune tells of its trials becomes rows: the one place that writes the tables of a running study."""
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray import tune
+from ray.exceptions import RayTaskError
+from ray.tune.experiment import Trial
+
+from tuner.folder import StudyFolder
+from tuner.observer import Observer, Row
+from tuner.results import Tables, now, outcome, parameters_to_row
+from tuner.searcher import Proposal
+from tuner.spec import StudySpec
+
+FLUSH_SECONDS = 2.0
+"""Epochs reach the disk at least so often."""
+
+_EPOCH_COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+    "images_per_second",
+    "peak_memory_bytes",
+)
+_LATEST = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_seconds", "parameters_count", "device")
+
+
+class Recorder(tune.Callback):
+    """Turns the course of every trial into rows.
+
+    A trial's RUNNING row is on disk before its worker starts; rows are written in the order epochs, decisions, trials;
+    a trial is finished when its row says so. Trials that a halt interrupts stay RUNNING.
+
+    Args:
+        spec: The study.
+        folder: Its folder.
+        tables: Its tables.
+        observer: Who watches.
+        halted: Whether the study is being interrupted.
+        sampler_attrs: What the sampler keeps about a trial.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        folder: StudyFolder,
+        tables: Tables,
+        observer: Observer,
+        *,
+        halted: Callable[[], bool],
+        sampler_attrs: Callable[[int], str],
+    ) -> None:
+        self._spec, self._folder, self._tables, self._observer = spec, folder, tables, observer
+        self._halted, self._sampler_attrs = halted, sampler_attrs
+        history = tables.history("trials")
+        self._attempts: dict[int, int] = {}
+        for number, attempt in zip(history["number"], history["attempt"], strict=True):
+            self._attempts[number] = max(attempt, self._attempts.get(number, 0))
+        self._failures = Counter(int(number) for number in history.loc[history["state"] == "FAILED", "number"])
+        self._epochs: dict[int, list[Row]] = {}
+        for epoch in tables.epochs().to_dict("records"):
+            self._epochs.setdefault(epoch["number"], []).append({str(key): cell for key, cell in epoch.items()})
+        self._rows: dict[int, Row] = {}
+        trials = tables.trials()
+        self._complete: dict[int, float] = dict(
+            trials.loc[trials["state"] == "COMPLETE", ["number", "value"]].itertuples(index=False, name=None)
+        )
+
+    def propose(self, proposal: Proposal) -> None:
+        """Write a trial's RUNNING row; called before Ray hears of the trial."""
+        self._attempts[proposal.number] = self._attempts.get(proposal.number, 0) + 1
+        row = self.take_up(proposal)
+        self._write(row)
+        self._observer.trial_started(row)
+
+    def take_up(self, proposal: Proposal) -> Row:
+        """A trial's row, as far as its earlier attempts brought it."""
+        number = proposal.number
+        row = {
+            "study": self._spec.study,
+            "number": number,
+            "attempt": self._attempts[number],
+            "state": "RUNNING",
+            "epochs_planned": self._spec.training_config(proposal.parameters).epochs,
+            "seed": proposal.seed,
+            "protocol": self._spec.protocol,
+            "purpose": proposal.purpose,
+            "repeat_of": proposal.repeat_of,
+            "origin": proposal.origin,
+            "sampler_attrs": self._sampler_attrs(number),
+            "started_at": now(),
+            **parameters_to_row(self._spec.space, proposal.parameters),
+        }
+        self._rows[number] = row
+        for epoch in self._epochs.setdefault(number, []):
+            self._take_over(row, epoch)
+        return row
+
+    def decide(self, decision: Row) -> None:
+        """Remember a verdict of the scheduler."""
+        number = decision["number"]
+        attempt = self._attempts[number]
+        self._tables.append("decisions", {"study": self._spec.study, "attempt": attempt, "at": now(), **decision})
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        """Leave a trial the retries that earlier runs of the study have not used up."""
+        trial.max_failures = max(0, self._spec.retries - self._failures[trial.config["number"]])
+
+    def on_trial_result(
+        self,
+        iteration: int,  # noqa: ARG002
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,
+        result: Mapping[str, Any],
+        **info: Any,  # noqa: ARG002
+    ) -> None:
+        """A report becomes a row of `epochs`; one that a resumed trial repeats is passed over."""
+        number = trial.config["number"]
+        row, known = self._rows[number], self._epochs[number]
+        row["node"] = result.get("hostname")
+        if error := result.get("error"):
+            row["error"] = error
+            return
+        if not (result.get("replayed") and any(epoch["epoch"] == result["epoch"] for epoch in known)):
+            report = {name: result.get(name) for name in _EPOCH_COLUMNS}
+            self._tables.append(
+                "epochs",
+                {"study": self._spec.study, "number": number, "attempt": row["attempt"], **report, "at": now()},
+            )
+            known[:] = [epoch for epoch in known if epoch["epoch"] != result["epoch"]]
+            known.append({**report, **{name: result.get(name) for name in ("train_seconds", "parameters_count")}})
+        self._take_over(row, result)
+        self._observer.epoch_reported(row)
+
+    def _take_over(self, row: Row, report: Mapping[str, Any]) -> None:
+        """Bring a trial's row up to an epoch; `value` is always the last epoch's."""
+        row.update({name: report[name] for name in _LATEST if report.get(name) is not None})
+        row["epochs_run"] = report["epoch"]
+        row["seconds"] = sum(epoch["seconds"] for epoch in self._epochs[row["number"]])
+        objectives = self._spec.objective
+        if all(report.get(objective.metric) is not None for objective in objectives):
+            values = [float(report[objective.metric]) for objective in objectives]
+            row["value"], row["values"] = values[0], values
+            row["best_epoch"] = self._best_epoch(row["number"]) or report["epoch"]
+
+    def _best_epoch(self, number: int) -> int | None:
+        """The epoch with the best value of the first objective, the earliest of equals."""
+        objective = self._spec.objective[0]
+        sign = 1 if objective.direction == "maximize" else -1
+        measured = [epoch for epoch in self._epochs[number] if epoch.get(objective.metric) is not None]
+        measured.sort(key=lambda epoch: (-sign * epoch[objective.metric], epoch["epoch"]))
+        return measured[0]["epoch"] if measured else None
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        """Write how a trial ended: complete, pruned, or with an error that it reported itself."""
+        if not self._halted():
+            self.end(trial.config["number"], outcome(trial.last_result))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        """A crash, and no retry is left."""
+        number = trial.config["number"]
+        self._rows[number]["error"] = self._explain(trial)
+        self.end(number, "FAILED")
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
+        """A crash, and the trial is tried again: this attempt FAILED and the next one RUNNING, in one part."""
+        number = trial.config["number"]
+        row = self._rows[number]
+        failed = {**row, "state": "FAILED", "error": self._explain(trial), "updated_at": now()}
+        self._attempts[number] += 1
+        row.update(attempt=self._attempts[number], updated_at=now())
+        self._tables.append("trials", failed)
+        self._tables.append("trials", dict(row))
+        self._tables.flush()
+        self._observer.trial_ended(failed)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
+        """Called several times a second."""
+        self._tables.flush(if_older_than=FLUSH_SECONDS)
+
+    def end(self, number: int, state: str) -> None:
+        """Write a trial's last row, and let go of what only a running trial needs."""
+        row = self._rows[number]
+        row["state"] = state
+        row["sampler_attrs"] = self._sampler_attrs(number)
+        self._write(row)
+        self._folder.storage.remove(self._folder.checkpoint(number))
+        if state == "COMPLETE" and row["purpose"] == "search":
+            self._complete[number] = row["value"]
+        self._keep_the_best_weights(number)
+        self._observer.trial_ended(row)
+
+    def _keep_the_best_weights(self, newest: int) -> None:
+        sign = -1 if self._spec.objective[0].direction == "maximize" else 1
+        ranked = sorted(self._complete, key=lambda number: (sign * self._complete[number], number))
+        for number in {newest, *ranked[self._spec.keep_weights : self._spec.keep_weights + 1]}:
+            if number not in ranked[: self._spec.keep_weights]:
+                self._folder.storage.remove(self._folder.weights(number))
+
+    def _write(self, row: Row) -> None:
+        row["updated_at"] = now()
+        self._tables.append("trials", dict(row))
+        self._tables.flush()
+
+    def _explain(self, trial: Trial) -> str:
+        """One line for the tables, and the whole traceback in a log beside them."""
+        number = trial.config["number"]
+        row, error = self._rows[number], trial.get_pickled_error()
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        log = self._folder.log(number, row["attempt"])
+        self._folder.storage.write(log, str(error).encode())
+        self._failures[number] += 1
+        first = str(cause).strip().splitlines()[0] if str(cause).strip() else ""
+        node = row.get("node") or socket.gethostname()
+        return f"{type(cause).__name__}: {first} (node {node}, log {log})"

@@ -1,0 +1,324 @@
+"""A study file, read and checked: `StudySpec` holds every setting of a study, its defaults and its rules."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_serializer, model_validator
+
+from tuner.catalogue import ARCHITECTURES, DATASETS, METRICS, TEST_METRICS
+from tuner.complaints import lines
+from tuner.config import DatasetConfig, Settings, TrainingConfig
+from tuner.errors import SpecError, nearest
+from tuner.search_space import Choice, Constant, Parameter, Space, Value
+from tuner.yaml_file import override, read_yaml, to_yaml
+
+Direction = Literal["maximize", "minimize"]
+
+
+class Objective(Settings):
+    """What is searched for: a metric of the last epoch, and where better is. Written `{maximize: val_accuracy}`."""
+
+    metric: str
+    direction: Direction
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or len(raw) != 1 or next(iter(raw)) not in ("maximize", "minimize"):
+            raise ValueError(f"found {raw!r}; allowed: {{maximize: METRIC}} or {{minimize: METRIC}}")
+        direction, metric = next(iter(raw.items()))
+        if metric in TEST_METRICS:
+            raise ValueError(f"'{metric}' is measured on test images, and nothing may choose by them; use val_accuracy")
+        if metric not in METRICS:
+            raise ValueError(f"no metric '{metric}'; {nearest(str(metric), METRICS)}")
+        return {"metric": metric, "direction": direction}
+
+    @model_serializer
+    def _write(self) -> dict[str, str]:
+        return {self.direction: self.metric}
+
+
+class Search(Settings):
+    """Who proposes, how many trials, and the seed from which every proposal and every training is drawn."""
+
+    sampler: Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"] = "tpe"
+    trials: Annotated[int, Field(ge=1)] | None = None
+    """Finished trials that are asked for; default 32, for a grid all of it."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Asha(Settings):
+    """Stopping-type asynchronous successive halving, by Ray's scheduler: rungs at grace_period * reduction_factor**k.
+
+    At a rung a trial goes on when its value is in the best 1/reduction_factor of those that came before it.
+    """
+
+    grace_period: Annotated[int, Field(ge=1)] = 1
+    """Epochs that every trial gets; the first rung."""
+    reduction_factor: Annotated[float, Field(gt=1)] = 3
+
+
+class Hyperband(Asha):
+    """ASHA in several brackets; bracket k starts k rungs later, so that slow starters have a chance."""
+
+    brackets: Annotated[int, Field(ge=1, le=8)] = 3
+
+
+class Median(Settings):
+    """Stop a trial whose best value so far is worse than the median of the others' running means at that epoch."""
+
+    grace_period: Annotated[int, Field(ge=1)] = 1
+    min_trials: Annotated[int, Field(ge=1)] = 3
+    """Other trials that must have reached the epoch before anything is stopped."""
+
+
+class Stopping(Settings):
+    """How trials are stopped early: one of asha, hyperband, median, or `none`."""
+
+    asha: Asha | None = None
+    hyperband: Hyperband | None = None
+    median: Median | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, raw: Any) -> Any:
+        if raw in ("none", None):
+            return {}
+        raw = {raw: {}} if isinstance(raw, str) else raw
+        if isinstance(raw, Mapping) and len({key for key, value in raw.items() if value is not None}) > 1:
+            raise ValueError(f"one rule is allowed, found {' and '.join(map(str, raw))}")
+        return raw
+
+    @model_serializer
+    def _write(self) -> Any:
+        return {rule.__class__.__name__.lower(): rule.model_dump()} if (rule := self.rule) else "none"
+
+    @property
+    def rule(self) -> Asha | Hyperband | Median | None:
+        """The rule that is set."""
+        return self.asha or self.hyperband or self.median
+
+
+class Resources(Settings):
+    """What one trial gets, and how many run side by side."""
+
+    cpu: Annotated[int, Field(ge=1)] = 1
+    """Cores of a trial, and its number of threads."""
+    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """GPUs of a trial, fractions allowed; auto: one where there are any, else none."""
+    concurrent: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Trials side by side (slots); auto: as many as the cores and GPUs allow."""
+
+
+class Budget(Settings):
+    """When to stop the study; trials in flight are then interrupted and go on when it is run again."""
+
+    hours: Annotated[float, Field(gt=0)] | None = None
+
+
+class Repeats(Settings):
+    """After the search: the best trials trained again with other seeds."""
+
+    top: Annotated[int, Field(ge=1)] | Literal["all"] = 3
+    seeds: Annotated[int, Field(ge=1)] = 5
+
+
+def _check_name(name: Any) -> Any:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(f"found {name!r}; allowed: a plain folder name of letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _as_list(raw: Any) -> Any:
+    return [raw] if isinstance(raw, Mapping) else raw
+
+
+class StudySpec(Settings):
+    """A study: which images, which recipe, what is searched and how. Immutable; every default is filled in."""
+
+    study: Annotated[str, BeforeValidator(_check_name)]
+    """Name of the folder under the results directory."""
+    dataset: DatasetConfig = DatasetConfig()
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Constants of the recipe: keys of `TrainingConfig`, and hyperparameters of the architectures."""
+    objective: Annotated[list[Objective], BeforeValidator(_as_list), Field(min_length=1)] = Field(
+        default_factory=lambda: [Objective.model_validate({"maximize": "val_accuracy"})]
+    )
+    space: Space
+    """What is searched; {} for a single configuration."""
+    search: Search = Search()
+    stopping: Stopping = Stopping()
+    resources: Resources = Resources()
+    budget: Budget = Budget()
+    repeats: Repeats | None = None
+    protocol: Literal["clean", "as_published"] = "clean"
+    """clean: selection never sees test images. as_published: a report's own protocol, and every row says so."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    """How often a trial that crashed is tried again; being interrupted is no crash."""
+    keep_weights: Annotated[int, Field(ge=0)] = 3
+    """Weights of so many of the best trials stay in the study folder."""
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _training_is_a_mapping(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            raise ValueError(f"a mapping is needed, found {raw!r}")
+        return raw
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        self._check_recipes()
+        if self.dataset.validation == "test" and self.protocol != "as_published":
+            raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")
+        grace = self.stopping.rule.grace_period if self.stopping.rule else 1
+        if grace > self.max_epochs:
+            raise ValueError(
+                f"stopping.grace_period: {grace} is above the {self.max_epochs} epochs of the longest trial"
+            )
+        if self.search.sampler == "grid":
+            try:
+                self.space.grid()
+            except SpecError as error:
+                raise ValueError(str(error)) from None
+        if len(self.objective) > 1 and self.search.sampler in ("gp", "cmaes"):
+            raise ValueError(
+                f"search.sampler: {self.search.sampler} has one objective; allowed: nsga2, tpe, random, grid"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fill_defaults(self) -> Self:
+        defaults = TrainingConfig(architecture=self.architectures[0]).model_dump(exclude={"architecture"}, mode="json")
+        filled = {key: value for key, value in defaults.items() if key in TrainingConfig.model_fields}
+        filled = {key: value for key, value in filled.items() if key not in self.space} | self.training
+        object.__setattr__(self, "training", filled)
+        search = self.search.model_copy(update={"trials": self.search.trials or self._default_trials()})
+        object.__setattr__(self, "search", search)
+        return self
+
+    def _default_trials(self) -> int:
+        return len(self.space.grid()) if self.search.sampler == "grid" else 1 if self.single else 32
+
+    def _check_recipes(self) -> None:
+        """Every value that a trial may meet is a valid recipe for each architecture that may meet it."""
+        if twice := [key for key in self.training if key in self.space]:
+            raise ValueError(f"training.{twice[0]}: stands under space too; keep one of them")
+        declared = {key for name in self.architectures for key in ARCHITECTURES[name].hyperparameters}
+        known = {*TrainingConfig.model_fields, *declared}
+        for place, keys in (("training", self.training), ("space", self.space.root)):
+            if unknown := [key for key in keys if key not in known]:
+                raise ValueError(f"{place}.{unknown[0]}: unknown; {nearest(unknown[0], known)}")
+        for name in self.architectures:
+            self._check_architecture(name)
+
+    def _check_architecture(self, name: str) -> None:
+        size = self.dataset.image_size or (DATASETS[self.dataset.name].size if self.dataset.name in DATASETS else None)
+        if size is not None and size < ARCHITECTURES[name].min_size:
+            least = ARCHITECTURES[name].min_size
+            raise ValueError(
+                f"architecture: {name} needs {least}x{least} images, {self.dataset.name} has {size}x{size}"
+            )
+        constants = self._constants(name)
+        _check_recipe("training", constants)
+        fields, declared = TrainingConfig.model_fields, ARCHITECTURES[name].hyperparameters
+        for key, parameter in self.space.root.items():
+            allowed = parameter.when.get("architecture")
+            if key == "architecture" or (allowed is not None and name not in allowed):
+                continue
+            if key not in fields and key not in declared:
+                having = [other for other in self.architectures if key in ARCHITECTURES[other].hyperparameters]
+                when = f"when: {{architecture: [{', '.join(having)}]}}"
+                raise ValueError(f"space.{key}: {name} has no such hyperparameter; add `{when}`")
+            for value in _extremes(parameter):
+                _check_recipe("space", {**constants, key: value})
+
+    def _constants(self, architecture: str) -> dict[str, Any]:
+        known = {*TrainingConfig.model_fields, *ARCHITECTURES[architecture].hyperparameters}
+        return {key: value for key, value in self.training.items() if key in known} | {"architecture": architecture}
+
+    @cached_property
+    def architectures(self) -> list[str]:
+        """Every architecture that a trial of this study may have."""
+        if "architecture" in self.space:
+            place, names = "space", list(_extremes(self.space["architecture"]))
+        elif "architecture" in self.training:
+            place, names = "training", [self.training["architecture"]]
+        else:
+            raise ValueError(f"training.architecture: missing; {nearest('', ARCHITECTURES)}")
+        for name in names:
+            if not isinstance(name, str) or name not in ARCHITECTURES:
+                raise ValueError(f"{place}.architecture: no '{name}'; {nearest(str(name), ARCHITECTURES)}")
+        return [str(name) for name in names]
+
+    @property
+    def single(self) -> bool:
+        """Whether there is nothing to search: one configuration."""
+        return all(isinstance(parameter, Constant) for parameter in self.space.root.values())
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of the longest trial."""
+        if "epochs" not in self.space:
+            return int(self.training.get("epochs", TrainingConfig.model_fields["epochs"].default))
+        return max(int(value) for value in _extremes(self.space["epochs"]) if isinstance(value, int | float))
+
+    def training_config(self, parameters: Mapping[str, Value]) -> TrainingConfig:
+        """The recipe of a trial with these parameters."""
+        architecture = str(parameters.get("architecture", self.training.get("architecture")))
+        return TrainingConfig.model_validate({**self._constants(architecture), **parameters})
+
+    def differences(self, other: "StudySpec") -> list[str]:
+        """Settings in which old rows would not be comparable to new ones: `search.seed: 0 -> 1`."""
+        ours, theirs = ({**spec.to_dict(), "search.trials": None} for spec in (self, other))
+        changes: list[str] = []
+        for key in ("dataset", "training", "objective", "space", "stopping", "protocol", "search"):
+            changes += _differences(key, theirs[key], ours[key])
+        return [line for line in changes if not line.startswith("search.trials:")]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The study as plain values, every default written out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def to_yaml(self) -> str:
+        """The study as a YAML file that reads back as an equal study."""
+        return to_yaml(self.to_dict())
+
+
+def _extremes(parameter: Parameter) -> list[Value]:
+    """Values that stand for all of a parameter's: each choice, or both ends of a range."""
+    if isinstance(parameter, Choice):
+        return list(parameter.choice)
+    return [parameter.value] if isinstance(parameter, Constant) else list(parameter.bounds)
+
+
+def _check_recipe(place: str, recipe: dict[str, Any]) -> None:
+    try:
+        TrainingConfig.model_validate(recipe)
+    except ValidationError as error:
+        raise ValueError(f"{place}.{lines(error, recipe)[0]}") from None
+
+
+def _differences(place: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = dict.fromkeys([*old, *new])
+        return [line for key in keys for line in _differences(f"{place}.{key}", old.get(key), new.get(key))]
+    return [] if old == new else [f"{place}: {old} -> {new}"]
+
+
+def parse_spec(raw: Any, source: str = "study") -> StudySpec:
+    """Check a study given as plain values; a SpecError has one line for each mistake, each naming `source`."""
+    if not isinstance(raw, Mapping):
+        raise SpecError(f"{source}: a mapping with `study:` and `space:` is needed, found {type(raw).__name__}")
+    try:
+        return StudySpec.model_validate(raw)
+    except ValidationError as error:
+        raise SpecError("\n".join(f"{source}: {line}" for line in lines(error, raw))) from None
+
+
+def load_spec(path: str | Path, settings: Iterable[str] = ()) -> StudySpec:
+    """Read and check a study file, with `--set`-style overrides; raises SpecError, one line for each mistake."""
+    path = Path(path)
+    return parse_spec(override(read_yaml(path), settings), str(path))

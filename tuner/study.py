@@ -1,0 +1,317 @@
+"""A spec becomes a running study: resources, Ray Tune, the tables, interruption and resume."""
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import ray
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+
+from tuner import data
+from tuner.catalogue import ARCHITECTURES
+from tuner.data import split
+from tuner.errors import SpecError, StudyError
+from tuner.folder import StudyFolder, StudyResults
+from tuner.observer import Observer, Silent
+from tuner.provenance import describe_run
+from tuner.recorder import Recorder
+from tuner.results import Tables, now
+from tuner.scheduler import Scheduler, make_scheduler
+from tuner.searcher import OptunaSearcher, proposal_from_row
+from tuner.spec import StudySpec
+
+Halt = Literal["budget", "interrupt"]
+
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files a trial; our tables hold it all
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours stops the study and keeps the exit code
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are never read
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints every failed trial's traceback, whatever the verbosity
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+}
+
+
+class _Halting(Stopper):
+    """Ends the study at its budget or at the user's wish; its trials in flight stay resumable."""
+
+    def __init__(self, hours: float | None) -> None:
+        self._deadline = None if hours is None else time.monotonic() + hours * 3600
+        self.reason: Halt | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
+        return False
+
+    def stop_all(self) -> bool:
+        if self.reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
+            self.reason = "budget"
+        return self.reason is not None
+
+
+class StudyRun:
+    """One run of a study, from where its tables stand to its end, its budget or an interruption.
+
+    Args:
+        spec: The study.
+        results: The results directory; the study's folder is made below it.
+        data: Where data sets are looked for; None: as `tuner.data.load` does.
+        observer: Who watches.
+        trainable: What Ray runs as a trial; anything but the default is for measuring and testing.
+
+    Attributes:
+        folder: The study's folder.
+        halted: Why the study stopped before its end, or None.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        results: str | Path,
+        *,
+        data: Path | None = None,
+        observer: Observer | None = None,
+        trainable: type[tune.Trainable] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.folder = StudyFolder(Path(results) / spec.study)
+        self.halted: Halt | None = None
+        self._data = data
+        self._observer = observer or Silent()
+        self._trainable = trainable
+        self.searcher: OptunaSearcher
+        self.scheduler: Scheduler
+
+    def run(self) -> StudyResults:
+        """Run the study until nothing is left to do; run again, it goes on where it stopped.
+
+        Raises:
+            StudyError: The folder holds another study, is in use, or cannot be written.
+            SpecError: The study asks for more than this machine has.
+            DataError: Its images are missing or broken.
+        """
+        check_comparable(self.folder, self.spec)
+        described = self._check_data()
+        self.folder.storage.create()
+        with self.folder.lock(), ExitStack() as stack:
+            self.folder.storage.sweep()
+            self.folder.write_spec(self.spec)
+            tables = self.folder.tables(self.spec)
+            provenance = self._begin_provenance(described)
+            stack.callback(self._end_provenance, provenance)
+            if self._is_finished(tables):
+                return StudyResults(self.folder, self.spec)
+            stack.enter_context(connected())
+            slots = count_slots(self.spec)
+            halting = _Halting(self.spec.budget.hours)
+            stack.enter_context(_signals(halting))
+            self._fit(tables, slots, halting)
+            tables.flush()
+            tables.compact()
+            self.halted = halting.reason
+        return StudyResults(self.folder, self.spec)
+
+    def _check_data(self) -> dict[str, Any]:
+        """The data set is there and fits the study; decoded once, before any worker asks for it."""
+        if self._trainable is not None:
+            return {}
+        dataset = data.load(self.spec.dataset, self._data)
+        split(dataset, self.spec.dataset)
+        for name in self.spec.architectures:
+            if dataset.image_size < ARCHITECTURES[name].min_size:
+                least, size = ARCHITECTURES[name].min_size, dataset.image_size
+                raise SpecError(
+                    f"architecture: {name} needs images of {least}x{least}, {dataset.name} has {size}x{size}"
+                )
+        return {"name": dataset.name, "fingerprint": dataset.fingerprint}
+
+    def _begin_provenance(self, described: dict[str, Any]) -> dict[str, Any]:
+        record = self.folder.provenance() or {"study": self.spec.study, "runs": []}
+        run = describe_run(described, self.spec.search.seed) | {"started_at": now().isoformat(), "stopped_at": None}
+        record["runs"].append(run)
+        self.folder.write_provenance(record)
+        return record
+
+    def _end_provenance(self, record: dict[str, Any]) -> None:
+        record["runs"][-1] |= {"stopped_at": now().isoformat(), "halted": self.halted}
+        self.folder.write_provenance(record)
+
+    def _is_finished(self, tables: Tables) -> bool:
+        trials = tables.trials()
+        searched = trials[trials["purpose"] == "search"]
+        enough = len(searched) >= (self.spec.search.trials or 0) and not (trials["state"] == "RUNNING").any()
+        return enough and self.spec.repeats is None
+
+    def _fit(self, tables: Tables, slots: int, halting: _Halting) -> None:
+        recorder = Recorder(
+            self.spec,
+            self.folder,
+            tables,
+            self._observer,
+            halted=lambda: halting.reason is not None,
+            sampler_attrs=lambda number: self.searcher.sampler_attrs(number),
+        )
+        self.scheduler = make_scheduler(self.spec, recorder.decide)
+        self._refill(tables, recorder)
+        self.searcher = OptunaSearcher(
+            self.spec,
+            tables.trials(),
+            tables.epochs(),
+            slots=slots,
+            on_propose=recorder.propose,
+            latest=tables.trials,
+        )
+        scratch = tempfile.mkdtemp(prefix="tuner-")
+        try:
+            tune.Tuner(
+                self._resourced(),
+                tune_config=TuneConfig(
+                    search_alg=self.searcher,
+                    scheduler=self.scheduler,
+                    num_samples=-1,
+                    reuse_actors=True,
+                    trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+                    trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}",
+                ),
+                run_config=RunConfig(
+                    name=self.spec.study,
+                    storage_path=scratch,
+                    callbacks=[recorder],
+                    stop=halting,
+                    verbose=0,
+                    failure_config=FailureConfig(max_failures=self.spec.retries),
+                    checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                ),
+            ).fit()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _refill(self, tables: Tables, recorder: Recorder) -> None:
+        """Bring the scheduler to where it was; a trial that it had stopped before the kill is written as PRUNED.
+
+        A trial in flight reports again what was not decided yet, so only its decided epochs are replayed.
+        """
+        trials, epochs, decisions = tables.trials(), tables.epochs(), tables.history("decisions")
+        metric = self.spec.objective[0].metric
+        for row in trials[trials["purpose"] == "search"].to_dict("records"):
+            mine = epochs[epochs["number"] == row["number"]]
+            decided = decisions[decisions["number"] == row["number"]]
+            if row["state"] == "RUNNING":
+                mine = mine[mine["epoch"] <= (decided["epoch"].max() if len(decided) else 0)]
+            if metric in mine:
+                measured = mine.dropna(subset=[metric])
+                pairs = zip(measured["epoch"], measured[metric], strict=True)
+                self.scheduler.replay(int(row["number"]), {int(epoch): float(value) for epoch, value in pairs})
+            if row["state"] == "RUNNING" and "stop" in set(decided["verdict"]):
+                recorder.take_up(proposal_from_row(self.spec, row))
+                recorder.end(int(row["number"]), "PRUNED")
+
+    def _resourced(self) -> Any:
+        """The trainable with the resources of a trial and what all trials have in common."""
+        from tuner.trial import Job, Trial
+
+        share = {"CPU": float(self.spec.resources.cpu), "GPU": gpu_share(self.spec)}
+        job = Job(self.spec, str(self.folder), self._data)
+        shared = tune.with_parameters(self._trainable or Trial, job=job)
+        return tune.with_resources(shared, PlacementGroupFactory([share]))
+
+
+def check_comparable(folder: StudyFolder, spec: StudySpec) -> None:
+    """Refuse to add rows to a study whose rows mean something else.
+
+    Raises:
+        StudyError: The folder holds a study with another space, data set, recipe, objective or search.
+    """
+    if folder.holds_a_study and (changed := spec.differences(folder.spec())):
+        raise StudyError(
+            f"{folder}: holds a study with other settings ({'; '.join(changed)}); "
+            "run it under another --name, or start over with --fresh"
+        )
+
+
+def gpu_share(spec: StudySpec) -> float:
+    """GPUs that a trial gets on the cluster that is connected."""
+    if spec.resources.gpu != "auto":
+        return float(spec.resources.gpu)
+    return 1.0 if _machine().get("GPU", 0) else 0.0
+
+
+def _machine() -> dict[str, float]:
+    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+
+def count_slots(spec: StudySpec) -> int:
+    """Trials that run side by side on the cluster that is connected.
+
+    Raises:
+        SpecError: Not even one trial fits.
+    """
+    have, gpu, cpu = _machine(), gpu_share(spec), spec.resources.cpu
+    for kind, wanted in (("CPU", cpu), ("GPU", gpu)):
+        if wanted > have.get(kind, 0):
+            there = have.get(kind, 0)
+            raise SpecError(f"resources.{kind.lower()}: a trial asks for {wanted:g}, there are {there:g}")
+    fitting = int(have["CPU"] // cpu)
+    if gpu:
+        fitting = min(fitting, int(have["GPU"] / gpu + 1e-9))
+    wanted_slots = spec.resources.concurrent
+    return fitting if wanted_slots == "auto" else min(fitting, wanted_slots)
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """A Ray instance of our own on this machine, unless the process has one already."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what happens to trials stands in the tables and logs
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _signals(halting: _Halting) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the study so that it can go on later; a second Ctrl-C does not wait for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def halt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if halting.reason == "interrupt":
+            raise KeyboardInterrupt
+        halting.reason = "interrupt"
+
+    before = {number: signal.signal(number, halt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_study(
+    spec: StudySpec, results: str | Path = "results", *, data: Path | None = None, observer: Observer | None = None
+) -> StudyResults:
+    """Run a study, or go on with it, and give back its tables; see `StudyRun`.
+
+    >>> tuner.run_study(tuner.load_spec("search_spaces/digits.yaml")).best.value  # doctest: +SKIP
+    """
+    return StudyRun(spec, results, data=data, observer=observer).run()
