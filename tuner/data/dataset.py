@@ -1,0 +1,109 @@
+"""A decoded data set on disk: four arrays and a page of JSON, mapped into memory by every process that uses them."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.errors import DataError
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class Part(NamedTuple):
+    """Training or test images, (N, C, H, W) uint8, and their labels, (N,) int64."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A data set in memory. `test` is None where the source has no test images of its own."""
+
+    classes: tuple[str, ...]
+    train: Part
+    test: Part | None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set whose arrays are read-only memory maps of `folder`; pickled, it travels as that path.
+
+    Attributes:
+        name: the data set's name, or the last part of the path it was read from.
+        classes: class names; label i is `classes[i]`.
+        train_images: (N, C, H, W) uint8, C is 1 (gray) or 3 (RGB), H equals W.
+        train_labels: (N,) int64, 0 to len(classes) - 1.
+        test_images: as `train_images`.
+        test_labels: as `train_labels`.
+        fingerprint: hash of the source's contents and of how they were decoded, 32 hexadecimal digits.
+        folder: the cache entry.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    fingerprint: str
+    folder: Path
+
+    @property
+    def in_channels(self) -> int:
+        """1 for gray images, 3 for RGB."""
+        return int(self.train_images.shape[1])
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images, in pixels."""
+        return int(self.train_images.shape[2])
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Map the cache entry `folder` into memory: milliseconds, whatever its size.
+
+        Raises:
+            DataError: `folder` is no cache entry, or is damaged.
+        """
+        try:
+            about = json.loads((folder / "dataset.json").read_text())
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+            return cls(
+                about["name"], tuple(about["classes"]), **arrays, fingerprint=about["fingerprint"], folder=folder
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{folder}: no intact cache entry ({reason(error)}); delete it to decode anew") from error
+
+    def __reduce__(self) -> tuple[Callable[[Path], "Dataset"], tuple[Path]]:
+        return type(self).open, (self.folder,)
+
+
+def write(folder: Path, name: str, fingerprint: str, classes: tuple[str, ...], train: Part, test: Part) -> None:
+    """Write what `Dataset.open` reads into the new folder `folder`, and wait until the disk has it."""
+    folder.mkdir(parents=True)
+    for file, array in zip(ARRAYS, (*train, *test), strict=True):
+        with (folder / f"{file}.npy").open("wb") as stream:
+            np.save(stream, np.ascontiguousarray(array))
+            _sync(stream)
+    with (folder / "dataset.json").open("w") as stream:
+        json.dump({"name": name, "classes": classes, "fingerprint": fingerprint}, stream)
+        _sync(stream)
+
+
+def reason(error: Exception) -> str:
+    """What a library says went wrong, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(":. ")
+
+
+def _sync(stream: IO[Any]) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())

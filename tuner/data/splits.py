@@ -1,0 +1,91 @@
+"""Which training images are trained on and which choose: a validation split by position, the same for every trial."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.config import DatasetConfig, LastFraction, NextImages
+from tuner.data.dataset import Dataset
+from tuner.errors import DataError
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Positions among the training images, int64, sorted and disjoint; the test images are in neither.
+
+    Attributes:
+        train: images to train on.
+        validation: images to choose by; empty where `validation_is_test`.
+        validation_is_test: a published protocol that chooses by the test images is copied.
+    """
+
+    train: Indices
+    validation: Indices
+    validation_is_test: bool = False
+
+
+def split(dataset: Dataset, config: DatasetConfig) -> Split:
+    """Split the training images of `dataset` as `config.train`, `config.validation` and `config.split_seed` say.
+
+    - N: with `train: T`, N stratified ones of the first T + N images, so that T are left; without, N of all.
+    - a fraction: that share of the first T images, stratified.
+    - `{last: f}`: the last share of the first T images, in file order; as many as Keras would hold out.
+    - `{next: N}`: the N images after the first T.
+    - `test`: none; the test images are looked at instead.
+
+    Raises:
+        DataError: there are not as many images, or a class would be missing in a stratified half.
+    """
+    available = len(dataset.train_labels)
+    train, validation = config.train or available, config.validation
+    extra = 0
+    if isinstance(validation, NextImages):
+        extra = validation.next
+    elif isinstance(validation, int) and config.train is not None:
+        extra = validation
+    if train + extra > available:
+        asked = f"{train} and {extra} more for validation" if extra else str(train)
+        raise DataError(f"dataset.train: {asked}; {dataset.name} has {available} training images")
+    if validation == "test":
+        return Split(np.arange(train), np.arange(0), validation_is_test=True)
+    if isinstance(validation, NextImages):
+        return Split(np.arange(train), np.arange(train, train + extra))
+    if isinstance(validation, LastFraction):
+        return _last(train, validation.last)
+    count = validation if isinstance(validation, int) else round(validation * train)
+    return _stratified(dataset, train + extra, count, config.split_seed)
+
+
+def stratified_sample(labels: NDArray[np.int64], classes: int, count: int, seed: int) -> Indices:
+    """Choose `count` positions, sorted, in which each class has its share of `labels` (largest remainders)."""
+    sizes = np.bincount(labels, minlength=classes)
+    quotas, remainders = np.divmod(sizes * count, len(labels))
+    quotas[np.argsort(-remainders, kind="stable")[: count - quotas.sum()]] += 1
+    shuffle = np.random.RandomState(seed % 2**32).permutation  # of NumPy's generators the one that never changes
+    chosen = [shuffle(np.flatnonzero(labels == label))[:quota] for label, quota in enumerate(quotas)]
+    return np.sort(np.concatenate(chosen))
+
+
+def _last(train: int, share: float) -> Split:
+    first = int(train * (1.0 - share))  # as Keras rounds its validation_split
+    if not 0 < first < train:
+        raise DataError(f"dataset.validation.last: {share} of {train} images leaves one half empty")
+    return Split(np.arange(first), np.arange(first, train))
+
+
+def _stratified(dataset: Dataset, taken: int, count: int, seed: int) -> Split:
+    if count >= taken:
+        raise DataError(f"dataset.validation: {count}; allowed: fewer than the {taken} training images")
+    labels, classes = np.asarray(dataset.train_labels[:taken]), len(dataset.classes)
+    validation = stratified_sample(labels, classes, count, seed)
+    train = np.setdiff1d(np.arange(taken), validation, assume_unique=True)
+    for part, indices in (("validation", validation), ("training", train)):
+        for label in np.flatnonzero(np.bincount(labels[indices], minlength=classes) == 0):
+            raise DataError(
+                f"dataset.validation: with {count} of {taken} images held out, class '{dataset.classes[label]}' has no"
+                f" {part} image"
+            )
+    return Split(train, validation)

@@ -1,0 +1,66 @@
+"""Networks of report 001 (Vázquez, CIFAR-10 in Keras): 'valid' convolutions of 3x3, one hidden dense layer.
+
+The report's own recipe is Keras's: `init: keras` and `epsilon: 1e-7`.
+Max-pooling stands before ReLU: the same numbers as after it, forward and backward, for a quarter of the work.
+"""
+
+from torch import nn
+
+from tuner.models.layers import dropout as drop
+from tuner.models.layers import side_after
+
+
+def vazquez_base(
+    in_channels: int, classes: int, image_size: int, *, filters: int = 32, dense: int = 128, dropout: float = 0.0
+) -> nn.Sequential:
+    """One convolution and one hidden dense layer (report 001, experiments 1 and 3).
+
+    (N, in_channels, side, side) → (N, classes) logits; 32x32 leaves `filters` maps of 15x15. The report has no
+    dropout here; it may follow the hidden dense layer.
+    """
+    side = side_after(image_size, 3) // 2
+    return nn.Sequential(
+        nn.Conv2d(in_channels, filters, 3),
+        nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Linear(filters * side * side, dense),
+        nn.ReLU(inplace=True),
+        drop(dropout),
+        nn.Linear(dense, classes),
+    )
+
+
+def vazquez_deep(
+    in_channels: int,
+    classes: int,
+    image_size: int,
+    *,
+    filters: int = 32,
+    filters_2: int = 128,
+    dense: int = 128,
+    dropout: float = 0.25,
+    dropout_dense: float = 0.5,
+) -> nn.Sequential:
+    """Two convolutions and one hidden dense layer, as the code of experiment 2 builds it (report 001).
+
+    (N, in_channels, side, side) → (N, classes) logits; 32x32 leaves `filters_2` maps of 6x6. The report's prose
+    lists one more dense layer of 128 than its code has. `dropout` follows the first pooling, `dropout_dense` the
+    hidden dense layer.
+    """
+    side = side_after(image_size, 3) // 2
+    side = side_after(side, 3) // 2
+    return nn.Sequential(
+        nn.Conv2d(in_channels, filters, 3),
+        nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
+        drop(dropout),
+        nn.Conv2d(filters, filters_2, 3),
+        nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Linear(filters_2 * side * side, dense),
+        nn.ReLU(inplace=True),
+        drop(dropout_dense),
+        nn.Linear(dense, classes),
+    )
