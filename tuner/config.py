@@ -85,7 +85,7 @@ class DatasetConfig(Settings):
     """Only the first N training images, in file order."""
     validation: Validation = 0.1
     """N | fraction (both stratified, seeded) | {last: 0.2} | {next: 10000} | test (as published only)."""
-    split_seed: int = 0
+    split_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the validation split: the same for every trial of a study."""
     augment: Augment = Augment()
     pixels: Literal["unit", "symmetric", "standard", "raw"] = "unit"

@@ -73,6 +73,10 @@ class Recorder(tune.Callback):
             trials.loc[trials["state"] == "COMPLETE", ["number", "value"]].itertuples(index=False, name=None)
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks and we never read that: the tables are the truth."""
+        return {}
+
     def propose(self, proposal: Proposal) -> None:
         """Write a trial's RUNNING row; called before Ray hears of the trial."""
         self._attempts[proposal.number] = self._attempts.get(proposal.number, 0) + 1

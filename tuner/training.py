@@ -36,8 +36,8 @@ from tuner.randomness import batches, derive_seed, seed_global_generator, shuffl
 CHECK_EVERY = 50
 """Steps between two looks at the loss; each look waits for the device."""
 
-EVALUATION_BATCH = 500
-"""Images evaluated at once."""
+EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
+"""Images evaluated at once; on a CPU more than fit into its cache are up to three times slower."""
 
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|ALLOC_FAILED|not enough memory", re.IGNORECASE)
 
@@ -256,13 +256,10 @@ class Training:
         """
         as_training = self.config.evaluate.batch_norm == "train"
         self.model.train(as_training)
+        order, size = torch.arange(len(images)), EVALUATION_BATCH[self.device.type]
         if as_training:
-            order, size = (
-                shuffled(len(images), derive_seed(self.seed, "evaluation order", self.epoch)),
-                self.config.batch_size,
-            )
-        else:
-            order, size = torch.arange(len(images)), EVALUATION_BATCH
+            order = shuffled(len(images), derive_seed(self.seed, "evaluation order", self.epoch))
+            size = self.config.batch_size
         logits = torch.empty(len(images), len(self.data.classes), device=self.device)
         with torch.inference_mode():
             for step, indices in enumerate(batches(order.to(self.device), size)):
@@ -305,10 +302,11 @@ class Training:
         return model.to(self.device)
 
     def _choose_precision(self) -> Precision:
-        """Choose how to compute, and bring the network into that memory order."""
-        indices = torch.arange(min(self.config.batch_size, len(self.data.train)), device=self.device)
-        images, labels = self.data.train.batch(indices)
-        chosen = precision.choose(self.model, self.data.normalize(images), labels)
+        """Choose how to compute, by trying it on a CUDA device, and bring the network into that memory order."""
+        chosen = precision.ON_CPU
+        if self.device.type == "cuda":
+            images, labels = self.data.train.batch(slice(0, self.config.batch_size))
+            chosen = precision.choose(self.model, self.data.normalize(images), labels)
         self.model.to(memory_format=chosen.memory_format)
         return chosen
 

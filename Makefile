@@ -1,0 +1,35 @@
+# make run, make test: each sets up what it needs in .venv, from Python and make alone.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup run test check bench format clean
+
+setup: .venv/ready
+
+# uv links packages from its cache, so a second checkout is set up in seconds.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch .venv/ready
+
+run: setup
+	$(BIN)/python -m tuner run search_spaces/digits.yaml
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/overhead.py
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
