@@ -71,13 +71,14 @@ def run(
     if dry_run:
         _show_plan(spec, data)
         return
-    from tuner.folder import StudyFolder, load_study
+    from tuner.folder import StudyFolder, check_comparable, load_study
 
     folder = StudyFolder(results / spec.study)
     if fresh and folder.holds_a_study:
         with folder.lock():
             aside = folder.move_aside(datetime.now(UTC))
         out.print(f"The earlier study was moved to {aside}")
+    check_comparable(folder, spec)
     _say_what_there_is(folder.holds_a_study and load_study(str(folder)), spec)
     halted = _run(spec, results, data)
     finished = load_study(results / spec.study)
@@ -106,8 +107,11 @@ def _say_what_there_is(there: "StudyResults | bool", spec: "StudySpec") -> None:
 
 
 def _run(spec: "StudySpec", results: Path, data: Path | None) -> str | None:
+    from tuner import cluster
     from tuner.display import watching
-    from tuner.study import StudyRun  # takes seconds: Ray
+
+    cluster.start()
+    from tuner.study import StudyRun  # takes seconds: Tune
 
     standing = _standing(spec, results)
     with watching(out, standing) as observer:
@@ -209,9 +213,10 @@ def _show_end(study: "StudyResults", halted: str | None, file: Path, results: Pa
 
 
 def _show_plan(spec: "StudySpec", data: Path | None) -> None:
+    from tuner.cluster import connected
     from tuner.estimate import estimate
     from tuner.scheduler import rungs
-    from tuner.study import connected, count_slots
+    from tuner.study import count_slots
 
     out.print(spec.to_yaml(), markup=False)
     with connected():

@@ -3,18 +3,20 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
 
 from tuner.catalogue import ARCHITECTURES, Scalar
+from tuner.complaints import shown
 from tuner.errors import nearest
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+_KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 class Settings(BaseModel):
     """Settings read from a file: unknown keys are refused, values are checked, nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -23,7 +25,7 @@ class Settings(BaseModel):
             known = {field.alias or name for name, field in cls.model_fields.items()}
             for key in raw:
                 if key not in known:
-                    raise ValueError(f"unknown key '{key}'; {nearest(str(key), known)}")
+                    raise ValueError(f"unknown key {key!r}; {nearest(str(key), known)}")
         return raw
 
 
@@ -58,7 +60,7 @@ def _check_validation(raw: Any) -> Any:
         form = forms.get(str(next(iter(raw), "")))
         return form.model_validate(raw) if form else _refuse_validation(raw)
     number = isinstance(raw, int | float) and not isinstance(raw, bool)
-    if raw == "test" or (number and (0 < raw < 1 or (raw >= 1 and raw == int(raw)))):
+    if raw == "test" or (number and (0 < raw < 1 or (raw >= 1 and raw % 1 == 0))):
         return int(raw) if number and raw >= 1 else raw
     return raw if isinstance(raw, LastFraction | NextImages) else _refuse_validation(raw)
 
@@ -69,7 +71,15 @@ def _refuse_validation(raw: Any) -> Any:
     )
 
 
-Validation = Annotated[int | float | LastFraction | NextImages | Literal["test"], PlainValidator(_check_validation)]
+def _write_validation(validation: Any) -> Any:
+    return validation.model_dump() if isinstance(validation, Settings) else validation
+
+
+Validation = Annotated[
+    int | float | LastFraction | NextImages | Literal["test"],
+    PlainValidator(_check_validation),
+    PlainSerializer(_write_validation),
+]
 
 
 class DatasetConfig(Settings):
@@ -106,7 +116,7 @@ class TrainingConfig(BaseModel):
     0.3
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
     architecture: str = "lenet5"
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
@@ -134,12 +144,10 @@ class TrainingConfig(BaseModel):
             if name not in declared:
                 known = {*declared, *type(self).model_fields}
                 raise ValueError(f"{name}: unknown for {self.architecture}; {nearest(name, known)}")
-            low, high = declared[name].low, declared[name].high
-            if type(value) is not type(declared[name].default) and not (
-                isinstance(value, int) and isinstance(declared[name].default, float)
-            ):
-                raise ValueError(f"{name}: {value!r} is not a {type(declared[name].default).__name__}")
-            if isinstance(value, (int, float)) and not (low is None or high is None or low <= value <= high):
+            low, high, kind = declared[name].low, declared[name].high, type(declared[name].default)
+            if type(value) is not kind and not (type(value) is int and kind is float):
+                raise ValueError(f"{name}: found {shown(value)}; allowed: {_KINDS[kind]}")
+            if isinstance(value, int | float) and not (low is None or high is None or low <= value <= high):
                 raise ValueError(f"{name}: {value} is outside [{low}, {high}]")
         return self
 

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -41,6 +41,8 @@ class StudyFolder:
             text = self.storage.read("study.yaml").decode()
         except OSError:
             raise StudyError(f"{self}: no study here (no study.yaml); `tuner ls` shows the studies there are") from None
+        except UnicodeDecodeError:
+            raise StudyError(f"{self}/study.yaml: not a text file") from None
         try:
             return parse_spec(parse_yaml(text, str(self.storage.path("study.yaml"))), f"{self}/study.yaml")
         except SpecError as error:
@@ -91,7 +93,9 @@ class StudyFolder:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            who = holder.read_text() if holder.exists() else "another process"
+            who = "another process"
+            with suppress(OSError):  # it is just beginning or ending
+                who = holder.read_text() or who
             raise StudyError(f"{self}: this study is being run by {who}; wait for it, or stop it") from None
         try:
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
@@ -99,6 +103,19 @@ class StudyFolder:
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+
+def check_comparable(folder: StudyFolder, spec: StudySpec) -> None:
+    """Refuse to add rows to a study whose rows mean something else.
+
+    Raises:
+        StudyError: The folder holds a study with another space, data set, recipe, objective or search.
+    """
+    if folder.holds_a_study and (changed := spec.differences(folder.spec())):
+        raise StudyError(
+            f"{folder}: holds a study with other settings ({'; '.join(changed)}); "
+            "run it under another --name, or start over with --fresh"
+        )
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ class Tables:
 
     def _write(self, table: Table, part: pa.Table) -> None:
         content = io.BytesIO()
-        pq.write_table(part, content, compression="zstd")
+        pq.write_table(part, content, compression="zstd", write_page_checksum=True)
         name = f"{table}/part-{time.time_ns():020d}-{uuid.uuid4().hex[:6]}.parquet"
         self.storage.write(name, content.getvalue())
 
@@ -228,8 +228,8 @@ class Tables:
         """One part; a broken one is set aside with a warning."""
         content = self.storage.read(name)
         try:
-            return pq.read_table(io.BytesIO(content))
-        except (pa.ArrowInvalid, OSError) as error:
+            return pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+        except (pa.ArrowException, OSError, ValueError) as error:  # what flipped bits were seen to raise
             broken = error
         try:
             self.storage.rename(name, f"{name}.broken")

@@ -9,11 +9,12 @@ In a study file a parameter is one of::
     dropout: {float: [0, 0.6], when: {architecture: [alexnet]}}
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -25,17 +26,30 @@ from pydantic import (
     model_validator,
 )
 
+from tuner.complaints import shown
 from tuner.config import Settings
 from tuner.errors import SpecError, nearest
 
 KINDS = ("choice", "float", "int", "value")
+LARGEST_GRID = 100_000
 Value = bool | int | float | str | list[Any]
 
 
 def _check_value(value: Any) -> Value:
     if not isinstance(value, bool | int | float | str | list) or value != value:
-        raise ValueError(f"a number, text, boolean or list is needed, found {'null' if value is None else repr(value)}")
+        raise ValueError(f"found {shown(value)}; allowed: a number, text, boolean or list")
     return value
+
+
+def _check_pair(bounds: Any) -> Any:
+    if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+        raise ValueError(f"found {shown(bounds)}; allowed: two numbers, [LOWEST, HIGHEST]")
+    return tuple(bounds)
+
+
+def _same(one: Value, other: Value) -> bool:
+    """Whether two values are one and the same choice: 1 and 1.0 are, 1 and true are not."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 CheckedValue = Annotated[Value, PlainValidator(_check_value)]
@@ -55,13 +69,22 @@ class Conditional(Settings):
             return {name: allowed if isinstance(allowed, list) else [allowed] for name, allowed in when.items()}
         return when
 
+    @field_validator("when")
+    @classmethod
+    def _no_condition_without_values(cls, when: dict[str, list[Value]]) -> dict[str, list[Value]]:
+        if empty := [name for name, allowed in when.items() if not allowed]:
+            raise ValueError(f"{empty[0]}: found []; allowed: at least one value")
+        return when
+
     @model_serializer(mode="wrap")
     def _leave_out_no_condition(self, write: Callable[[Self], dict[str, Any]]) -> dict[str, Any]:
         return {key: value for key, value in write(self).items() if key != "when" or value}
 
     def active(self, drawn: Mapping[str, Value]) -> bool:
         """Whether the condition holds for the parameters drawn so far; one that was not drawn fulfils nothing."""
-        return all(name in drawn and drawn[name] in allowed for name, allowed in self.when.items())
+        return all(
+            name in drawn and any(_same(drawn[name], value) for value in allowed) for name, allowed in self.when.items()
+        )
 
 
 class Choice(Conditional):
@@ -72,10 +95,9 @@ class Choice(Conditional):
     @field_validator("choice")
     @classmethod
     def _no_value_twice(cls, choice: list[Value]) -> list[Value]:
-        seen = [json.dumps(value) for value in choice]
-        for value in seen:
-            if seen.count(value) > 1:
-                raise ValueError(f"{value} stands twice")
+        for index, value in enumerate(choice):
+            if any(_same(value, earlier) for earlier in choice[:index]):
+                raise ValueError(f"{shown(value)} stands twice")
         return choice
 
     @property
@@ -87,17 +109,17 @@ class Choice(Conditional):
         names: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}
         return names.get(kinds.pop(), "json") if len(kinds) == 1 else "json"
 
-    def grid(self) -> list[Value]:
+    def grid(self) -> Iterable[Value]:
         """Every value."""
-        return list(self.choice)
+        return self.choice
 
     def canonical(self, value: Value) -> Value:
         """The value as it stands in the study file, where a table has turned 1 into 1.0."""
-        return next((allowed for allowed in self.choice if Choice(choice=[allowed]).holds(value)), value)
+        return next((allowed for allowed in self.choice if _same(value, allowed)), value)
 
     def holds(self, value: Value) -> bool:
         """Whether the value is one of these, 1 and 1.0 alike."""
-        return any(value == allowed and isinstance(value, bool) == isinstance(allowed, bool) for allowed in self.choice)
+        return any(_same(value, allowed) for allowed in self.choice)
 
 
 class _Range(Conditional):
@@ -115,8 +137,8 @@ class _Range(Conditional):
             raise ValueError(f"a log range must lie above zero, found [{low}, {high}]")
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other")
-        if self.step is not None and not 0 < self.step <= high - low:
-            raise ValueError(f"step {self.step} must be above 0 and at most {high - low}")
+        if self.step is not None and not 0 < self.step <= (high - low) * (1 + 1e-9):
+            raise ValueError(f"step {self.step} must be above 0 and at most {high - low:g}")
         return self
 
     def canonical(self, value: Value) -> Value:
@@ -124,9 +146,12 @@ class _Range(Conditional):
         return value
 
     def holds(self, value: Value) -> bool:
-        """Whether the value lies within the bounds."""
+        """Whether the value lies within the bounds, and on a step where there are steps."""
         low, high = self.bounds
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            return False
+        step = self.step or (1 if isinstance(self, Int) else None)
+        return step is None or abs((value - low) / step - round((value - low) / step)) < 1e-9
 
     if TYPE_CHECKING:  # each range declares these with its own number type
 
@@ -140,7 +165,7 @@ class _Range(Conditional):
 class Float(_Range):
     """A real number from a closed interval."""
 
-    bounds: tuple[float, float] = Field(alias="float")
+    bounds: Annotated[tuple[float, float], BeforeValidator(_check_pair)] = Field(alias="float")
     step: float | None = None
     """Only multiples of the step above the lowest value."""
 
@@ -149,18 +174,18 @@ class Float(_Range):
         """The column type."""
         return "float"
 
-    def grid(self) -> list[Value]:
+    def grid(self) -> Iterable[Value]:
         """Every step of the interval; a SpecError where there are no steps."""
         if self.step is None:
             raise SpecError("a grid needs a choice or a `step:`; or sample with tpe or random")
-        low, high = self.bounds
-        return [round(low + i * self.step, 12) for i in range(int((high - low) / self.step + 1e-9) + 1)]
+        (low, high), step = self.bounds, self.step
+        return (round(low + i * step, 12) for i in range(int((high - low) / step + 1e-9) + 1))
 
 
 class Int(_Range):
     """A whole number from a closed interval."""
 
-    bounds: tuple[int, int] = Field(alias="int")
+    bounds: Annotated[tuple[int, int], BeforeValidator(_check_pair)] = Field(alias="int")
     step: int | None = None
     """Only multiples of the step above the lowest value."""
 
@@ -169,10 +194,10 @@ class Int(_Range):
         """The column type."""
         return "int"
 
-    def grid(self) -> list[Value]:
+    def grid(self) -> Iterable[Value]:
         """Every step of the interval."""
         low, high = self.bounds
-        return list(range(low, high + 1, self.step or 1))
+        return range(low, high + 1, self.step or 1)
 
 
 class Constant(Conditional):
@@ -185,7 +210,7 @@ class Constant(Conditional):
         """The column type of the value."""
         return Choice(choice=[self.value]).kind
 
-    def grid(self) -> list[Value]:
+    def grid(self) -> Iterable[Value]:
         """The value alone."""
         return [self.value]
 
@@ -195,22 +220,20 @@ class Constant(Conditional):
 
     def holds(self, value: Value) -> bool:
         """Whether it is the value."""
-        return Choice(choice=[self.value]).holds(value)
+        return _same(value, self.value)
 
 
 def _tag(raw: Any) -> str:
-    if isinstance(raw, Constant):
-        return "value"
-    if isinstance(raw, Choice | Float | Int):
-        return type(raw).__name__.lower()
-    return next((kind for kind in ("choice", "float", "int") if kind in raw), "value")
+    if isinstance(raw, Conditional):
+        return type(raw).__name__
+    return next((kind.capitalize() for kind in ("choice", "float", "int") if kind in raw), "Constant")
 
 
 Parameter = Annotated[
-    Annotated[Choice, Tag("choice")]
-    | Annotated[Float, Tag("float")]
-    | Annotated[Int, Tag("int")]
-    | Annotated[Constant, Tag("value")],
+    Annotated[Choice, Tag("Choice")]
+    | Annotated[Float, Tag("Float")]
+    | Annotated[Int, Tag("Int")]
+    | Annotated[Constant, Tag("Constant")],
     Discriminator(_tag),
 ]
 
@@ -224,7 +247,7 @@ class Space(RootModel[dict[str, Parameter]]):
     @classmethod
     def _read_short_forms(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping):
-            raise ValueError(f"a mapping of parameters, found {raw!r}")
+            raise ValueError(f"found {shown(raw)}; allowed: a mapping of parameters, {{}} for none")
         return {name: _expand(name, parameter) for name, parameter in raw.items()}
 
     @model_validator(mode="after")
@@ -278,17 +301,24 @@ class Space(RootModel[dict[str, Parameter]]):
         return drawn
 
     def grid(self) -> list[dict[str, Value]]:
-        """Every configuration once: inactive parameters make no copies. The last parameter varies fastest."""
+        """Every configuration once: inactive parameters make no copies. The last parameter varies fastest.
+
+        Raises:
+            SpecError: A parameter has no steps, or there are more than LARGEST_GRID configurations.
+        """
         configurations: list[dict[str, Value]] = [{}]
         for name, parameter in self.ordered():
             try:
-                values = parameter.grid()
+                values = list(islice(parameter.grid(), LARGEST_GRID + 1))
             except SpecError as error:
                 raise SpecError(f"space.{name}: {error}") from None
+            active = [parameter.active(drawn) for drawn in configurations]
+            if sum(len(values) if on else 1 for on in active) > LARGEST_GRID:
+                raise SpecError(f"space.{name}: makes a grid of more than {LARGEST_GRID:,}; sample with tpe or random")
             configurations = [
                 {**drawn, **extra}
-                for drawn in configurations
-                for extra in ([{name: value} for value in values] if parameter.active(drawn) else [{}])
+                for drawn, on in zip(configurations, active, strict=True)
+                for extra in ([{name: value} for value in values] if on else [{}])
             ]
         return configurations
 
@@ -302,5 +332,5 @@ def _expand(name: Any, raw: Any) -> Any:
     kinds = [kind for kind in KINDS if kind in raw]
     if len(kinds) != 1:
         found = ", ".join(map(str, raw)) or "{}"
-        raise ValueError(f"{name}: one of {', '.join(KINDS)} is needed, found {found}")
+        raise ValueError(f"{name}: found {found}; allowed: one of {', '.join(KINDS)}")
     return raw

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_serializer, model_validator
 
 from tuner.catalogue import ARCHITECTURES, DATASETS, METRICS, TEST_METRICS
-from tuner.complaints import lines
+from tuner.complaints import lines, shown
 from tuner.config import DatasetConfig, Settings, TrainingConfig
 from tuner.errors import SpecError, nearest
 from tuner.search_space import Choice, Constant, Parameter, Space, Value
@@ -30,10 +30,12 @@ class Objective(Settings):
         if not isinstance(raw, Mapping) or len(raw) != 1 or next(iter(raw)) not in ("maximize", "minimize"):
             raise ValueError(f"found {raw!r}; allowed: {{maximize: METRIC}} or {{minimize: METRIC}}")
         direction, metric = next(iter(raw.items()))
+        if not isinstance(metric, str):
+            raise ValueError(f"found {shown(raw)}; {nearest('', METRICS)}")
         if metric in TEST_METRICS:
             raise ValueError(f"'{metric}' is measured on test images, and nothing may choose by them; use val_accuracy")
         if metric not in METRICS:
-            raise ValueError(f"no metric '{metric}'; {nearest(str(metric), METRICS)}")
+            raise ValueError(f"no metric '{metric}'; {nearest(metric, METRICS)}")
         return {"metric": metric, "direction": direction}
 
     @model_serializer
@@ -58,7 +60,7 @@ class Asha(Settings):
 
     grace_period: Annotated[int, Field(ge=1)] = 1
     """Epochs that every trial gets; the first rung."""
-    reduction_factor: Annotated[float, Field(gt=1)] = 3
+    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
 
 
 class Hyperband(Asha):
@@ -88,9 +90,10 @@ class Stopping(Settings):
         if raw in ("none", None):
             return {}
         raw = {raw: {}} if isinstance(raw, str) else raw
-        if isinstance(raw, Mapping) and len({key for key, value in raw.items() if value is not None}) > 1:
+        if isinstance(raw, Mapping) and len(raw) > 1:
             raise ValueError(f"one rule is allowed, found {' and '.join(map(str, raw))}")
-        return raw
+        # `asha:` with nothing below it is the rule with its defaults, not no rule.
+        return {key: {} if value is None else value for key, value in raw.items()} if isinstance(raw, Mapping) else raw
 
     @model_serializer
     def _write(self) -> Any:
@@ -128,12 +131,12 @@ class Repeats(Settings):
 
 def _check_name(name: Any) -> Any:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError(f"found {name!r}; allowed: a plain folder name of letters, digits, '.', '_' and '-'")
+        raise ValueError(f"found {shown(name)}; allowed: a plain folder name of letters, digits, '.', '_' and '-'")
     return name
 
 
 def _as_list(raw: Any) -> Any:
-    return [raw] if isinstance(raw, Mapping) else raw
+    return raw if isinstance(raw, list) else [raw]
 
 
 class StudySpec(Settings):
@@ -161,12 +164,13 @@ class StudySpec(Settings):
     keep_weights: Annotated[int, Field(ge=0)] = 3
     """Weights of so many of the best trials stay in the study folder."""
 
-    @field_validator("training", mode="before")
+    @field_validator("objective")
     @classmethod
-    def _training_is_a_mapping(cls, raw: Any) -> Any:
-        if not isinstance(raw, Mapping):
-            raise ValueError(f"a mapping is needed, found {raw!r}")
-        return raw
+    def _no_metric_twice(cls, objectives: list[Objective]) -> list[Objective]:
+        metrics = [objective.metric for objective in objectives]
+        if twice := [metric for metric in metrics if metrics.count(metric) > 1]:
+            raise ValueError(f"'{twice[0]}' stands twice")
+        return objectives
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -191,10 +195,9 @@ class StudySpec(Settings):
 
     @model_validator(mode="after")
     def _fill_defaults(self) -> Self:
-        defaults = TrainingConfig(architecture=self.architectures[0]).model_dump(exclude={"architecture"}, mode="json")
-        filled = {key: value for key, value in defaults.items() if key in TrainingConfig.model_fields}
-        filled = {key: value for key, value in filled.items() if key not in self.space} | self.training
-        object.__setattr__(self, "training", filled)
+        recipe = self.training_config({"architecture": self.architectures[0]}).model_dump(mode="json")
+        filled = {key: recipe[key] for key in TrainingConfig.model_fields if key not in self.space}
+        object.__setattr__(self, "training", {**filled, **{k: v for k, v in self.training.items() if k not in filled}})
         search = self.search.model_copy(update={"trials": self.search.trials or self._default_trials()})
         object.__setattr__(self, "search", search)
         return self
@@ -216,10 +219,12 @@ class StudySpec(Settings):
 
     def _check_architecture(self, name: str) -> None:
         size = self.dataset.image_size or (DATASETS[self.dataset.name].size if self.dataset.name in DATASETS else None)
-        if size is not None and size < ARCHITECTURES[name].min_size:
-            least = ARCHITECTURES[name].min_size
+        least = ARCHITECTURES[name].min_size
+        if size is not None and size < least:
+            place = "space" if "architecture" in self.space else "training"
             raise ValueError(
-                f"architecture: {name} needs {least}x{least} images, {self.dataset.name} has {size}x{size}"
+                f"{place}.architecture: {name} needs {least}x{least} images, {self.dataset.name} has {size}x{size}; "
+                f"a larger `dataset.image_size` makes them fit"
             )
         constants = self._constants(name)
         _check_recipe("training", constants)
@@ -244,13 +249,15 @@ class StudySpec(Settings):
         """Every architecture that a trial of this study may have."""
         if "architecture" in self.space:
             place, names = "space", list(_extremes(self.space["architecture"]))
+            if self.space["architecture"].when:
+                raise ValueError("space.architecture.when: not allowed; every trial needs an architecture")
         elif "architecture" in self.training:
             place, names = "training", [self.training["architecture"]]
         else:
             raise ValueError(f"training.architecture: missing; {nearest('', ARCHITECTURES)}")
         for name in names:
             if not isinstance(name, str) or name not in ARCHITECTURES:
-                raise ValueError(f"{place}.architecture: no '{name}'; {nearest(str(name), ARCHITECTURES)}")
+                raise ValueError(f"{place}.architecture: found {shown(name)}; {nearest(str(name), ARCHITECTURES)}")
         return [str(name) for name in names]
 
     @property
@@ -261,9 +268,11 @@ class StudySpec(Settings):
     @property
     def max_epochs(self) -> int:
         """Epochs of the longest trial."""
+        constant = int(self.training.get("epochs", TrainingConfig.model_fields["epochs"].default))
         if "epochs" not in self.space:
-            return int(self.training.get("epochs", TrainingConfig.model_fields["epochs"].default))
-        return max(int(value) for value in _extremes(self.space["epochs"]) if isinstance(value, int | float))
+            return constant
+        longest = max(value for value in _extremes(self.space["epochs"]) if isinstance(value, int))
+        return max(longest, constant) if self.space["epochs"].when else longest
 
     def training_config(self, parameters: Mapping[str, Value]) -> TrainingConfig:
         """The recipe of a trial with these parameters."""
@@ -272,10 +281,12 @@ class StudySpec(Settings):
 
     def differences(self, other: "StudySpec") -> list[str]:
         """Settings in which old rows would not be comparable to new ones: `search.seed: 0 -> 1`."""
-        ours, theirs = ({**spec.to_dict(), "search.trials": None} for spec in (self, other))
+        ours, theirs = self.to_dict(), other.to_dict()
         changes: list[str] = []
         for key in ("dataset", "training", "objective", "space", "stopping", "protocol", "search"):
             changes += _differences(key, theirs[key], ours[key])
+        if self.search.sampler == "grid":  # its n-th point depends on the order
+            changes += _differences("space", list(theirs["space"]), list(ours["space"]))
         return [line for line in changes if not line.startswith("search.trials:")]
 
     def to_dict(self) -> dict[str, Any]:
@@ -285,6 +296,13 @@ class StudySpec(Settings):
     def to_yaml(self) -> str:
         """The study as a YAML file that reads back as an equal study."""
         return to_yaml(self.to_dict())
+
+
+def _check_dataset_name(name: str, source: str) -> None:
+    """A misspelt name is refused; whether there is anything at a path is known when the data are looked up."""
+    is_path = name.endswith(".parquet") or any(sign in name for sign in "/*?[") or Path(name).expanduser().is_dir()
+    if name not in DATASETS and (not name or not is_path):
+        raise SpecError(f"{source}: dataset.name: found {name!r}; {nearest(name, DATASETS)}, or a path: ./{name}")
 
 
 def _extremes(parameter: Parameter) -> list[Value]:
@@ -321,4 +339,6 @@ def parse_spec(raw: Any, source: str = "study") -> StudySpec:
 def load_spec(path: str | Path, settings: Iterable[str] = ()) -> StudySpec:
     """Read and check a study file, with `--set`-style overrides; raises SpecError, one line for each mistake."""
     path = Path(path)
-    return parse_spec(override(read_yaml(path), settings), str(path))
+    spec = parse_spec(override(read_yaml(path), settings), str(path))
+    _check_dataset_name(spec.dataset.name, str(path))
+    return spec

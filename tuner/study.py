@@ -1,6 +1,5 @@
 """A spec becomes a running study: resources, Ray Tune, the tables, interruption and resume."""
 
-import logging
 import os
 import shutil
 import signal
@@ -13,16 +12,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from tuner import data
 from tuner.catalogue import ARCHITECTURES
+from tuner.cluster import connected, machine
 from tuner.data import split
-from tuner.errors import SpecError, StudyError
-from tuner.folder import StudyFolder, StudyResults
+from tuner.errors import SpecError
+from tuner.folder import StudyFolder, StudyResults, check_comparable
 from tuner.observer import Observer, Silent
 from tuner.provenance import describe_run
 from tuner.recorder import Recorder
@@ -30,20 +29,9 @@ from tuner.results import Tables, now
 from tuner.scheduler import Scheduler, make_scheduler
 from tuner.searcher import OptunaSearcher, proposal_from_row
 from tuner.spec import StudySpec
+from tuner.trial import Job, Trial
 
 Halt = Literal["budget", "interrupt"]
-
-ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files a trial; our tables hold it all
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours stops the study and keeps the exit code
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are never read
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints every failed trial's traceback, whatever the verbosity
-    "TUNE_RESULT_BUFFER_LENGTH": "1",
-    "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-}
 
 
 class _Halting(Stopper):
@@ -174,6 +162,7 @@ class StudyRun:
             on_propose=recorder.propose,
             latest=tables.trials,
         )
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # or workers start one after the other
         scratch = tempfile.mkdtemp(prefix="tuner-")
         try:
             tune.Tuner(
@@ -221,36 +210,17 @@ class StudyRun:
 
     def _resourced(self) -> Any:
         """The trainable with the resources of a trial and what all trials have in common."""
-        from tuner.trial import Job, Trial
-
         share = {"CPU": float(self.spec.resources.cpu), "GPU": gpu_share(self.spec)}
         job = Job(self.spec, str(self.folder), self._data)
         shared = tune.with_parameters(self._trainable or Trial, job=job)
         return tune.with_resources(shared, PlacementGroupFactory([share]))
 
 
-def check_comparable(folder: StudyFolder, spec: StudySpec) -> None:
-    """Refuse to add rows to a study whose rows mean something else.
-
-    Raises:
-        StudyError: The folder holds a study with another space, data set, recipe, objective or search.
-    """
-    if folder.holds_a_study and (changed := spec.differences(folder.spec())):
-        raise StudyError(
-            f"{folder}: holds a study with other settings ({'; '.join(changed)}); "
-            "run it under another --name, or start over with --fresh"
-        )
-
-
 def gpu_share(spec: StudySpec) -> float:
     """GPUs that a trial gets on the cluster that is connected."""
     if spec.resources.gpu != "auto":
         return float(spec.resources.gpu)
-    return 1.0 if _machine().get("GPU", 0) else 0.0
-
-
-def _machine() -> dict[str, float]:
-    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+    return 1.0 if machine().get("GPU", 0) else 0.0
 
 
 def count_slots(spec: StudySpec) -> int:
@@ -259,7 +229,7 @@ def count_slots(spec: StudySpec) -> int:
     Raises:
         SpecError: Not even one trial fits.
     """
-    have, gpu, cpu = _machine(), gpu_share(spec), spec.resources.cpu
+    have, gpu, cpu = machine(), gpu_share(spec), spec.resources.cpu
     for kind, wanted in (("CPU", cpu), ("GPU", gpu)):
         if wanted > have.get(kind, 0):
             there = have.get(kind, 0)
@@ -269,22 +239,6 @@ def count_slots(spec: StudySpec) -> int:
         fitting = min(fitting, int(have["GPU"] / gpu + 1e-9))
     wanted_slots = spec.resources.concurrent
     return fitting if wanted_slots == "auto" else min(fitting, wanted_slots)
-
-
-@contextmanager
-def connected() -> Iterator[None]:
-    """A Ray instance of our own on this machine, unless the process has one already."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what happens to trials stands in the tables and logs
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from tuner.data.augment import augment
 from tuner.data.batches import DeviceData, Images
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError
 from tuner.models.init import keras_
-from tuner.optimization import build_optimizer, learning_rate_at, set_learning_rate
+from tuner.optimization import build_optimizer, learning_rate_at, set_learning_rate, take_step
 from tuner.precision import Precision
 from tuner.randomness import batches, derive_seed, seed_global_generator, shuffled
 
@@ -204,7 +204,7 @@ class Training:
             self._optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             set_learning_rate(self._optimizer, learning_rate_at(config, done + self._step, planned))
-            self._optimizer.step()
+            take_step(self._optimizer)
             self._loss_sum += loss.detach() * len(labels)
             self._correct += (logits.argmax(dim=1) == labels).sum()
             self._step += 1

@@ -40,6 +40,8 @@ def parse_yaml(text: str, source: str) -> Any:
         raise SpecError(f"{source}{place}: broken YAML: {problem}") from None
     except YAMLError as error:
         raise SpecError(f"{source}: broken YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise SpecError(f"{source}: broken YAML: nested too deeply") from None
 
 
 def override(raw: Any, settings: Iterable[str]) -> Any:
@@ -51,6 +53,8 @@ def override(raw: Any, settings: Iterable[str]) -> Any:
         value = parse_yaml(text, f"--set {path}")
         *parents, key = path.split(".")
         node = raw
+        if not isinstance(node, dict):
+            raise SpecError(f"--set {setting}: the file holds no mapping, found {type(raw).__name__}")
         for parent in parents:
             node = node.setdefault(parent, {}) if isinstance(node, dict) else None
             if not isinstance(node, dict):

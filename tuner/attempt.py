@@ -1,0 +1,139 @@
+"""One attempt at a trial: it trains, reports, keeps checkpoints and goes on from them. It knows no Ray."""
+
+import faulthandler
+import io
+import json
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuner import data
+from tuner.data.batches import device_data
+from tuner.folder import StudyFolder
+from tuner.search_space import Value
+from tuner.spec import StudySpec
+from tuner.training import Training
+
+CHECKPOINT_SECONDS = 15.0
+"""A trial saves what it needs to go on at least so often, also within an epoch."""
+CHECKPOINT_SHARE = 0.05
+"""Saving never takes more than this share of a trial's time."""
+HANG_SECONDS = 900.0
+"""A trial without an optimizer step for so long hangs: its worker dumps its stacks and ends, and it is tried again."""
+
+
+def attempt(
+    spec: StudySpec, folder: str, root: Path | None, number: int, parameters: Mapping[str, Value], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Train a trial from its checkpoint, if it has one, or from the start; yields a report an epoch.
+
+    A report has the fields of `EpochResult` (`train_seconds` summed over the epochs), `epochs_planned`,
+    `parameters_count` and `device`; the last one also `test_loss`, `test_accuracy` and `done`. Reports that stand in
+    the checkpoint already come first, marked `replayed`.
+
+    Args:
+        spec: The study.
+        folder: Its folder.
+        root: Where data sets are looked for; None: as `tuner.data.load` does.
+        number: The trial's number.
+        parameters: The trial's parameters.
+        seed: The seed of its training.
+
+    Raises:
+        TrialError: The trial cannot be trained, and trying again would not help.
+        UserError: Data or recipe do not allow it.
+    """
+    torch.set_num_threads(spec.resources.cpu)
+    recipe = spec.training_config(parameters)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dataset = data.load(spec.dataset, root)
+    on_device = device_data(dataset.folder, spec.dataset, device)
+    training = Training(recipe, on_device, seed=seed, on_step=lambda: keeper.save_if_due())
+    constant = {
+        "epochs_planned": recipe.epochs,
+        "parameters_count": training.parameters_count,
+        "device": training.device_description,
+    }
+    study = StudyFolder(folder)
+    keeper = CheckpointKeeper(study, number, identity(spec, parameters, seed), training)
+    for report in keeper.resume():
+        yield {**report, "replayed": True}
+    for result in training:
+        report = {**asdict(result), **constant}
+        report["train_seconds"] += keeper.train_seconds
+        keeper.reports.append(report)
+        if result.epoch < recipe.epochs:
+            keeper.save_if_due()
+            yield report
+    test_loss, test_accuracy = training.evaluate_test()
+    if spec.keep_weights:
+        study.storage.write(study.weights(number), _to_bytes(training.model.state_dict()))
+    yield {**keeper.reports[-1], "test_loss": test_loss, "test_accuracy": test_accuracy, "done": True}
+
+
+def identity(spec: StudySpec, parameters: Mapping[str, Value], seed: int) -> str:
+    """Hash of all that a checkpoint depends on: data set, recipe and seed."""
+    parts = [spec.dataset.model_dump(mode="json"), spec.training_config(parameters).model_dump(mode="json"), seed]
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+class CheckpointKeeper:
+    """Saves a trial's training by time, within epochs too, and finds it again.
+
+    A checkpoint holds the hash of its configuration, the reports so far and the state of the training; it is read with
+    `weights_only=True`.
+    """
+
+    def __init__(self, folder: StudyFolder, number: int, identity: str, training: Training) -> None:
+        self._storage, self._name = folder.storage, folder.checkpoint(number)
+        self._identity, self._training = identity, training
+        self.reports: list[dict[str, Any]] = []
+        self._wait = CHECKPOINT_SECONDS
+        self._saved_at = self._armed_at = time.monotonic()
+        self._arm_watchdog()
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training in the epochs reported so far."""
+        return float(self.reports[-1]["train_seconds"]) if self.reports else 0.0
+
+    def resume(self) -> list[dict[str, Any]]:
+        """Go on from the trial's checkpoint, if there is a sound one of this configuration; returns its reports."""
+        try:
+            kept = torch.load(io.BytesIO(self._storage.read(self._name)), weights_only=True, map_location="cpu")
+            if kept["identity"] == self._identity:
+                self._training.load_state_dict(kept["training"])
+                self.reports = kept["reports"]
+        except FileNotFoundError:
+            pass
+        except Exception as error:  # a broken checkpoint costs time, never the trial
+            warnings.warn(f"{self._storage.path(self._name)} cannot be used, starting over: {error}", stacklevel=2)
+        return list(self.reports)
+
+    def save_if_due(self) -> None:
+        """Called after each step: save when the time has come, and tell the watchdog that the trial lives."""
+        now = time.monotonic()
+        if now - self._armed_at > 1.0:
+            self._armed_at = now
+            self._arm_watchdog()
+        if now - self._saved_at < self._wait:
+            return
+        kept = {"identity": self._identity, "reports": self.reports, "training": self._training.state_dict()}
+        self._storage.write(self._name, _to_bytes(kept))
+        self._saved_at = time.monotonic()
+        self._wait = max(CHECKPOINT_SECONDS, (self._saved_at - now) / CHECKPOINT_SHARE)
+
+    def _arm_watchdog(self) -> None:
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)
+
+
+def _to_bytes(state: dict[str, Any]) -> bytes:
+    content = io.BytesIO()
+    torch.save(state, content)
+    return content.getvalue()
