@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tuner.folder import StudyResults, rank
@@ -10,24 +11,45 @@ from tuner.folder import StudyResults, rank
 STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
 
 
-def leaderboard(study: StudyResults, top: int = 5) -> pd.DataFrame:
-    """The best completed trials, best first: number, value, accuracies, epochs, seconds and the searched parameters.
+def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
+    """The best completed trials of the search, best first, the earliest of equals first.
 
-    A trial that was repeated with other seeds shows the mean and the standard deviation of its repeats' values too.
+    Columns: `number`, the objectives by name, `val_accuracy`, `test_accuracy`, `epochs`, `train_seconds`, the searched
+    parameters by name, and where trials were repeated with other seeds `repeats` (how many), `repeats_mean` and
+    `repeats_std` of the first objective over those repeats (the sample's deviation; missing for a single repeat).
+    Several objectives: only trials that no other completed trial beats in every respect, by the first objective.
+
+    Args:
+        study: The study.
+        top: At most so many rows; None: all.
     """
-    best = rank(study.spec, study.trials).head(top)
-    searched = [f"param_{name}" for name, parameter in study.spec.space.root.items() if f"param_{name}" in best]
-    columns = ["number", "value", "val_accuracy", "test_accuracy", "epochs_run", "train_seconds", *searched]
-    table = best[columns].rename(columns={name: name.removeprefix("param_") for name in searched})
-    table = table.rename(columns={"value": study.spec.objective[0].metric, "epochs_run": "epochs"})
-    table = table.loc[:, ~table.columns.duplicated()]
-    repeats = study.trials[(study.trials["purpose"] == "repeat") & (study.trials["state"] == "COMPLETE")]
-    if len(repeats):
-        values = repeats.groupby("repeat_of")["value"]
-        table["repeats"] = table["number"].map(values.size())
-        table["repeats_mean"] = table["number"].map(values.mean())
-        table["repeats_std"] = table["number"].map(values.std())
-    return table
+    ranked = rank(study.spec, study.trials)
+    names = [objective.metric for objective in study.spec.objective]
+    values = np.array(ranked["values"].tolist()).reshape(len(ranked), len(names))
+    if len(names) > 1:
+        best = _not_dominated(values * [1 if each.direction == "maximize" else -1 for each in study.spec.objective])
+        ranked, values = ranked[best].reset_index(drop=True), values[best]
+    columns = {"number": ranked["number"]} | {name: values[:, column] for column, name in enumerate(names)}
+    kept = {"val_accuracy": "val_accuracy", "test_accuracy": "test_accuracy", "epochs_run": "epochs"}
+    kept |= {"train_seconds": "train_seconds"} | {f"param_{name}": name for name in study.spec.space.root}
+    for column, name in kept.items():
+        columns.setdefault(name, ranked[column])
+    return _with_repeats(pd.DataFrame(columns), study.trials).head(top)
+
+
+def _not_dominated(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Of (N, objectives), more is better: which N no other one beats in one objective without losing in another."""
+    return np.array(
+        [not ((values >= row).all(axis=1) & (values > row).any(axis=1)).any() for row in values], dtype=bool
+    )
+
+
+def _with_repeats(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    repeats = trials[(trials["purpose"] == "repeat") & (trials["state"] == "COMPLETE")]
+    if repeats.empty:
+        return table
+    values = repeats.groupby("repeat_of")["value"].agg(repeats="size", repeats_mean="mean", repeats_std="std")
+    return table.join(values, on="number")
 
 
 def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:

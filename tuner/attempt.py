@@ -1,19 +1,21 @@
 """One attempt at a trial: it trains, reports, keeps checkpoints and goes on from them. It knows no Ray."""
 
+import copy
 import faulthandler
 import io
 import json
 import time
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 
-from tuner import data
 from tuner.data.batches import device_data
 from tuner.folder import StudyFolder
 from tuner.search_space import Value
@@ -29,7 +31,7 @@ HANG_SECONDS = 900.0
 
 
 def attempt(
-    spec: StudySpec, folder: str, root: Path | None, number: int, parameters: Mapping[str, Value], seed: int
+    spec: StudySpec, folder: str, dataset: Path, number: int, parameters: Mapping[str, Value], seed: int
 ) -> Iterator[dict[str, Any]]:
     """Train a trial from its checkpoint, if it has one, or from the start; yields a report an epoch.
 
@@ -40,7 +42,7 @@ def attempt(
     Args:
         spec: The study.
         folder: Its folder.
-        root: Where data sets are looked for; None: as `tuner.data.load` does.
+        dataset: The data set as the cache holds it.
         number: The trial's number.
         parameters: The trial's parameters.
         seed: The seed of its training.
@@ -49,19 +51,40 @@ def attempt(
         TrialError: The trial cannot be trained, and trying again would not help.
         UserError: Data or recipe do not allow it.
     """
+    reports = _train(spec, folder, dataset, number, parameters, seed)
+    while report := _next_watched(reports):
+        yield report
+
+
+def _next_watched(reports: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    """The next report; the watchdog sleeps while nobody asks for one."""
+    _arm_watchdog()
+    try:
+        return next(reports, None)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _arm_watchdog() -> None:
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)
+
+
+def _train(
+    spec: StudySpec, folder: str, dataset: Path, number: int, parameters: Mapping[str, Value], seed: int
+) -> Iterator[dict[str, Any]]:
     torch.set_num_threads(spec.resources.cpu)
     recipe = spec.training_config(parameters)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dataset = data.load(spec.dataset, root)
-    on_device = device_data(dataset.folder, spec.dataset, device)
-    training = Training(recipe, on_device, seed=seed, on_step=lambda: keeper.save_if_due())
+    training = Training(
+        recipe, device_data(dataset, spec.dataset, device), seed=seed, on_step=lambda: keeper.save_if_due()
+    )
     constant = {
         "epochs_planned": recipe.epochs,
         "parameters_count": training.parameters_count,
         "device": training.device_description,
     }
     study = StudyFolder(folder)
-    keeper = CheckpointKeeper(study, number, identity(spec, parameters, seed), training)
+    keeper = CheckpointKeeper(study, number, identity(spec, dataset, parameters, seed), training)
     for report in keeper.resume():
         yield {**report, "replayed": True}
     for result in training:
@@ -77,9 +100,10 @@ def attempt(
     yield {**keeper.reports[-1], "test_loss": test_loss, "test_accuracy": test_accuracy, "done": True}
 
 
-def identity(spec: StudySpec, parameters: Mapping[str, Value], seed: int) -> str:
-    """Hash of all that a checkpoint depends on: data set, recipe and seed."""
-    parts = [spec.dataset.model_dump(mode="json"), spec.training_config(parameters).model_dump(mode="json"), seed]
+def identity(spec: StudySpec, dataset: Path, parameters: Mapping[str, Value], seed: int) -> str:
+    """Hash of all that a checkpoint depends on: images (the cache names them by their contents), recipe and seed."""
+    recipe = spec.training_config(parameters).model_dump(mode="json")
+    parts = [dataset.name, spec.dataset.model_dump(mode="json"), recipe, seed]
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -92,11 +116,11 @@ class CheckpointKeeper:
 
     def __init__(self, folder: StudyFolder, number: int, identity: str, training: Training) -> None:
         self._storage, self._name = folder.storage, folder.checkpoint(number)
-        self._identity, self._training = identity, training
+        self._identity = identity
+        self._training = weakref.proxy(training)  # it calls us: in a circle its memory would outlive the trial
         self.reports: list[dict[str, Any]] = []
         self._wait = CHECKPOINT_SECONDS
         self._saved_at = self._armed_at = time.monotonic()
-        self._arm_watchdog()
 
     @property
     def train_seconds(self) -> float:
@@ -105,32 +129,39 @@ class CheckpointKeeper:
 
     def resume(self) -> list[dict[str, Any]]:
         """Go on from the trial's checkpoint, if there is a sound one of this configuration; returns its reports."""
-        try:
-            kept = torch.load(io.BytesIO(self._storage.read(self._name)), weights_only=True, map_location="cpu")
-            if kept["identity"] == self._identity:
-                self._training.load_state_dict(kept["training"])
-                self.reports = kept["reports"]
-        except FileNotFoundError:
-            pass
-        except Exception as error:  # a broken checkpoint costs time, never the trial
-            warnings.warn(f"{self._storage.path(self._name)} cannot be used, starting over: {error}", stacklevel=2)
+        if self._storage.exists(self._name):
+            fresh = copy.deepcopy(self._training.state_dict())
+            try:
+                self.reports = self._load()
+            except Exception as error:  # a broken checkpoint costs time, never the trial
+                self._training.load_state_dict(fresh)
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                warnings.warn(f"{self._storage.path(self._name)} cannot be used, starting over: {reason}", stacklevel=2)
         return list(self.reports)
+
+    def _load(self) -> list[dict[str, Any]]:
+        content = self._storage.read(self._name)
+        if ZipFile(io.BytesIO(content)).testzip():  # PyTorch reads over flipped bits
+            raise ValueError("its checksum is wrong")
+        kept = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        if kept["identity"] != self._identity:
+            raise ValueError("it is of another configuration")
+        self._training.load_state_dict(kept["training"])
+        reports: list[dict[str, Any]] = kept["reports"]
+        return reports
 
     def save_if_due(self) -> None:
         """Called after each step: save when the time has come, and tell the watchdog that the trial lives."""
         now = time.monotonic()
         if now - self._armed_at > 1.0:
             self._armed_at = now
-            self._arm_watchdog()
+            _arm_watchdog()
         if now - self._saved_at < self._wait:
             return
         kept = {"identity": self._identity, "reports": self.reports, "training": self._training.state_dict()}
         self._storage.write(self._name, _to_bytes(kept))
         self._saved_at = time.monotonic()
         self._wait = max(CHECKPOINT_SECONDS, (self._saved_at - now) / CHECKPOINT_SHARE)
-
-    def _arm_watchdog(self) -> None:
-        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)
 
 
 def _to_bytes(state: dict[str, Any]) -> bytes:

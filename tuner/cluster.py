@@ -12,11 +12,15 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files a trial; our tables hold it all
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that cannot be trained ends with a report without metrics
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours stops the study and keeps the exit code
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are never read
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",
 }
+
+SYSTEM_CONFIG = {"prestart_worker_first_driver": False}
+"""Actors never take a prestarted worker: starting some would only take cores from those that are needed."""
 
 _ours = False
 """Whether this process started the Ray that it is connected to."""
@@ -30,6 +34,7 @@ def start() -> None:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what happens to trials stands in the tables and logs
+    ray._private.worker._worker_logs_enabled = False  # the raylet's word on dead workers passes by `log_to_driver`
     global _ours
     if not ray.is_initialized():
         _ours = True
@@ -38,7 +43,7 @@ def start() -> None:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _system_config={"prestart_worker_first_driver": False},  # an actor never takes such a worker: wasted cores
+            _system_config=SYSTEM_CONFIG,
         )
 
 

@@ -17,6 +17,9 @@ class Observer(Protocol):
     def trial_ended(self, row: Row) -> None:
         """A trial is COMPLETE, PRUNED or FAILED, or an attempt failed and another follows."""
 
+    def halting(self) -> None:
+        """The study was asked to stop, or its budget ended; trials in flight are interrupted."""
+
 
 class Silent:
     """Takes no notice."""
@@ -28,4 +31,7 @@ class Silent:
         """Take no notice."""
 
     def trial_ended(self, row: Row) -> None:
+        """Take no notice."""
+
+    def halting(self) -> None:
         """Take no notice."""

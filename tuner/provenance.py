@@ -2,41 +2,48 @@
 
 import os
 import platform
+import socket
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("tuner", "ray", "torch", "torchvision", "optuna", "pandas", "pyarrow", "numpy", "scikit-learn")
+from tuner import __version__
+
+PACKAGES = ("ray", "torch", "torchvision", "optuna", "cmaes", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 
 def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
     """One run of a study: source, versions, hardware, data and command line; times are added by the caller."""
     return {
-        "source": _source(),
+        "source": _source(Path(__file__)),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {"tuner": __version__, **{name: _version(name) for name in PACKAGES}},
         "hardware": _hardware(),
         "dataset": dataset,
         "seed": seed,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": sys.orig_argv,
+        "directory": str(Path.cwd()),
     }
 
 
-def _source() -> dict[str, Any]:
-    """Commit of the checkout that this package runs from, and whether files differ from it; None without one."""
-    here = Path(__file__).parent
+def _source(file: Path) -> dict[str, Any]:
+    """Commit of the checkout that tracks `file`, and whether its folder differs from it; None without one."""
+    # A package installed below somebody else's checkout is not of that checkout: the file itself must be tracked.
+    if _output("git", "-C", str(file.parent), "ls-files", "--error-unmatch", file.name) is None:
+        return {"commit": None, "dirty": None}
+    commit = _output("git", "-C", str(file.parent), "rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(_output("git", "-C", str(file.parent), "status", "--porcelain", "--", "."))}
 
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
 
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--", ".")) if commit else None}
+def _output(*command: str) -> str | None:
+    """What a program prints; None where there is no such program or it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def _version(name: str) -> str | None:
@@ -47,8 +54,16 @@ def _version(name: str) -> str | None:
 
 
 def _hardware() -> dict[str, Any]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"processor": _processor(), "cores": os.cpu_count(), "memory_bytes": memory, "system": platform.platform()}
+    """This machine: processor, cores, bytes of memory, and its NVIDIA GPUs as name, memory, driver."""
+    gpus = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    return {
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": gpus.splitlines() if gpus else [],
+    }
 
 
 def _processor() -> str:

@@ -3,9 +3,10 @@
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 
@@ -216,7 +217,7 @@ class Recorder(tune.Callback):
     def _explain(self, trial: Trial) -> str:
         """One line for the tables, and the whole traceback in a log beside them."""
         number = trial.config["number"]
-        row, error = self._rows[number], trial.get_pickled_error()
+        row, error = self._rows[number], _error_of(trial)
         cause = error.cause if isinstance(error, RayTaskError) else error
         log = self._folder.log(number, row["attempt"])
         self._folder.storage.write(log, str(error).encode())
@@ -224,3 +225,11 @@ class Recorder(tune.Callback):
         first = str(cause).strip().splitlines()[0] if str(cause).strip() else ""
         node = row.get("node") or socket.gethostname()
         return f"{type(cause).__name__}: {first} (node {node}, log {log})"
+
+
+def _error_of(trial: Trial) -> Exception:
+    """What Tune has just written down of a trial's crash, in this process's own scratch folder."""
+    if trial.pickled_error_file and Path(trial.pickled_error_file).exists():
+        error: Exception = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        return error
+    return RuntimeError("the worker was lost")

@@ -5,6 +5,7 @@ number, count absolute epochs, and are refilled from the tables before the first
 epochs meet at equal epochs.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,11 @@ OnDecision = Callable[[dict[str, Any]], None]
 Values = Mapping[int, float]
 
 
+def _is_compared(trial: Trial, result: Mapping[str, Any], metric: str) -> bool:
+    """Whether a report counts: repeats do not, nor does what was not measured or is not finite."""
+    return trial.config["purpose"] == "search" and math.isfinite(result.get(metric, math.nan))
+
+
 class _NumberedBracket(_Bracket):
     """Ray's bracket, with rungs keyed by our trial number: it outlives a resume, Ray's own id does not."""
 
@@ -32,8 +38,8 @@ class _NumberedBracket(_Bracket):
         return super().on_result(key, epoch, value)
 
     def rungs_of(self, number: int) -> dict[float, dict[int, float]]:
-        """Rungs at which this trial stands, with all that was recorded there."""
-        return {milestone: dict(recorded) for milestone, recorded in self._rungs if number in recorded}
+        """Rungs at which this trial stands, with all that is recorded there."""
+        return {milestone: recorded for milestone, recorded in self._rungs if number in recorded}
 
 
 class Asha(AsyncHyperBandScheduler):
@@ -66,9 +72,10 @@ class Asha(AsyncHyperBandScheduler):
             brackets=brackets,
         )
         made = [_NumberedBracket(rule.grace_period, max_epochs, rule.reduction_factor, k) for k in range(brackets)]
-        self._numbered = [bracket for bracket in made if bracket._rungs] or made[:1]
+        self._numbered = [bracket for bracket in made if bracket._rungs]
         self._brackets = [*self._numbered]  # Ray's own, by its own name
         self._sign = 1.0 if objective.direction == "maximize" else -1.0
+        self._objective = objective
         self._seed = seed
         self._on_decision = on_decision
 
@@ -101,28 +108,29 @@ class Asha(AsyncHyperBandScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's verdict, written down."""
-        if trial.config["purpose"] != "search":
+        if not _is_compared(trial, result, self._objective.metric):
             return str(TrialScheduler.CONTINUE)
-        before = self._bracket(trial).rungs_of(trial.config["number"])
+        before = set(self._bracket(trial).rungs_of(trial.config["number"]))
         action = str(super().on_trial_result(tune_controller, trial, result))
         self._write_down(trial, result, before, "stop" if action == TrialScheduler.STOP else "go")
         return action
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """At its end a trial still counts for those that come after it; nothing is left to be decided about it."""
-        if trial.config["purpose"] != "search" or self._metric not in result:
+        if not _is_compared(trial, result, self._objective.metric):
             return
-        before = self._bracket(trial).rungs_of(trial.config["number"])
+        before = set(self._bracket(trial).rungs_of(trial.config["number"]))
         super().on_trial_complete(tune_controller, trial, result)
         self._write_down(trial, result, before, "complete")
 
-    def _write_down(self, trial: Trial, result: dict[str, Any], before: Mapping[float, Any], verdict: str) -> None:
+    def _write_down(self, trial: Trial, result: dict[str, Any], before: set[float], verdict: str) -> None:
         number, bracket = trial.config["number"], self._bracket(trial)
         for milestone, recorded in bracket.rungs_of(number).items():
             if milestone in before:
                 continue
-            mine = recorded.pop(number)
-            cutoff = bracket.cutoff(recorded)
+            mine = recorded[number]
+            others = {other: value for other, value in recorded.items() if other != number}
+            cutoff = bracket.cutoff(others)
             self._on_decision(
                 {
                     "number": number,
@@ -131,8 +139,8 @@ class Asha(AsyncHyperBandScheduler):
                     "epoch": result["epoch"],
                     "value": self._sign * mine,
                     "cutoff": None if cutoff is None else self._sign * float(np.real(cutoff)),
-                    "rank": 1 + sum(other > mine for other in recorded.values()),
-                    "of": len(recorded) + 1,
+                    "rank": 1 + sum(value > mine for value in others.values()),
+                    "of": len(recorded),
                     "verdict": verdict,
                 }
             )
@@ -141,43 +149,43 @@ class Asha(AsyncHyperBandScheduler):
 class MedianStopping(FIFOScheduler):
     """Stop a trial whose best value so far is worse than the median of the others' running means at that epoch.
 
-    The rule of Google Vizier (Golovin et al., 2017, section 3.2), as Ray's `MedianStoppingRule` has it; that one cannot
-    be refilled.
+    The rule of Google Vizier (Golovin et al., 2017, section 3.2); Ray's `MedianStoppingRule` cannot be refilled, and
+    its means leave out the epochs before the grace period.
     """
 
     def __init__(self, rule: study_file.Median, objective: study_file.Objective, on_decision: OnDecision) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._rule = rule
-        self._metric = objective.metric
+        self._objective = objective
         self._sign = 1.0 if objective.direction == "maximize" else -1.0
         self._values: dict[int, dict[int, float]] = {}
+        self._means: dict[int, dict[int, float]] = {}  # by epoch, of each trial's values up to it
         self._on_decision = on_decision
 
     def replay(self, number: int, values: Values) -> None:
         """Refill with what a trial reported before."""
-        self._values.setdefault(number, {}).update({epoch: self._sign * value for epoch, value in values.items()})
+        mine = self._values.setdefault(number, {})
+        for epoch, value in sorted(values.items()):
+            mine[epoch] = self._sign * value
+            mean = float(np.mean([earlier for at, earlier in mine.items() if at <= epoch]))
+            self._means.setdefault(epoch, {})[number] = mean
 
     @property
     def rungs(self) -> dict[tuple[int, float], dict[int, float]]:
         """Values at each epoch, by trial number."""
-        epochs = sorted({epoch for values in self._values.values() for epoch in values})
         return {
-            (0, float(epoch)): {n: self._sign * values[epoch] for n, values in self._values.items() if epoch in values}
-            for epoch in epochs
+            (0, float(epoch)): {number: self._sign * self._values[number][epoch] for number in self._means[epoch]}
+            for epoch in sorted(self._means)
         }
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """Compare, once enough other trials have come so far."""
-        number, epoch = trial.config["number"], result.get("epoch", 0)
-        if trial.config["purpose"] != "search" or self._metric not in result:
+        if not _is_compared(trial, result, self._objective.metric):
             return str(TrialScheduler.CONTINUE)
+        number, epoch = trial.config["number"], result["epoch"]
         known = epoch in self._values.get(number, {})
-        self.replay(number, {epoch: result[self._metric]})
-        means = [
-            float(np.mean([value for at, value in values.items() if at <= epoch]))
-            for other, values in self._values.items()
-            if other != number and max(values) >= epoch
-        ]
+        self.replay(number, {epoch: result[self._objective.metric]})
+        means = [mean for other, mean in self._means[epoch].items() if other != number]
         if known or epoch < self._rule.grace_period or len(means) < self._rule.min_trials:
             return str(TrialScheduler.CONTINUE)
         mine, cutoff = max(self._values[number].values()), float(np.median(means))
@@ -199,8 +207,8 @@ class MedianStopping(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
         """The last value counts for those that come after."""
-        if trial.config["purpose"] == "search" and self._metric in result:
-            self.replay(trial.config["number"], {result["epoch"]: result[self._metric]})
+        if _is_compared(trial, result, self._objective.metric):
+            self.replay(trial.config["number"], {result["epoch"]: result[self._objective.metric]})
 
 
 class NoStopping(FIFOScheduler):
@@ -226,6 +234,9 @@ def make_scheduler(spec: study_file.StudySpec, on_decision: OnDecision) -> Sched
             return NoStopping()  # type: ignore[no-untyped-call]
 
 
-def rungs(spec: study_file.StudySpec) -> list[float]:
-    """Epochs at which the first bracket compares trials, for people to read before the start."""
-    return [milestone for bracket, milestone in make_scheduler(spec, lambda _: None).rungs if bracket == 0]
+def rungs(spec: study_file.StudySpec) -> list[int]:
+    """Epochs at which trials are compared, for people to read before the start; of hyperband the first bracket's."""
+    if isinstance(spec.stopping.rule, study_file.Median):
+        return list(range(spec.stopping.rule.grace_period, spec.max_epochs))
+    milestones = [math.ceil(rung) for bracket, rung in make_scheduler(spec, lambda _: None).rungs if bracket == 0]
+    return [epoch for epoch in milestones if epoch < spec.max_epochs]

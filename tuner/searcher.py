@@ -72,10 +72,16 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     if isinstance(parameter, Choice):
         return CategoricalDistribution([_to_optuna(parameter, value) for value in parameter.choice])
     if isinstance(parameter, Float):
-        return FloatDistribution(*parameter.bounds, log=parameter.log, step=parameter.step)
+        return FloatDistribution(*_reachable(parameter), log=parameter.log, step=parameter.step)
     if isinstance(parameter, Int):
-        return IntDistribution(*parameter.bounds, log=parameter.log, step=parameter.step or 1)
+        return IntDistribution(*_reachable(parameter), log=parameter.log, step=parameter.step or 1)
     raise TypeError(f"{parameter!r} is not drawn")
+
+
+def _reachable(parameter: Float | Int) -> tuple[Any, Any]:
+    """The bounds, the upper one on a step: Optuna warns of any other."""
+    (low, high), step = parameter.bounds, parameter.step
+    return (low, high) if step is None else (low, round(low + step * int((high - low) / step + 1e-9), 12))
 
 
 def _to_optuna(parameter: Parameter, value: Value) -> Any:
@@ -155,6 +161,7 @@ class OptunaSearcher(Searcher):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.spec = spec
         self.study = rebuild_study(spec, trials, epochs)
+        self._grid = spec.space.grid() if spec.search.sampler == "grid" else []
         self._slots = slots
         self._on_propose = on_propose
         self._latest = latest
@@ -165,10 +172,7 @@ class OptunaSearcher(Searcher):
             for trial in known
             if trial.state == TrialState.RUNNING
         }
-        self._reported = {
-            trial.user_attrs["number"]: set(trial.intermediate_values)
-            for trial in self.study.get_trials(deepcopy=False)
-        }
+        self._reported = {trial.user_attrs["number"]: set(trial.intermediate_values) for trial in known}
         self._searched = len(self._reported)
         self._next_number = 0 if trials.empty else int(trials["number"].max()) + 1
         self._waiting = [proposal_from_row(spec, row) for row in in_flight(trials).to_dict("records")]
@@ -204,8 +208,7 @@ class OptunaSearcher(Searcher):
         number, index, seed = self._next_number, self._searched, self.spec.search.seed
         self.study.sampler = make_sampler(self.spec, derive_seed(seed, "proposal", index))
         if self.spec.search.sampler == "grid":
-            points = self.spec.space.grid()
-            point = points[index % len(points)]
+            point = self._grid[index % len(self._grid)]
             drawn = _distributions(self.spec.space, point)
             self.study.enqueue_trial({name: _to_optuna(self.spec.space[name], point[name]) for name in drawn})
         trial = self.study.ask()
@@ -260,10 +263,11 @@ class OptunaSearcher(Searcher):
 
 
 def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:
-    if isinstance(parameter, Float):
-        return trial.suggest_float(name, *parameter.bounds, log=parameter.log, step=parameter.step)
-    if isinstance(parameter, Int):
-        return trial.suggest_int(name, *parameter.bounds, log=parameter.log, step=parameter.step or 1)
+    drawn = distribution(parameter)
+    if isinstance(drawn, FloatDistribution):
+        return trial.suggest_float(name, drawn.low, drawn.high, log=drawn.log, step=drawn.step)
+    if isinstance(drawn, IntDistribution):
+        return trial.suggest_int(name, drawn.low, drawn.high, log=drawn.log, step=drawn.step)
     if not isinstance(parameter, Choice):
         raise TypeError(f"{name} is not drawn")
     by_text = {_to_optuna(parameter, value): value for value in parameter.choice}

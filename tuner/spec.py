@@ -36,6 +36,8 @@ class Objective(Settings):
             raise ValueError(f"'{metric}' is measured on test images, and nothing may choose by them; use val_accuracy")
         if metric not in METRICS:
             raise ValueError(f"no metric '{metric}'; {nearest(metric, METRICS)}")
+        if direction != METRICS[metric].direction:
+            raise ValueError(f"found {{{direction}: {metric}}}; allowed: {{{METRICS[metric].direction}: {metric}}}")
         return {"metric": metric, "direction": direction}
 
     @model_serializer

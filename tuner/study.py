@@ -92,13 +92,13 @@ class StudyRun:
             DataError: Its images are missing or broken.
         """
         check_comparable(self.folder, self.spec)
-        described = self._check_data()
+        dataset = self._check_data()
         self.folder.storage.create()
         with self.folder.lock(), ExitStack() as stack:
             self.folder.storage.sweep()
             self.folder.write_spec(self.spec)
             tables = self.folder.tables(self.spec)
-            provenance = self._begin_provenance(described)
+            provenance = self._begin_provenance(dataset)
             stack.callback(self._end_provenance, provenance)
             if self._is_finished(tables):
                 return StudyResults(self.folder, self.spec)
@@ -106,16 +106,14 @@ class StudyRun:
             slots = count_slots(self.spec)
             halting = _Halting(self.spec.budget.hours)
             stack.enter_context(_signals(halting))
-            self._fit(tables, slots, halting)
+            self._fit(tables, slots, halting, dataset.folder)
             tables.flush()
             tables.compact()
             self.halted = halting.reason
         return StudyResults(self.folder, self.spec)
 
-    def _check_data(self) -> dict[str, Any]:
+    def _check_data(self) -> data.Dataset:
         """The data set is there and fits the study; decoded once, before any worker asks for it."""
-        if self._trainable is not None:
-            return {}
         dataset = data.load(self.spec.dataset, self._data)
         split(dataset, self.spec.dataset)
         for name in self.spec.architectures:
@@ -124,10 +122,11 @@ class StudyRun:
                 raise SpecError(
                     f"architecture: {name} needs images of {least}x{least}, {dataset.name} has {size}x{size}"
                 )
-        return {"name": dataset.name, "fingerprint": dataset.fingerprint}
+        return dataset
 
-    def _begin_provenance(self, described: dict[str, Any]) -> dict[str, Any]:
+    def _begin_provenance(self, dataset: data.Dataset) -> dict[str, Any]:
         record = self.folder.provenance() or {"study": self.spec.study, "runs": []}
+        described = {"name": dataset.name, "fingerprint": dataset.fingerprint}
         run = describe_run(described, self.spec.search.seed) | {"started_at": now().isoformat(), "stopped_at": None}
         record["runs"].append(run)
         self.folder.write_provenance(record)
@@ -143,7 +142,7 @@ class StudyRun:
         enough = len(searched) >= (self.spec.search.trials or 0) and not (trials["state"] == "RUNNING").any()
         return enough and self.spec.repeats is None
 
-    def _fit(self, tables: Tables, slots: int, halting: _Halting) -> None:
+    def _fit(self, tables: Tables, slots: int, halting: _Halting, dataset: Path) -> None:
         recorder = Recorder(
             self.spec,
             self.folder,
@@ -166,7 +165,7 @@ class StudyRun:
         scratch = tempfile.mkdtemp(prefix="tuner-")
         try:
             tune.Tuner(
-                self._resourced(),
+                self._resourced(dataset),
                 tune_config=TuneConfig(
                     search_alg=self.searcher,
                     scheduler=self.scheduler,
@@ -208,10 +207,10 @@ class StudyRun:
                 recorder.take_up(proposal_from_row(self.spec, row))
                 recorder.end(int(row["number"]), "PRUNED")
 
-    def _resourced(self) -> Any:
+    def _resourced(self, dataset: Path) -> Any:
         """The trainable with the resources of a trial and what all trials have in common."""
         share = {"CPU": float(self.spec.resources.cpu), "GPU": gpu_share(self.spec)}
-        job = Job(self.spec, str(self.folder), self._data)
+        job = Job(self.spec, str(self.folder), dataset)
         shared = tune.with_parameters(self._trainable or Trial, job=job)
         return tune.with_resources(shared, PlacementGroupFactory([share]))
 

@@ -19,12 +19,12 @@ class Job:
     Args:
         spec: The study.
         folder: Its folder.
-        data: Where data sets are looked for; None: as `tuner.data.load` does.
+        dataset: The data set as the cache holds it, see `tuner.data.Dataset.open`.
     """
 
     spec: StudySpec
     folder: str
-    data: Path | None
+    dataset: Path
 
 
 class Trial(tune.Trainable):
@@ -49,7 +49,7 @@ class Trial(tune.Trainable):
         from tuner.attempt import attempt
 
         job, config = self._job, self.config
-        yield from attempt(job.spec, job.folder, job.data, config["number"], config["parameters"], config["seed"])
+        yield from attempt(job.spec, job.folder, job.dataset, config["number"], config["parameters"], config["seed"])
 
     def step(self) -> dict[str, Any]:
         """Train an epoch and report it; a trial that cannot be trained ends here and the worker lives on."""
