@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from tuner.folder import StudyResults, rank
+from tuner.search_space import Constant
+from tuner.spec import StudySpec
 
 STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
 
@@ -31,10 +33,14 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
         ranked, values = ranked[best].reset_index(drop=True), values[best]
     columns = {"number": ranked["number"]} | {name: values[:, column] for column, name in enumerate(names)}
     kept = {"val_accuracy": "val_accuracy", "test_accuracy": "test_accuracy", "epochs_run": "epochs"}
-    kept |= {"train_seconds": "train_seconds"} | {f"param_{name}": name for name in study.spec.space.root}
+    kept |= {"train_seconds": "train_seconds"} | {
+        f"param_{name}": name
+        for name, parameter in study.spec.space.root.items()
+        if not isinstance(parameter, Constant)
+    }
     for column, name in kept.items():
         columns.setdefault(name, ranked[column])
-    return _with_repeats(pd.DataFrame(columns), study.trials).head(top)
+    return _with_repeats(pd.DataFrame(columns), study.trials).iloc[:top]
 
 
 def _not_dominated(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
@@ -56,3 +62,15 @@ def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:
     """How many trials are in each state; every state is named."""
     counts: Mapping[Any, int] = trials["state"].value_counts().to_dict()
     return {state: int(counts.get(state, 0)) for state in STATES}
+
+
+def is_finished(spec: StudySpec, trials: pd.DataFrame) -> bool:
+    """Whether every trial and every repeat that a study asks for has ended."""
+    searched = trials[trials["purpose"] == "search"]
+    if len(searched) < (spec.search.trials or 1) or (trials["state"] == "RUNNING").any():
+        return False
+    if spec.repeats is None:
+        return True
+    ranked, begun = rank(spec, trials), trials["repeat_of"].value_counts()
+    best = ranked if spec.repeats.top == "all" else ranked.head(spec.repeats.top)
+    return all(begun.get(number, 0) >= spec.repeats.seeds for number in best["number"])

@@ -17,6 +17,7 @@ from zipfile import ZipFile
 import torch
 
 from tuner.data.batches import device_data
+from tuner.errors import TrialError
 from tuner.folder import StudyFolder
 from tuner.search_space import Value
 from tuner.spec import StudySpec
@@ -31,7 +32,13 @@ HANG_SECONDS = 900.0
 
 
 def attempt(
-    spec: StudySpec, folder: str, dataset: Path, number: int, parameters: Mapping[str, Value], seed: int
+    spec: StudySpec,
+    folder: str,
+    dataset: Path,
+    number: int,
+    parameters: Mapping[str, Value],
+    seed: int,
+    device: str = "cpu",
 ) -> Iterator[dict[str, Any]]:
     """Train a trial from its checkpoint, if it has one, or from the start; yields a report an epoch.
 
@@ -46,12 +53,13 @@ def attempt(
         number: The trial's number.
         parameters: The trial's parameters.
         seed: The seed of its training.
+        device: Where to train: cpu | cuda.
 
     Raises:
         TrialError: The trial cannot be trained, and trying again would not help.
         UserError: Data or recipe do not allow it.
     """
-    reports = _train(spec, folder, dataset, number, parameters, seed)
+    reports = _train(spec, folder, dataset, number, parameters, seed, device)
     while report := _next_watched(reports):
         yield report
 
@@ -70,11 +78,18 @@ def _arm_watchdog() -> None:
 
 
 def _train(
-    spec: StudySpec, folder: str, dataset: Path, number: int, parameters: Mapping[str, Value], seed: int
+    spec: StudySpec,
+    folder: str,
+    dataset: Path,
+    number: int,
+    parameters: Mapping[str, Value],
+    seed: int,
+    device: str = "cpu",
 ) -> Iterator[dict[str, Any]]:
     torch.set_num_threads(spec.resources.cpu)
     recipe = spec.training_config(parameters)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrialError("Ray gave the trial a GPU, but torch sees none; is this torch built for its driver?")
     training = Training(
         recipe, device_data(dataset, spec.dataset, device), seed=seed, on_step=lambda: keeper.save_if_due()
     )
@@ -117,7 +132,7 @@ class CheckpointKeeper:
     def __init__(self, folder: StudyFolder, number: int, identity: str, training: Training) -> None:
         self._storage, self._name = folder.storage, folder.checkpoint(number)
         self._identity = identity
-        self._training = weakref.proxy(training)  # it calls us: in a circle its memory would outlive the trial
+        self._training = weakref.proxy(training)  # a circle would keep its memory after the trial
         self.reports: list[dict[str, Any]] = []
         self._wait = CHECKPOINT_SECONDS
         self._saved_at = self._armed_at = time.monotonic()

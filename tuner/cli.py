@@ -4,9 +4,15 @@ Exit codes: 0 done; 1 the study ran but nothing completed; 2 the user's mistake;
 """
 
 import os
+import shlex
+import signal
 import sys
+import traceback
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,14 +21,16 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner import __version__
-from tuner.errors import StudyError, UserError
+from tuner.errors import StudyError, UserError, nearest
 
 if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
     import pandas as pd
 
-    from tuner.display import Standing
-    from tuner.folder import StudyResults
+    from tuner.folder import StudyFolder, StudyResults
     from tuner.spec import StudySpec
+
+PIPED_WIDTH = 200
+"""Columns where nobody looks at a terminal: tables are for files and other programs then, and must not be folded."""
 
 app = typer.Typer(
     help="Hyperparameter search for PyTorch image classifiers: YAML in, Ray Tune and Optuna, Parquet out.",
@@ -30,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
@@ -41,6 +49,7 @@ Settings = Annotated[
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the study, instead of the file's.")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")]
+Top = Annotated[int, typer.Option("--top", min=1, help="How many of the best trials are shown.")]
 DEFAULT_RESULTS = Path("results")
 
 
@@ -71,21 +80,26 @@ def run(
     if dry_run:
         _show_plan(spec, data)
         return
-    from tuner.folder import StudyFolder, check_comparable, load_study
+    from tuner.folder import StudyFolder, load_study
 
     folder = StudyFolder(results / spec.study)
+    _refuse_before_the_start(folder, spec, data, fresh)
     if fresh and folder.holds_a_study:
         with folder.lock():
             aside = folder.move_aside(datetime.now(UTC))
-        out.print(f"The earlier study was moved to {aside}")
-    check_comparable(folder, spec)
-    _say_what_there_is(folder.holds_a_study and load_study(str(folder)), spec)
-    halted = _run(spec, results, data)
-    finished = load_study(results / spec.study)
-    _show_end(finished, halted, study, results)
+        out.print(f"The earlier study was moved to {aside}", soft_wrap=True)
+    try:
+        halted = _run(spec, results, data, load_study(str(folder)) if folder.holds_a_study else None)
+    except KeyboardInterrupt:
+        err.print("Interrupted at once; the same command without --fresh goes on", style="yellow")
+        raise typer.Exit(130) from None
+    after = load_study(str(folder))
+    _show_study(after, 5)
+    _show_ways_on(after, halted, partial(_command, study, results, data, name), settings or [])
     if halted == "interrupt":
         raise typer.Exit(130)
-    if not (finished.trials["state"] == "COMPLETE").any():
+    if not (after.trials["state"] == "COMPLETE").any():
+        err.print("No trial was completed.", style="red")
         raise typer.Exit(1)
 
 
@@ -95,166 +109,225 @@ def _load(study: Path, settings: list[str] | None, name: str | None) -> "StudySp
     return load_spec(study, [*(settings or []), *([f"study={name}"] if name else [])])
 
 
-def _say_what_there_is(there: "StudyResults | bool", spec: "StudySpec") -> None:
-    if isinstance(there, bool):
-        out.print(f"Study {spec.study}: {spec.search.trials} trials, sampler {spec.search.sampler}")
-        return
-    from tuner.analysis import counts_by_state
+def _refuse_before_the_start(folder: "StudyFolder", spec: "StudySpec", data: Path | None, fresh: bool) -> None:
+    """What the run would refuse after seconds, when Ray has started; it looks again, under the study's lock."""
+    from tuner import data as datasets
+    from tuner.folder import check_comparable
 
-    counts = counts_by_state(there.trials)
-    said = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no trials"
-    out.print(f"Study {spec.study} goes on ({said}), {spec.search.trials} trials are asked for")
+    if not fresh:
+        check_comparable(folder, spec)
+    datasets.split(datasets.load(spec.dataset, data), spec.dataset)
+    with folder.lock():
+        pass
 
 
-def _run(spec: "StudySpec", results: Path, data: Path | None) -> str | None:
-    from tuner import cluster
-    from tuner.display import watching
+def _run(spec: "StudySpec", results: Path, data: Path | None, earlier: "StudyResults | None") -> str | None:
+    from tuner.analysis import is_finished
+    from tuner.display import Standing, watching
 
-    cluster.start()
-    from tuner.study import StudyRun  # takes seconds: Tune
-
-    standing = _standing(spec, results)
+    if earlier is not None and is_finished(spec, earlier.trials):
+        out.print(f"Study {spec.study} has all its trials; nothing is left to do")
+        return None
+    _say_what_there_is(spec, earlier)
+    standing = Standing(spec, [] if earlier is None else earlier.trials.to_dict("records"))
     with watching(out, standing) as observer:
+        from tuner import cluster
+
+        with _signals_later():
+            cluster.start()
+        from tuner.study import StudyRun  # takes seconds: Tune
+
         study = StudyRun(spec, results, data=data, observer=observer)
         study.run()
     return study.halted
+
+
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until Ray has started: half started it would leave processes behind."""
+    came: list[int] = []
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in both]
+    try:
+        yield
+    except SystemExit:  # Ray sets a handler of its own for SIGTERM
+        came.append(signal.SIGTERM)
+    finally:
+        for number, handler in zip(both, before, strict=True):
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _say_what_there_is(spec: "StudySpec", earlier: "StudyResults | None") -> None:
+    repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
+    trials = f"{spec.search.trials} trials, sampler {spec.search.sampler}{repeats}"
+    if earlier is not None:
+        trials = f"goes on ({_counts(earlier.trials)}) to {trials}"
+    out.print(f"Study {spec.study}{':' if earlier is None else ''} {trials}", soft_wrap=True)
+
+
+def _counts(trials: "pd.DataFrame") -> str:
+    from tuner.analysis import counts_by_state
+
+    named = {"RUNNING": "in flight"}
+    counts = counts_by_state(trials).items()
+    return ", ".join(f"{count} {named.get(state, state.lower())}" for state, count in counts if count) or "no trials"
 
 
 @app.command()
 def validate(study: StudyFile, name: Name = None, settings: Settings = None) -> None:
     """Check a study file without running anything, and print it with every default written out."""
     spec = _load(study, settings, name)
-    out.print(spec.to_yaml(), markup=False, end="")
-    err.print(f"{study}: valid", markup=False)
+    out.print(spec.to_yaml(), markup=False, end="", soft_wrap=True)
+    err.print(f"{study}: valid", markup=False, soft_wrap=True)
 
 
 @app.command("ls")
 def list_studies(results: Results = DEFAULT_RESULTS) -> None:
     """List the studies of a results directory."""
-    from tuner.analysis import counts_by_state
-    from tuner.folder import load_study, rank
-
-    studies = sorted(path.parent for path in results.glob("*/study.yaml"))
+    if results != DEFAULT_RESULTS and not results.is_dir():
+        raise StudyError(f"--results: no folder {results}; allowed: the folder that studies were run into")
+    studies = _study_folders(results)
     if not studies:
-        out.print(f"No studies in {results}; begin one with: tuner run search_spaces/digits.yaml")
+        first = shlex.join([*_program(), "run", "search_spaces/digits.yaml"])
+        out.print(f"No studies in {results}; begin one with: {first}", soft_wrap=True, markup=False)
         return
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("study", "complete", "pruned", "failed", "running", "asked for", "best", "value", "updated"):
-        table.add_column(column)
+    table.add_column("study", overflow="fold")
+    for column in ("complete", "pruned", "failed", "running", "of"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("best")
+    table.add_column("updated", no_wrap=True)
     for path in studies:
         try:
-            study = load_study(path)
+            table.add_row(path.name, *_study_cells(path))
         except StudyError as error:
-            table.add_row(path.name, f"[red]{error}[/red]")
-            continue
-        ranked, updated = rank(study.spec, study.trials), study.trials["updated_at"].max()
-        best = ("", "") if ranked.empty else (str(ranked["number"][0]), f"{ranked['value'][0]:.4f}")
-        counts = [str(count) for count in counts_by_state(study.trials).values()]
-        when = f"{updated:%Y-%m-%d %H:%M}" if study.trials.size else ""
-        table.add_row(path.name, *counts, str(study.spec.search.trials), *best, when)
+            err.print(str(error), style="red", soft_wrap=True, markup=False)
     out.print(table)
 
 
+def _study_folders(results: Path) -> list[Path]:
+    return sorted(path.parent for path in results.glob("*/study.yaml"))
+
+
+def _study_cells(path: Path) -> list[str]:
+    from tuner.analysis import counts_by_state
+    from tuner.folder import load_study, rank
+    from tuner.formatting import metric_text, rough
+
+    study = load_study(path)
+    trials, metric = study.trials, study.spec.objective[0].metric
+    ranked = rank(study.spec, trials)
+    best = "" if ranked.empty else f"{metric_text(metric, ranked['value'][0])} {metric}"
+    updated = "" if trials.empty else rough((datetime.now(UTC) - trials["updated_at"].max()).total_seconds()) + " ago"
+    counts = [str(count) for count in counts_by_state(trials).values()]
+    return [*counts, str(study.spec.search.trials), best, updated]
+
+
 @app.command()
-def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: int = 10) -> None:
+def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) -> None:
     """Show the best trials of a study and how it stands."""
     from tuner.folder import load_study
 
     path = Path(study) if (Path(study) / "study.yaml").exists() else results / study
+    studies = [folder.name for folder in _study_folders(results)]
+    if not (path / "study.yaml").exists() and studies:
+        raise StudyError(f"{results}: no study '{study}'; {nearest(study, studies)}")
     _show_study(load_study(path), top)
 
 
 def _show_study(study: "StudyResults", top: int) -> None:
-    from tuner.analysis import counts_by_state, leaderboard
+    from tuner.analysis import leaderboard
+    from tuner.formatting import board_table
 
-    objective = study.spec.objective[0]
-    label = "" if study.spec.protocol == "clean" else "  (as published: selection may have seen test images)"
-    counts = ", ".join(f"{count} {state}" for state, count in counts_by_state(study.trials).items() if count)
-    out.print(
-        f"[bold]{study.spec.study}[/bold]  {objective.direction} {objective.metric}  {counts or 'no trials'}{label}"
-    )
+    objectives = ", ".join(f"{objective.direction} {objective.metric}" for objective in study.spec.objective)
+    out.print(f"[bold]{study.spec.study}[/bold]  {objectives}  ({_counts(study.trials)})")
+    if study.spec.protocol != "clean":
+        out.print("as published: selection may have seen test images", style="yellow")
     failed = study.trials[study.trials["state"] == "FAILED"]
     for number, error in failed[["number", "error"]].head(3).itertuples(index=False):
-        out.print(f"  trial {number} FAILED: {error}", markup=False)
-    table = leaderboard(study, top)
-    if len(table):
-        out.print(_as_table(table))
+        out.print(f"  trial {number} FAILED: {error}", markup=False, soft_wrap=True)
+    if len(failed) > 3:
+        out.print(f"  … and {len(failed) - 3} more that failed")
+    board = leaderboard(study, top)
+    if len(board):
+        parameters = [name for name in study.spec.space.root if name in board and name != "epochs"]
+        out.print(board_table(board, parameters, out))
 
 
-def _as_table(frame: "pd.DataFrame") -> Table:
-    import pandas as pd
-
-    from tuner.display import number_text
-
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in frame.columns:
-        table.add_column(column.replace("number", "trial").replace("_", " "), overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*("" if pd.isna(cell) else number_text(cell) for cell in row))
-    return table
-
-
-def _show_end(study: "StudyResults", halted: str | None, file: Path, results: Path) -> None:
-    _show_study(study, 5)
-    running = int((study.trials["state"] == "RUNNING").sum())
+def _show_ways_on(
+    study: "StudyResults", halted: str | None, command: Callable[[list[str]], str], settings: list[str]
+) -> None:
+    spec, trials, results = study.spec, study.trials, study.folder.storage.root.parent
+    where = [] if results == DEFAULT_RESULTS.absolute() else ["--results", str(results)]
+    ways = {
+        "all trials": shlex.join([*_program(), "show", spec.study, *where]),
+        "in Python": f"tuner.load_study({str(study.folder)!r}).trials",
+    }
     if halted:
+        in_flight = int((trials["state"] == "RUNNING").sum())
         why = "The budget is used up" if halted == "budget" else "Interrupted"
-        out.print(f"{why}; {running} trials in flight go on from their checkpoints when the same command is run again.")
-    where = "" if results == DEFAULT_RESULTS else f" --results {results}"
-    trials = 2 * (study.spec.search.trials or 1)
-    out.print(
-        f"\nTables: {study.folder}\n"
-        f"  more trials:  tuner run {file}{where} --set search.trials={trials}\n"
-        f"  all results:  tuner show {study.spec.study}{where}\n"
-        f"  in Python:    tuner.load_study({str(results / study.spec.study)!r}).trials",
-        soft_wrap=True,
-        markup=False,
-    )
+        out.print(f"\n{why}; {in_flight} trials in flight go on where they were when it is run again", style="yellow")
+        ways = {"go on": command(settings), **ways}
+    elif (trials["state"] == "COMPLETE").any() and spec.search.sampler != "grid" and not spec.single:
+        others = [setting for setting in settings if not setting.startswith("search.trials=")]
+        ways = {"more trials": command([*others, f"search.trials={2 * (spec.search.trials or 1)}"]), **ways}
+    out.print(f"\nTables: {study.folder}", soft_wrap=True, markup=False)
+    for name, way in ways.items():
+        out.print(f"  {name + ':':13}{way}", soft_wrap=True, markup=False)
+
+
+def _command(study: Path, results: Path, data: Path | None, name: str | None, settings: list[str]) -> str:
+    """The command that goes on with a study; `--fresh` would begin it anew."""
+    words = [*_program(), "run", str(study)]
+    words += [] if results == DEFAULT_RESULTS else ["--results", str(results)]
+    words += [] if data is None else ["--data", str(data)]
+    words += [] if name is None else ["--name", name]
+    return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])
+
+
+def _program() -> list[str]:
+    """How this program was called."""
+    return ["python", "-m", "tuner"] if Path(sys.argv[0]).name == "__main__.py" else ["tuner"]
 
 
 def _show_plan(spec: "StudySpec", data: Path | None) -> None:
-    from tuner.cluster import connected
-    from tuner.estimate import estimate
-    from tuner.scheduler import rungs
-    from tuner.study import count_slots
+    from tuner import data as datasets
 
-    out.print(spec.to_yaml(), markup=False)
-    with connected():
-        slots = count_slots(spec)
+    datasets.split(datasets.load(spec.dataset, data), spec.dataset)
+    out.print(spec.to_yaml(), markup=False, soft_wrap=True)
+    with out.status("A few configurations are trained for a moment …"):
+        from tuner.cluster import connected
+        from tuner.estimate import estimate
+        from tuner.formatting import rough
+        from tuner.scheduler import rungs
+        from tuner.study import count_slots
+
+        with connected():
+            slots = count_slots(spec)
+        cost = estimate(spec, data, slots)
     milestones = ", ".join(f"{rung:g}" for rung in rungs(spec)) or "none, every trial runs to its end"
-    cost = estimate(spec, data, slots)
     speeds = ", ".join(f"{name} {speed:,.0f}" for name, speed in cost.images_per_second.items())
-    out.print(
-        f"trials         {spec.search.trials}\n"
-        f"rungs (epoch)  {milestones}\n"
-        f"slots          {slots}\n"
-        f"images/s       {speeds}  (training, one trial)\n"
-        f"time           about {_hours(cost.hours)}; {_hours(cost.hours_without_stopping)} if nothing were stopped"
-        + (f"; the budget ends it after {_hours(spec.budget.hours)}" if spec.budget.hours else "")
+    repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
+    full = (
+        "" if spec.stopping.rule is None else f" ({rough(cost.hours_without_stopping * 3600)} if nothing were stopped)"
     )
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
-
-
-def _standing(spec: "StudySpec", results: Path) -> "Standing":
-    from tuner.analysis import counts_by_state
-    from tuner.display import Standing
-    from tuner.folder import StudyFolder, load_study, rank
-
-    folder = StudyFolder(results / spec.study)
-    if not folder.holds_a_study:
-        return Standing(spec, {}, None)
-    study = load_study(str(folder))
-    ranked = rank(study.spec, study.trials)
-    best = None if ranked.empty else (float(ranked["value"][0]), int(ranked["number"][0]))
-    return Standing(spec, counts_by_state(study.trials), best)
+    budget = f"; the budget ends it after {rough(spec.budget.hours * 3600)}" if spec.budget.hours else ""
+    plan = {
+        "trials": f"{spec.search.trials}{repeats}",
+        "rungs (epoch)": milestones,
+        "slots": f"{slots}  (trials side by side)",
+        "images/s": f"{speeds}  (training, one trial)",
+        "time": f"about {rough(cost.hours * 3600)} of training{full}{budget}",
+    }
+    for name, text in plan.items():
+        out.print(f"{name:15}{text}", markup=False, soft_wrap=True)
 
 
 def _refuse(error: UserError) -> NoReturn:
     if os.environ.get("TUNER_DEBUG"):
-        raise error
+        traceback.print_exception(error)
     for line in str(error).splitlines():
         err.print(line, style="red", soft_wrap=True, markup=False)
     sys.exit(2)
@@ -267,6 +340,7 @@ def _show_warning(message: Warning | str, *_: object) -> None:
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except UserError as error:

@@ -1,12 +1,11 @@
 """What people see while a study runs: a live panel in a terminal, plain lines anywhere else."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from statistics import mean
-from typing import Any
+from time import monotonic
+from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -14,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuner.formatting import clock, is_missing, metric_text, parameters_text
 from tuner.observer import Observer, Row
 from tuner.spec import StudySpec
 
@@ -21,6 +21,9 @@ HEARTBEAT_SECONDS = 30.0
 """Without a terminal, a line about running trials at most so often."""
 STARTING = "Ray and the workers are starting …"
 HALTING = "Stopping; trials in flight can go on later (Ctrl-C again ends at once)"
+
+
+Phase = Literal["starting", "first epoch", "training", "stopping", "finishing"]
 
 
 class Standing:
@@ -37,9 +40,9 @@ class Standing:
         self.running: dict[int, Row] = {}
         self.best: Row | None = None
         self.halting = False
-        self._began = time.monotonic()
+        self._began = monotonic()
         self._training_since: float | None = None
-        self._handed_out: dict[int, float] = {}
+        self._taken_up: dict[int, float] = {}
         self._epochs_before: dict[int, int] = {}
         self._seconds_before: dict[int, float] = {}
         self._epochs_now = 0
@@ -67,12 +70,16 @@ class Standing:
     @property
     def elapsed(self) -> float:
         """Seconds since this run began."""
-        return time.monotonic() - self._began
+        return monotonic() - self._began
 
     @property
-    def training(self) -> bool:
-        """Whether this run has reported an epoch; before that, Ray and the workers are starting."""
-        return self._training_since is not None
+    def phase(self) -> Phase:
+        """How far this run is: training means that an epoch was reported."""
+        if self.halting:
+            return "stopping"
+        if self._training_since is not None:
+            return "training" if self.done < self.total else "finishing"
+        return "first epoch" if self._taken_up else "starting"
 
     @property
     def left(self) -> float | None:
@@ -85,7 +92,7 @@ class Standing:
         budget = None if hours is None else max(0.0, hours * 3600 - self.elapsed)
         if self._training_since is None:
             return budget
-        pace = (time.monotonic() - self._training_since) / self._epochs_now
+        pace = (monotonic() - self._training_since) / self._epochs_now
         running = [(row["epochs_planned"], _whole(row.get("epochs_run"))) for row in list(self.running.values())]
         typical = self._epochs_ended or [planned for planned, _ in running]
         to_come = (self.total - self.done - len(running)) * (mean(typical) if typical else 0.0)
@@ -96,9 +103,12 @@ class Standing:
         """A trial begins, or goes on where an earlier run left it."""
         number = row["number"]
         self.running[number] = row
-        self._handed_out[number] = time.monotonic()
         self._epochs_before[number] = _whole(row.get("epochs_run"))
         self._seconds_before[number] = row.get("seconds") or 0.0
+
+    def taken_up(self, row: Row) -> None:
+        """A worker begins an attempt at a trial."""
+        self._taken_up[row["number"]] = monotonic()
 
     def reported(self, row: Row) -> None:
         """A trial finished an epoch; one that it only repeats after a resume does not count for the pace."""
@@ -108,21 +118,22 @@ class Standing:
         self._epochs_now += run - self._epochs_before[number]
         self._epochs_before[number] = run
         if self._training_since is None:  # when the first epoch began
-            self._training_since = time.monotonic() - (row["seconds"] - self._seconds_before[number])
+            self._training_since = monotonic() - (row["seconds"] - self._seconds_before[number])
 
     def ended(self, row: Row) -> bool:
         """Whether a trial ended, and not only an attempt that another follows."""
         number = row["number"]
         if self.running.get(number, row)["state"] == "RUNNING":
-            self._handed_out[number] = time.monotonic()
             return False
         self.running.pop(number, None)
+        self._taken_up.pop(number, None)
         self._count(row)
         return True
 
-    def running_for(self, number: int) -> float:
-        """Seconds since a running trial's attempt was handed out."""
-        return time.monotonic() - self._handed_out[number]
+    def running_for(self, number: int) -> float | None:
+        """Seconds since a worker took up a trial; None while none has."""
+        since = self._taken_up.get(number)
+        return None if since is None else monotonic() - since
 
     def _count(self, row: Row) -> None:
         self.counts[row["state"]] += 1
@@ -144,24 +155,30 @@ class PlainDisplay:
 
     def __init__(self, console: Console, standing: Standing) -> None:
         self._console, self._standing = console, standing
-        self._spoke_at = time.monotonic()
+        self._spoke_at = monotonic()
 
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
-        self._spoke_at = time.monotonic()
+        self._spoke_at = monotonic()
 
     def halting(self) -> None:
-        """Say that the wish to stop was heard."""
-        self._say(HALTING)
+        """Say once that the wish to stop was heard."""
+        if not self._standing.halting:
+            self._say(HALTING)
+        self._standing.halting = True
 
     def trial_started(self, row: Row) -> None:
         """Remember it."""
         self._standing.started(row)
 
+    def attempt_started(self, row: Row) -> None:
+        """Remember it."""
+        self._standing.taken_up(row)
+
     def epoch_reported(self, row: Row) -> None:
         """Say something where nothing was said for long."""
         self._standing.reported(row)
-        if time.monotonic() - self._spoke_at > HEARTBEAT_SECONDS:
+        if monotonic() - self._spoke_at > HEARTBEAT_SECONDS:
             self._say(f"{_head(self._standing)} trial {row['number']}: {self._progress(row)}")
 
     def trial_ended(self, row: Row) -> None:
@@ -200,22 +217,22 @@ class LiveDisplay(PlainDisplay):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The panel, with as many running trials as the terminal has room for."""
-        room = max(1, console.height - 7)
+        room = max(1, console.height - 9)
         yield Group(Text(), self._bar(options.max_width), *self._summary(), Text(), *self._running(room))
 
     def _bar(self, width: int) -> RenderableType:
         standing = self._standing
-        left = "" if standing.left is None else f"about {_duration(standing.left)} left"
-        state = "stopping" if standing.halting else left if standing.training else "starting"
-        after = f"{standing.done}/{standing.total} trials  {_duration(standing.elapsed)}  {state}"
-        name = Text(standing.spec.study, style="bold", no_wrap=True, overflow="ellipsis")
+        name = Text(standing.spec.study, style="bold")
         name.truncate(max(8, width // 4), overflow="ellipsis")
         bar = ProgressBar(total=max(standing.total, 1), completed=standing.done)
         line = Table.grid(padding=(0, 2, 0, 0), expand=True)
         line.add_column(no_wrap=True)
         line.add_column(ratio=1)
         line.add_column(no_wrap=True)
-        line.add_row(name, bar, after)
+        phase: str = standing.phase
+        if phase == "training" and standing.left is not None:
+            phase = f"about {clock(standing.left)} left"
+        line.add_row(name, bar, f"{standing.done}/{standing.total} trials  {clock(standing.elapsed)}  {phase}")
         return line
 
     def _summary(self) -> Iterator[RenderableType]:
@@ -224,33 +241,30 @@ class LiveDisplay(PlainDisplay):
         yield Text(", ".join([f"{len(standing.running)} running", *counts]))
         if best := standing.best:
             metric = standing.spec.objective[0].metric
-            text = Text(no_wrap=True, overflow="ellipsis")
-            text.append(f"best {metric} {metric_text(metric, best['value'])}", style="bold green")
-            yield text.append(f"  trial {best['number']}: {parameters_text(best)}")
+            text = Text(f"best {metric} {metric_text(metric, best['value'])}", style="bold green")
+            yield text.append(f"  trial {best['number']}: {parameters_text(best)}", style="not bold default")
 
     def _running(self, room: int) -> Iterator[RenderableType]:
         standing = self._standing
-        if standing.halting:
-            yield Text(HALTING)
+        if standing.phase in ("starting", "stopping"):
+            yield Text(STARTING if standing.phase == "starting" else HALTING, style="dim")
             return
-        if not standing.training:
-            yield Text(STARTING, style="dim")
-            return
-        metric = standing.spec.objective[0].metric
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name in ("trial", "epoch", metric, "time"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("parameters", no_wrap=True, overflow="ellipsis")
         rows = list(standing.running.items())
+        metric = standing.spec.objective[0].metric
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+        for name in ("trial", "epoch", metric, "time"):
+            table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), 7))
+        table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
         for number, row in rows[:room]:
             table.add_row(
                 str(number),
                 f"{_whole(row.get('epochs_run'))}/{row['epochs_planned']}",
-                "" if row.get("value") is None else metric_text(metric, row["value"]),
-                _duration(standing.running_for(number)),
+                metric_text(metric, row.get("value")),
+                "" if (seconds := standing.running_for(number)) is None else clock(seconds),
                 parameters_text(row),
             )
-        yield table
+        if rows:
+            yield table
         if len(rows) > room:
             yield Text(f"… and {len(rows) - room} more", style="dim")
 
@@ -267,37 +281,8 @@ def watching(console: Console, standing: Standing) -> Iterator[Observer]:
         yield display
 
 
-def parameters_text(row: Mapping[Any, Any]) -> str:
-    """Searched parameters of a trial in one line: `learning_rate 0.00123, batch_size 64`."""
-    cells = [(str(key), value) for key, value in list(row.items()) if not _missing(value)]
-    return ", ".join(f"{key[6:]} {number_text(value)}" for key, value in cells if key.startswith("param_"))
-
-
-def number_text(value: Any) -> str:
-    """A value in few characters; nothing where there is none."""
-    if _missing(value):
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def metric_text(metric: str, value: Any) -> str:
-    """A metric with the digits that mean something: accuracies to a hundredth of a percent, seconds to tenths."""
-    if _missing(value):
-        return ""
-    if metric.endswith("accuracy"):
-        return f"{value:.4f}"
-    if metric.endswith("seconds"):
-        return f"{value:,.1f}"
-    return f"{value:,.0f}" if metric.endswith("count") else number_text(float(value))
-
-
-def _missing(value: Any) -> bool:
-    """Whether a cell is empty: None, NaN, or pandas' NA, whose comparisons are neither true nor false."""
-    return value is None or str(value) in ("nan", "<NA>")
-
-
 def _whole(value: Any) -> int:
-    return 0 if _missing(value) else int(value)
+    return 0 if is_missing(value) else int(value)
 
 
 def _failed_attempt(row: Row) -> str:
@@ -305,10 +290,5 @@ def _failed_attempt(row: Row) -> str:
 
 
 def _head(standing: Standing) -> str:
-    left = "" if standing.left is None else f", about {_duration(standing.left)} left"
-    return f"[{standing.done}/{standing.total} {_duration(standing.elapsed)}{left}]"
-
-
-def _duration(seconds: float) -> str:
-    text = str(timedelta(seconds=round(seconds)))
-    return text.removeprefix("0:").removeprefix("0") if seconds < 3600 else text
+    left = "" if standing.left is None else f", about {clock(standing.left)} left"
+    return f"[{standing.done}/{standing.total} {clock(standing.elapsed)}{left}]"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -88,7 +89,12 @@ class StudyFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study for the one process that runs it; a StudyError that names the holder where there is one."""
+        """Make the folder and hold it for the one process that runs the study.
+
+        Raises:
+            StudyError: The folder cannot be written, or another process holds it; the message names that one.
+        """
+        self.storage.create()
         lock, holder = FileLock(self.storage.path(".lock")), self.storage.path(".holder")
         try:
             lock.acquire(timeout=0)
@@ -103,6 +109,8 @@ class StudyFolder:
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+            if not self.holds_a_study:  # refused before it began: nothing is left behind
+                shutil.rmtree(self.storage.root, ignore_errors=True)
 
 
 def check_comparable(folder: StudyFolder, spec: StudySpec) -> None:

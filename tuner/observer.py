@@ -11,6 +11,9 @@ class Observer(Protocol):
     def trial_started(self, row: Row) -> None:
         """A trial was given to Ray."""
 
+    def attempt_started(self, row: Row) -> None:
+        """A worker took the trial up, for the first time or again."""
+
     def epoch_reported(self, row: Row) -> None:
         """A trial finished an epoch."""
 
@@ -18,11 +21,14 @@ class Observer(Protocol):
         """A trial is COMPLETE, PRUNED or FAILED, or an attempt failed and another follows."""
 
     def halting(self) -> None:
-        """The study was asked to stop, or its budget ended; trials in flight are interrupted."""
+        """The study was asked to stop, or its budget ended: trials in flight are interrupted. May be called again."""
 
 
 class Silent:
     """Takes no notice."""
+
+    def attempt_started(self, row: Row) -> None:
+        """Take no notice."""
 
     def trial_started(self, row: Row) -> None:
         """Take no notice."""

@@ -17,7 +17,7 @@ PACKAGES = ("ray", "torch", "torchvision", "optuna", "cmaes", "numpy", "pandas",
 def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
     """One run of a study: source, versions, hardware, data and command line; times are added by the caller."""
     return {
-        "source": _source(Path(__file__)),
+        "source": source(Path(__file__)),
         "python": platform.python_version(),
         "versions": {"tuner": __version__, **{name: _version(name) for name in PACKAGES}},
         "hardware": _hardware(),
@@ -28,7 +28,7 @@ def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
-def _source(file: Path) -> dict[str, Any]:
+def source(file: Path) -> dict[str, Any]:
     """Commit of the checkout that tracks `file`, and whether its folder differs from it; None without one."""
     # A package installed below somebody else's checkout is not of that checkout: the file itself must be tracked.
     if _output("git", "-C", str(file.parent), "ls-files", "--error-unmatch", file.name) is None:

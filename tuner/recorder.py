@@ -64,7 +64,7 @@ class Recorder(tune.Callback):
         self._attempts: dict[int, int] = {}
         for number, attempt in zip(history["number"], history["attempt"], strict=True):
             self._attempts[number] = max(attempt, self._attempts.get(number, 0))
-        self._failures = Counter(int(number) for number in history.loc[history["state"] == "FAILED", "number"])
+        self._earlier_failures = Counter(int(number) for number in history.loc[history["state"] == "FAILED", "number"])
         self._epochs: dict[int, list[Row]] = {}
         for epoch in tables.epochs().to_dict("records"):
             self._epochs.setdefault(epoch["number"], []).append({str(key): cell for key, cell in epoch.items()})
@@ -115,8 +115,10 @@ class Recorder(tune.Callback):
         self._tables.append("decisions", {"study": self._spec.study, "attempt": attempt, "at": now(), **decision})
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """Leave a trial the retries that earlier runs of the study have not used up."""
-        trial.max_failures = max(0, self._spec.retries - self._failures[trial.config["number"]])
+        """A worker takes up a trial: leave it the retries that earlier runs of the study have not used up."""
+        number = trial.config["number"]
+        trial.max_failures = max(0, self._spec.retries - self._earlier_failures[number])
+        self._observer.attempt_started(self._rows[number])
 
     def on_trial_result(
         self,
@@ -189,6 +191,8 @@ class Recorder(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
         """Called several times a second."""
         self._tables.flush(if_older_than=FLUSH_SECONDS)
+        if self._halted():
+            self._observer.halting()
 
     def end(self, number: int, state: str) -> None:
         """Write a trial's last row, and let go of what only a running trial needs."""
@@ -221,7 +225,6 @@ class Recorder(tune.Callback):
         cause = error.cause if isinstance(error, RayTaskError) else error
         log = self._folder.log(number, row["attempt"])
         self._folder.storage.write(log, str(error).encode())
-        self._failures[number] += 1
         first = str(cause).strip().splitlines()[0] if str(cause).strip() else ""
         node = row.get("node") or socket.gethostname()
         return f"{type(cause).__name__}: {first} (node {node}, log {log})"

@@ -5,7 +5,9 @@ interrupted proposes what the uninterrupted one would have proposed (random and 
 finished trials), and never its own first configurations again.
 """
 
+import io
 import json
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import TrialState, create_trial
 from ray.tune.search import Searcher
 
+from tuner.errors import StudyError
 from tuner.folder import rank
 from tuner.results import State, outcome, parameters_from_row
 from tuner.search_space import Choice, Float, Int, Parameter, Space, Value
@@ -99,6 +102,9 @@ def rebuild_study(spec: StudySpec, trials: pd.DataFrame, epochs: pd.DataFrame) -
         spec: The study.
         trials: One row a trial.
         epochs: One row for each trial and epoch.
+
+    Raises:
+        StudyError: The state of CMA-ES in `sampler_attrs` would run code of somebody else's.
     """
     study = optuna.create_study(
         storage=optuna.storages.InMemoryStorage(),
@@ -117,12 +123,12 @@ def rebuild_study(spec: StudySpec, trials: pd.DataFrame, epochs: pd.DataFrame) -
             create_trial(
                 state=STATES[told],
                 values=list(row["values"]) if told == "COMPLETE" else None,
-                value=row["value"] if told == "PRUNED" else None,
+                value=row["value"] if told == "PRUNED" and pd.notna(row["value"]) else None,
                 params={name: _to_optuna(spec.space[name], parameters[name]) for name in distributions},
                 distributions=distributions,
                 intermediate_values=reported.get(row["number"], {}),
                 user_attrs={"number": row["number"]},
-                system_attrs=json.loads(row["sampler_attrs"] or "{}"),
+                system_attrs=_sampler_attributes(row["sampler_attrs"]),
             )
         )
     return study
@@ -133,6 +139,35 @@ def _by_number(epochs: pd.DataFrame, metric: str) -> dict[int, dict[int, float]]
         int(str(number)): {int(epoch): float(value) for epoch, value in zip(rows["epoch"], rows[metric], strict=True)}
         for number, rows in epochs.dropna(subset=[metric]).groupby("number")
     }
+
+
+def _sampler_attributes(text: Any) -> dict[str, Any]:
+    """What a sampler kept about a trial, from its cell in the tables; null where it keeps nothing."""
+    attributes: dict[str, Any] = json.loads(text) if isinstance(text, str) else {}
+    pieces = sum(key.startswith("cma:optimizer") for key in attributes)
+    if state := "".join(attributes[f"cma:optimizer:{piece}"] for piece in range(pieces)):
+        _CmaState(io.BytesIO(bytes.fromhex(state))).load()
+    return attributes
+
+
+class _CmaState(pickle.Unpickler):
+    """Optuna unpickles the state of CMA-ES, and a study may come from anywhere: here only that state passes."""
+
+    _PARTS = frozenset(
+        {
+            ("cmaes._cma", "CMA"),
+            ("numpy", "dtype"),
+            ("numpy", "ndarray"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "scalar"),
+            ("numpy._core.numeric", "_frombuffer"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._PARTS:
+            raise StudyError(f"trials.sampler_attrs: found {module}.{name}, which is no part of the state of CMA-ES")
+        return super().find_class(module, name)
 
 
 class OptunaSearcher(Searcher):

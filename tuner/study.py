@@ -93,23 +93,22 @@ class StudyRun:
         """
         check_comparable(self.folder, self.spec)
         dataset = self._check_data()
-        self.folder.storage.create()
         with self.folder.lock(), ExitStack() as stack:
-            self.folder.storage.sweep()
-            self.folder.write_spec(self.spec)
             tables = self.folder.tables(self.spec)
-            provenance = self._begin_provenance(dataset)
-            stack.callback(self._end_provenance, provenance)
-            if self._is_finished(tables):
-                return StudyResults(self.folder, self.spec)
-            stack.enter_context(connected())
-            slots = count_slots(self.spec)
-            halting = _Halting(self.spec.budget.hours)
-            stack.enter_context(_signals(halting))
-            self._fit(tables, slots, halting, dataset.folder)
-            tables.flush()
-            tables.compact()
-            self.halted = halting.reason
+            if not self._is_finished(tables):
+                stack.enter_context(connected())
+                slots = count_slots(self.spec)
+                self.folder.storage.sweep()
+                self.folder.write_spec(self.spec)
+                stack.callback(self._end_provenance, self._begin_provenance(dataset))
+                halting = _Halting(self.spec.budget.hours)
+                stack.enter_context(_signals(halting))
+                stack.callback(tables.flush)
+                self._fit(tables, slots, halting, dataset.folder)
+                self.halted = halting.reason
+                tables.flush()
+                tables.compact()
+            self.folder.write_spec(self.spec)
         return StudyResults(self.folder, self.spec)
 
     def _check_data(self) -> data.Dataset:
@@ -210,7 +209,7 @@ class StudyRun:
     def _resourced(self, dataset: Path) -> Any:
         """The trainable with the resources of a trial and what all trials have in common."""
         share = {"CPU": float(self.spec.resources.cpu), "GPU": gpu_share(self.spec)}
-        job = Job(self.spec, str(self.folder), dataset)
+        job = Job(self.spec, str(self.folder), dataset, "cuda" if share["GPU"] else "cpu")
         shared = tune.with_parameters(self._trainable or Trial, job=job)
         return tune.with_resources(shared, PlacementGroupFactory([share]))
 

@@ -20,11 +20,13 @@ class Job:
         spec: The study.
         folder: Its folder.
         dataset: The data set as the cache holds it, see `tuner.data.Dataset.open`.
+        device: Where trials are trained: cpu | cuda, the GPU that Ray gives them.
     """
 
     spec: StudySpec
     folder: str
     dataset: Path
+    device: str
 
 
 class Trial(tune.Trainable):
@@ -49,7 +51,15 @@ class Trial(tune.Trainable):
         from tuner.attempt import attempt
 
         job, config = self._job, self.config
-        yield from attempt(job.spec, job.folder, job.dataset, config["number"], config["parameters"], config["seed"])
+        yield from attempt(
+            job.spec,
+            job.folder,
+            job.dataset,
+            number=config["number"],
+            parameters=config["parameters"],
+            seed=config["seed"],
+            device=job.device,
+        )
 
     def step(self) -> dict[str, Any]:
         """Train an epoch and report it; a trial that cannot be trained ends here and the worker lives on."""
