@@ -28,9 +28,9 @@ SMALL = ("--set", "search.trials=4", "--set", "space.epochs=2")
 LONG = """
 study: long
 dataset: {name: digits, validation: 0.2}
-training: {architecture: vazquez_base, epochs: 40, batch_size: 16}
+training: {architecture: vazquez_base, epochs: 30, batch_size: 16}
 space: {learning_rate: {float: [1e-3, 1e-2], log: true}}
-search: {sampler: random, trials: 3}
+search: {sampler: random, trials: 2}
 stopping: none
 """
 
@@ -326,5 +326,5 @@ def test_ctrl_c_in_a_terminal_ends_with_130_leaves_nothing_behind_and_the_same_c
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Study long goes on (")
     again = tuner.load_study(tmp_path / "long")
-    assert list(again.trials["state"]) == ["COMPLETE"] * 3
+    assert list(again.trials["state"]) == ["COMPLETE"] * 2
     assert len(json.loads((tmp_path / "long" / "provenance.json").read_text())["runs"]) == 2

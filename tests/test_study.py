@@ -1,14 +1,18 @@
 import json
-import time
+import os
+import signal
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from optuna.trial import TrialState
 
 import tuner
-from tests.trainables import FaultyTrial, FreeTrial
+from tests.trainables import FaultyTrial, FreeTrial, StudiousTrial
 from tuner.errors import StudyError
+from tuner.observer import Row, Silent
 from tuner.searcher import rebuild_study
 from tuner.spec import StudySpec, parse_spec
 from tuner.study import StudyRun
@@ -164,26 +168,59 @@ def test_a_faulty_study_writes_down_every_verdict(faulty: StudyRun, trials: pd.D
     assert (stopped["value"] < stopped["cutoff"]).all()
 
 
-def test_a_budget_leaves_trials_in_flight_that_go_on_later(tmp_path: Path) -> None:
+class Interrupting(Silent):
+    """Sends this process Ctrl-C when every trial has reached an epoch."""
+
+    def __init__(self, trials: int, epoch: int) -> None:
+        self.waiting = set(range(trials))
+        self.epoch = epoch
+
+    def epoch_reported(self, row: Row) -> None:
+        if row["epochs_run"] >= self.epoch:
+            self.waiting.discard(row["number"])
+        if not self.waiting:
+            self.epoch = 10**9
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_interrupted_trials_go_on_from_their_checkpoints_under_their_own_numbers(tmp_path: Path) -> None:
     training = {"architecture": "vazquez_base", "epochs": 4000, "batch_size": 16}
-    hours = 25 / 3600
-    run = StudyRun(digits(training=training, budget={"hours": hours}, search={"trials": 2}), tmp_path)
-    began = time.monotonic()
-    results = run.run()
-    assert run.halted == "budget"
-    assert time.monotonic() - began < 90
+    spec = digits(training=training, search={"trials": 2})
+    first = StudyRun(spec, tmp_path, observer=Interrupting(2, 3), trainable=StudiousTrial)
+    results = first.run()
+    assert first.halted == "interrupt"
     assert set(results.trials["state"]) == {"RUNNING"}
     reached = results.epochs.groupby("number")["epoch"].max()
-    again = StudyRun(digits(training=training, budget={"hours": hours}, search={"trials": 2}), tmp_path)
-    results = again.run()
-    assert (results.trials["attempt"] == 2).all()
-    later = results.epochs.groupby("number")["epoch"].max()
-    assert (later > reached).all()
+    results = StudyRun(spec, tmp_path, observer=Interrupting(2, reached.max() + 3), trainable=StudiousTrial).run()
+    assert list(results.trials["attempt"]) == [2, 2]
+    assert (results.epochs.groupby("number")["epoch"].max() > reached).all()
     for _, epochs in results.epochs.groupby("number"):
         assert list(epochs["epoch"]) == list(range(1, len(epochs) + 1))
-    assert (
-        results.folder.tables(results.spec).history("epochs").query("attempt == 2").groupby("number").size() > 0
-    ).all()
+        assert set(epochs["attempt"]) == {1, 2}
+
+
+def test_a_budget_ends_a_study_and_leaves_its_trials_in_flight(tmp_path: Path) -> None:
+    training = {"architecture": "vazquez_base", "epochs": 1_000_000}
+    run = StudyRun(digits(training=training, budget={"hours": 3 / 3600}), tmp_path, trainable=FreeTrial)
+    results = run.run()
+    assert run.halted == "budget"
+    assert set(results.trials["state"]) == {"RUNNING"}
+
+
+def test_a_trial_that_was_stopped_just_before_the_kill_is_pruned_when_the_study_goes_on(tmp_path: Path) -> None:
+    training = {"architecture": "vazquez_base", "epochs": 4}
+    spec = digits(training=training, search={"trials": 8}, stopping={"asha": {"reduction_factor": 2}})
+    results = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
+    before = results.trials
+    stopped = int(before.query("state == 'PRUNED'")["number"].iloc[0])
+    (part,) = results.folder.storage.path("trials").glob("*.parquet")
+    rows = pq.read_table(part)
+    lost = pc.and_(pc.equal(rows["number"], stopped), pc.equal(rows["state"], "PRUNED"))
+    pq.write_table(rows.filter(pc.invert(lost)), part)
+    assert tuner.load_study(str(results.folder)).trials["state"][stopped] == "RUNNING"
+    after = StudyRun(spec, tmp_path, trainable=FreeTrial).run().trials
+    compared = ["number", "attempt", "state", "value", "epochs_run", "sampler_attrs"]
+    pd.testing.assert_frame_equal(after[compared], before[compared])
 
 
 def test_two_hundred_free_trials_take_no_more_workers_than_slots_and_two(tmp_path: Path) -> None:

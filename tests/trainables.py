@@ -57,7 +57,7 @@ class FaultyTrial(Trial):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         import tuner.attempt
 
-        tuner.attempt.CHECKPOINT_SECONDS = 0.0
+        tuner.attempt.CHECKPOINT_SECONDS, tuner.attempt.CHECKPOINT_SHARE = 0.0, 1e9
         rate = {5: 1e20}.get(new_config["number"], 1e-9 if new_config["number"] > 5 else 3e-3)
         new_config["parameters"] = {**new_config["parameters"], "learning_rate": rate}
         if new_config["number"] == 4:
@@ -86,5 +86,5 @@ class StudiousTrial(Trial):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         import tuner.attempt
 
-        tuner.attempt.CHECKPOINT_SECONDS = 0.0
+        tuner.attempt.CHECKPOINT_SECONDS, tuner.attempt.CHECKPOINT_SHARE = 0.0, 1e9
         return super().reset_config(new_config)

@@ -26,6 +26,8 @@ _EPOCH_COLUMNS = (
     "val_loss",
     "val_accuracy",
     "learning_rate",
+    "train_seconds",
+    "parameters_count",
     "seconds",
     "images_per_second",
     "peak_memory_bytes",
@@ -142,7 +144,7 @@ class Recorder(tune.Callback):
                 {"study": self._spec.study, "number": number, "attempt": row["attempt"], **report, "at": now()},
             )
             known[:] = [epoch for epoch in known if epoch["epoch"] != result["epoch"]]
-            known.append({**report, **{name: result.get(name) for name in ("train_seconds", "parameters_count")}})
+            known.append(report)
         self._take_over(row, result)
         self._observer.epoch_reported(row)
 

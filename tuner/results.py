@@ -68,6 +68,8 @@ _COLUMNS: dict[Table, dict[str, pa.DataType]] = {
         "val_loss": _FLOAT,
         "val_accuracy": _FLOAT,
         "learning_rate": _FLOAT,
+        "train_seconds": _FLOAT,
+        "parameters_count": _INT,
         "seconds": _FLOAT,
         "images_per_second": _FLOAT,
         "peak_memory_bytes": _INT,

@@ -82,6 +82,7 @@ class StudyRun:
         self._trainable = trainable
         self.searcher: OptunaSearcher
         self.scheduler: Scheduler
+        self._kept_attrs: dict[int, str] = {}
 
     def run(self) -> StudyResults:
         """Run the study until nothing is left to do; run again, it goes on where it stopped.
@@ -148,8 +149,10 @@ class StudyRun:
             tables,
             self._observer,
             halted=lambda: halting.reason is not None,
-            sampler_attrs=lambda number: self.searcher.sampler_attrs(number),
+            sampler_attrs=self._sampler_attrs,
         )
+        trials = tables.trials()
+        self._kept_attrs = dict(zip(trials["number"], trials["sampler_attrs"], strict=True))
         self.scheduler = make_scheduler(self.spec, recorder.decide)
         self._refill(tables, recorder)
         self.searcher = OptunaSearcher(
@@ -185,6 +188,11 @@ class StudyRun:
             ).fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _sampler_attrs(self, number: int) -> str:
+        """What the sampler keeps about a trial; before there is a searcher, as the tables have it."""
+        searcher: OptunaSearcher | None = getattr(self, "searcher", None)
+        return searcher.sampler_attrs(number) if searcher else self._kept_attrs[number]
 
     def _refill(self, tables: Tables, recorder: Recorder) -> None:
         """Bring the scheduler to where it was; a trial that it had stopped before the kill is written as PRUNED.
