@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tuner.analysis import counts_by_state, is_finished, leaderboard
-from tuner.folder import StudyFolder, StudyResults
+from tuner.analysis import counts_by_state, leaderboard
+from tuner.folder import StudyFolder, StudyResults, is_finished
 from tuner.spec import StudySpec, parse_spec
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

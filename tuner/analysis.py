@@ -8,7 +8,6 @@ import pandas as pd
 
 from tuner.folder import StudyResults, rank
 from tuner.search_space import Constant
-from tuner.spec import StudySpec
 
 STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
 
@@ -62,15 +61,3 @@ def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:
     """How many trials are in each state; every state is named."""
     counts: Mapping[Any, int] = trials["state"].value_counts().to_dict()
     return {state: int(counts.get(state, 0)) for state in STATES}
-
-
-def is_finished(spec: StudySpec, trials: pd.DataFrame) -> bool:
-    """Whether every trial and every repeat that a study asks for has ended."""
-    searched = trials[trials["purpose"] == "search"]
-    if len(searched) < (spec.search.trials or 1) or (trials["state"] == "RUNNING").any():
-        return False
-    if spec.repeats is None:
-        return True
-    ranked, begun = rank(spec, trials), trials["repeat_of"].value_counts()
-    best = ranked if spec.repeats.top == "all" else ranked.head(spec.repeats.top)
-    return all(begun.get(number, 0) >= spec.repeats.seeds for number in best["number"])

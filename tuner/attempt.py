@@ -7,11 +7,12 @@ import json
 import time
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import wraps
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 from zipfile import ZipFile
 
 import torch
@@ -23,6 +24,8 @@ from tuner.search_space import Value
 from tuner.spec import StudySpec
 from tuner.training import Training
 
+P = ParamSpec("P")
+
 CHECKPOINT_SECONDS = 15.0
 """A trial saves what it needs to go on at least so often, also within an epoch."""
 CHECKPOINT_SHARE = 0.05
@@ -31,6 +34,32 @@ HANG_SECONDS = 900.0
 """A trial without an optimizer step for so long hangs: its worker dumps its stacks and ends, and it is tried again."""
 
 
+def _watched(train: Callable[P, Iterator[dict[str, Any]]]) -> Callable[P, Iterator[dict[str, Any]]]:
+    """Watch over the computing of each report; the watchdog sleeps while nobody asks for one."""
+
+    @wraps(train)
+    def watched(*args: P.args, **kwargs: P.kwargs) -> Iterator[dict[str, Any]]:
+        reports = train(*args, **kwargs)
+        while report := _next_watched(reports):
+            yield report
+
+    return watched
+
+
+def _next_watched(reports: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    """The next report, None after the last."""
+    _arm_watchdog()
+    try:
+        return next(reports, None)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _arm_watchdog() -> None:
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)
+
+
+@_watched
 def attempt(
     spec: StudySpec,
     folder: str,
@@ -59,33 +88,6 @@ def attempt(
         TrialError: The trial cannot be trained, and trying again would not help.
         UserError: Data or recipe do not allow it.
     """
-    reports = _train(spec, folder, dataset, number, parameters, seed, device)
-    while report := _next_watched(reports):
-        yield report
-
-
-def _next_watched(reports: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-    """The next report; the watchdog sleeps while nobody asks for one."""
-    _arm_watchdog()
-    try:
-        return next(reports, None)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-
-
-def _arm_watchdog() -> None:
-    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)
-
-
-def _train(
-    spec: StudySpec,
-    folder: str,
-    dataset: Path,
-    number: int,
-    parameters: Mapping[str, Value],
-    seed: int,
-    device: str = "cpu",
-) -> Iterator[dict[str, Any]]:
     torch.set_num_threads(spec.resources.cpu)
     recipe = spec.training_config(parameters)
     if device == "cuda" and not torch.cuda.is_available():

@@ -122,8 +122,8 @@ def _refuse_before_the_start(folder: "StudyFolder", spec: "StudySpec", data: Pat
 
 
 def _run(spec: "StudySpec", results: Path, data: Path | None, earlier: "StudyResults | None") -> str | None:
-    from tuner.analysis import is_finished
     from tuner.display import Standing, watching
+    from tuner.folder import is_finished
 
     if earlier is not None and is_finished(spec, earlier.trials):
         out.print(f"Study {spec.study} has all its trials; nothing is left to do")

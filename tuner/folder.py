@@ -172,6 +172,18 @@ def rank(spec: StudySpec, trials: pd.DataFrame) -> pd.DataFrame:
     return complete.sort_values("value", ascending=ascending, kind="stable", ignore_index=True)
 
 
+def is_finished(spec: StudySpec, trials: pd.DataFrame) -> bool:
+    """Whether every trial and every repeat that a study asks for has ended."""
+    searched = trials[trials["purpose"] == "search"]
+    if len(searched) < (spec.search.trials or 1) or (trials["state"] == "RUNNING").any():
+        return False
+    if spec.repeats is None:
+        return True
+    ranked, begun = rank(spec, trials), trials["repeat_of"].value_counts()
+    best = ranked if spec.repeats.top == "all" else ranked.head(spec.repeats.top)
+    return all(begun.get(number, 0) >= spec.repeats.seeds for number in best["number"])
+
+
 def load_study(path: str | Path) -> StudyResults:
     """Read a study folder; a StudyError where there is no study. Nothing is read before it is asked for."""
     folder = StudyFolder(path)

@@ -21,7 +21,7 @@ from tuner.catalogue import ARCHITECTURES
 from tuner.cluster import connected, machine
 from tuner.data import split
 from tuner.errors import SpecError
-from tuner.folder import StudyFolder, StudyResults, check_comparable
+from tuner.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.observer import Observer, Silent
 from tuner.provenance import describe_run
 from tuner.recorder import Recorder
@@ -96,7 +96,7 @@ class StudyRun:
         dataset = self._check_data()
         with self.folder.lock(), ExitStack() as stack:
             tables = self.folder.tables(self.spec)
-            if not self._is_finished(tables):
+            if not is_finished(self.spec, tables.trials()):
                 stack.enter_context(connected())
                 slots = count_slots(self.spec)
                 self.folder.storage.sweep()
@@ -135,12 +135,6 @@ class StudyRun:
     def _end_provenance(self, record: dict[str, Any]) -> None:
         record["runs"][-1] |= {"stopped_at": now().isoformat(), "halted": self.halted}
         self.folder.write_provenance(record)
-
-    def _is_finished(self, tables: Tables) -> bool:
-        trials = tables.trials()
-        searched = trials[trials["purpose"] == "search"]
-        enough = len(searched) >= (self.spec.search.trials or 0) and not (trials["state"] == "RUNNING").any()
-        return enough and self.spec.repeats is None
 
     def _fit(self, tables: Tables, slots: int, halting: _Halting, dataset: Path) -> None:
         recorder = Recorder(
