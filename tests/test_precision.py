@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from tuner import models
-from tuner.precision import ON_CPU, Precision, choose
+from tuner.precision import Precision, choose, on_cpu
+
+ON_CPU = on_cpu()
 
 
 def test_a_description_names_the_device_and_what_is_unusual_on_it() -> None:
@@ -13,6 +15,12 @@ def test_a_description_names_the_device_and_what_is_unusual_on_it() -> None:
     assert Precision(bfloat16=False, channels_last=True).describe(gpu) == "cuda:0 channels_last"
     assert Precision(bfloat16=False, channels_last=False).describe(gpu) == "cuda:0"
     assert ON_CPU.describe(torch.device("cpu")) == "cpu"
+    assert on_cpu("bfloat16").describe(torch.device("cpu")) == "cpu bf16"
+
+
+def test_a_cpu_computes_in_bfloat16_where_that_is_asked_for() -> None:
+    with on_cpu("bfloat16").autocast(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
 def test_a_cpu_computes_in_float32() -> None:

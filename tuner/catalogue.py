@@ -63,6 +63,17 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         16,
         {"dropout": _dropout(0.0)},
     ),
+    "lenet5_tinoco": Architecture(
+        "conv 6, 16, 120 of 5x5 on images padded to 32x32, dense 84; ReLU and max-pooling (report 000)", 1
+    ),
+    "lenet5_classic": Architecture(
+        "LeNet-5 with tanh and average pooling on images padded to 32x32 (slides of report 002)", 1
+    ),
+    "lenet5_cesar": Architecture(
+        "LeNet-5 for 28x28 with tanh, average pooling and dense 82 (code of report 002)",
+        28,
+        {"output_relu": Hyperparameter(True, doc="a ReLU on the logits too, as the report's code has it")},
+    ),
     "vazquez_base": Architecture(
         "conv 32 3x3, max-pool, dense 128 (report 001, experiments 1 and 3)",
         4,
@@ -83,6 +94,14 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             "dropout_dense": _dropout(0.5),
         },
     ),
+    "vazquez_bn": Architecture(
+        "vazquez_base with Keras's batch norm after each ReLU (report 001, experiment 4)",
+        4,
+        {
+            "filters": _width(32, "filters of the convolution"),
+            "dense": _width(128, "units of the dense layer"),
+        },
+    ),
     "alexnet": Architecture(
         "AlexNet cut for 32x32: five convolutions, two dense layers of 4096 (report 003)",
         15,
@@ -95,6 +114,16 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             "filters": _width(64, "filters of the first block; each block doubles them"),
             "dense": _width(128, "units of the dense layer"),
         },
+    ),
+    "rubio_large": Architecture(
+        "four blocks of two convolutions, each with a batch norm of its own, dense 128 to 1024 (report 004, Table 1)",
+        1,
+        {"filters": _width(64, "filters of the first block; each block doubles them")},
+    ),
+    "rubio_large_shared": Architecture(
+        "rubio_large with one batch norm for both convolutions of a block (report 004, code)",
+        1,
+        {"filters": _width(64, "filters of the first block; each block doubles them")},
     ),
 }
 

@@ -133,6 +133,11 @@ class TrainingConfig(BaseModel):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     init: Literal["pytorch", "keras"] = "pytorch"
     """PyTorch's own initialization, or Keras's: Glorot-uniform weights and zero biases."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Numbers of the forward pass; weights are float32 in any case. auto: the fastest on CUDA, float32 on a CPU.
+
+    Trained with bfloat16, processors that have AVX512-BF16 or AMX are 1.1 to 2.5 times as fast, others slower.
+    """
     evaluate: Evaluate = Evaluate()
 
     @model_validator(mode="after")

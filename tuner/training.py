@@ -303,10 +303,11 @@ class Training:
 
     def _choose_precision(self) -> Precision:
         """Choose how to compute, by trying it on a CUDA device, and bring the network into that memory order."""
-        chosen = precision.ON_CPU
+        wanted = self.config.precision
+        chosen = precision.on_cpu(wanted)
         if self.device.type == "cuda":
             images, labels = self.data.train.batch(slice(0, self.config.batch_size))
-            chosen = precision.choose(self.model, self.data.normalize(images), labels)
+            chosen = precision.choose(self.model, self.data.normalize(images), labels, wanted)
         self.model.to(memory_format=chosen.memory_format)
         return chosen
 

@@ -24,6 +24,50 @@ COUNTED_BY_HAND = [
         6 * (1 * 25 + 1) + 16 * (6 * 25 + 1) + 120 * (16 * 4 * 4 + 1) + 84 * (120 + 1) + 10 * (84 + 1),
         44_426,
     ),
+    *[
+        (
+            name,
+            GRAY_28,  # padded to 32 → 28 → 14 → 10 → 5 → 1
+            6 * (1 * 25 + 1) + 16 * (6 * 25 + 1) + 120 * (16 * 25 + 1) + 84 * (120 + 1) + 10 * (84 + 1),
+            61_706,
+        )
+        for name in ("lenet5_tinoco", "lenet5_classic")
+    ],
+    (
+        "lenet5_cesar",
+        GRAY_28,  # 28 → 24 → 12 → 8 → 4 → 1
+        6 * (1 * 25 + 1) + 16 * (6 * 25 + 1) + 120 * (16 * 16 + 1) + 82 * (120 + 1) + 10 * (82 + 1),
+        44_164,
+    ),
+    (
+        "vazquez_bn",
+        RGB_32,  # 32 → 30 → 15
+        32 * (3 * 9 + 1) + 2 * 32 + 128 * (32 * 15 * 15 + 1) + 2 * 128 + 10 * (128 + 1),
+        924_234,
+    ),
+    *[
+        (
+            name,
+            RGB_32,  # 32 → 16 → 8 → 4 → 2
+            64 * (3 * 9 + 1)
+            + 64 * (64 * 9 + 1)
+            + 128 * (64 * 9 + 1)
+            + 128 * (128 * 9 + 1)
+            + 256 * (128 * 9 + 1)
+            + 256 * (256 * 9 + 1)
+            + 512 * (256 * 9 + 1)
+            + 512 * (512 * 9 + 1)
+            + norms * 2 * (64 + 128 + 256 + 512)
+            + 128 * (512 * 2 * 2 + 1)
+            + 256 * (128 + 1)
+            + 512 * (256 + 1)
+            + 1024 * (512 + 1)
+            + 2 * (128 + 256 + 512 + 1024)
+            + 10 * (1024 + 1),
+            count,
+        )
+        for name, norms, count in (("rubio_large", 2, 5_655_498), ("rubio_large_shared", 1, 5_653_578))
+    ],
     (
         "vazquez_base",
         RGB_32,  # 32 → 30 → 15
@@ -126,7 +170,8 @@ def test_every_hyperparameter_changes_the_network(name: str) -> None:
     with torch.device("meta"):
         plain = models.build(name, **RGB_32)
         for key, declared in ARCHITECTURES[name].hyperparameters.items():
-            changed = models.build(name, **RGB_32, **{key: 17 if isinstance(declared.default, int) else 0.125})
+            other = {bool: not declared.default, int: 17, float: 0.125}[type(declared.default)]
+            changed = models.build(name, **RGB_32, **{key: other})
             assert repr(changed) != repr(plain), key
 
 

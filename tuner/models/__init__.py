@@ -11,16 +11,22 @@ from torch import nn
 from tuner.catalogue import ARCHITECTURES, Scalar
 from tuner.errors import SpecError, nearest
 from tuner.models.alexnet import alexnet
-from tuner.models.lenet import lenet5
-from tuner.models.rubio import rubio_small
-from tuner.models.vazquez import vazquez_base, vazquez_deep
+from tuner.models.lenet import lenet5, lenet5_cesar, lenet5_classic, lenet5_tinoco
+from tuner.models.rubio import rubio_large, rubio_large_shared, rubio_small
+from tuner.models.vazquez import vazquez_base, vazquez_bn, vazquez_deep
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": lenet5,
+    "lenet5_tinoco": lenet5_tinoco,
+    "lenet5_classic": lenet5_classic,
+    "lenet5_cesar": lenet5_cesar,
     "vazquez_base": vazquez_base,
     "vazquez_deep": vazquez_deep,
+    "vazquez_bn": vazquez_bn,
     "alexnet": alexnet,
     "rubio_small": rubio_small,
+    "rubio_large": rubio_large,
+    "rubio_large_shared": rubio_large_shared,
 }
 
 

@@ -64,3 +64,25 @@ def vazquez_deep(
         drop(dropout_dense),
         nn.Linear(dense, classes),
     )
+
+
+def vazquez_bn(
+    in_channels: int, classes: int, image_size: int, *, filters: int = 32, dense: int = 128
+) -> nn.Sequential:
+    """The network of experiment 1 with a batch norm after each ReLU (report 001, experiment 4).
+
+    (N, in_channels, side, side) → (N, classes) logits; 32x32 leaves `filters` maps of 15x15. Batch norm has Keras's
+    momentum of 0.99 (0.01 as PyTorch counts it) and epsilon of 1e-3.
+    """
+    side = side_after(image_size, 3) // 2
+    return nn.Sequential(
+        nn.Conv2d(in_channels, filters, 3),
+        nn.ReLU(inplace=True),
+        nn.BatchNorm2d(filters, eps=1e-3, momentum=0.01),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(filters * side * side, dense),
+        nn.ReLU(inplace=True),
+        nn.BatchNorm1d(dense, eps=1e-3, momentum=0.01),
+        nn.Linear(dense, classes),
+    )
