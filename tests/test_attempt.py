@@ -20,8 +20,9 @@ from tuner.data import load
 from tuner.data.batches import device_data
 from tuner.errors import DataError, NotFiniteError, SpecError
 from tuner.folder import StudyFolder
+from tuner.measured import EpochResult
 from tuner.spec import StudySpec, parse_spec
-from tuner.training import EpochResult, Training, train
+from tuner.training import Training, train
 
 SPEC = parse_spec(
     {
@@ -147,7 +148,7 @@ def test_an_attempt_reports_every_epoch_and_the_test_images_in_the_last(
     reports = list(run())
     assert [report["epoch"] for report in reports] == [1, 2, 3]
     fields = {*EpochResult.__dataclass_fields__, "epochs_planned", "parameters_count", "device"}
-    assert [set(report) - fields for report in reports] == [set(), set(), {*TEST_METRICS, "done"}]
+    assert [set(report) - fields for report in reports] == [set(), set(), {*TEST_METRICS, "predictions", "done"}]
     assert all(fields <= set(report) for report in reports)
     assert set(METRICS) <= fields
     assert all(report["epochs_planned"] == 3 and report["device"] for report in reports)
@@ -164,7 +165,7 @@ def test_an_attempt_is_the_training_of_its_recipe(dataset: Path, undisturbed: li
     assert len(on_device.train) == STEPS * 64
     for result, report in zip(plain, undisturbed, strict=True):
         assert {key: report[key] for key in asdict(result) if key not in CLOCK}.items() <= asdict(result).items()
-    assert (undisturbed[-1]["test_loss"], undisturbed[-1]["test_accuracy"]) == plain.evaluate_test()
+    assert (undisturbed[-1]["test_loss"], undisturbed[-1]["test_accuracy"]) == plain.evaluate(plain.data.test)
 
 
 def test_nothing_happens_before_the_first_report_is_asked_for(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ ORDER = [
     "errors", "complaints", "catalogue", "yaml_file", "config", "search_space", "spec",
     "storage", "results", "folder", "observer", "formatting",
     "analysis", "plots", "report", "display", "provenance",
-    "models", "data", "randomness", "optimization", "precision", "training", "attempt", "estimate",
+    "models", "data", "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate",
     "searcher", "scheduler", "recorder", "trial", "cluster", "study",
     "cli", "__main__",
 ]

@@ -76,6 +76,33 @@ def test_a_study_leaves_compacted_parts_and_weights_of_the_best_only(study: Stud
     assert {path.name for path in kept} == {"weights.pt"}
 
 
+def test_a_study_leaves_the_untrained_network_a_step_log_and_predictions_where_it_is_asked_to(tmp_path: Path) -> None:
+    asked = {"untrained": True, "log_every": 10, "predictions": ["validation", "test"]}
+    run = StudyRun(digits(search={"trials": 2}, stopping={"asha": {}}, **asked), tmp_path)
+    study = run.run()
+    for trial in study.trials.itertuples():
+        epochs = study.epochs[study.epochs["number"] == trial.number].set_index("epoch")
+        assert list(epochs.index) == list(range(trial.epochs_run + 1))
+        assert epochs.loc[0, "val_accuracy"] < 0.4
+        assert pd.isna(epochs.loc[0, "train_loss"])
+        assert trial.best_epoch >= 1
+        steps = study.steps[study.steps["number"] == trial.number]
+        assert list(steps["step"]) == list(range(10, 18 * trial.epochs_run + 1, 10))  # 1,150 images, 64 a step
+        assert list(steps["epoch"]) == [(step - 1) // 18 + 1 for step in steps["step"]]
+    complete = study.trials[study.trials["state"] == "COMPLETE"]
+    assert set(study.predictions["number"]) == set(complete["number"])
+    for trial in complete.itertuples():
+        for split, accuracy in (("validation", trial.val_accuracy), ("test", trial.test_accuracy)):
+            rows = study.predictions.query(f"number == {trial.number} and split == {split!r}")
+            assert list(rows["index"]) == list(range(len(rows)))
+            assert (rows["label"] == rows["predicted"]).mean() == pytest.approx(accuracy)
+            assert rows["probability"].between(0.1, 1).all()
+    rebuilt = rebuild_study(study.spec, study.trials, study.epochs)
+    assert [trial.intermediate_values for trial in rebuilt.trials] == [
+        trial.intermediate_values for trial in run.searcher.study.trials
+    ]
+
+
 def test_a_study_records_where_it_comes_from(study: StudyRun) -> None:
     run = json.loads(study.folder.storage.read("provenance.json"))["runs"][0]
     assert run["dataset"]["fingerprint"]

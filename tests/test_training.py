@@ -17,8 +17,9 @@ from tuner.config import Augment, DatasetConfig, Evaluate, TrainingConfig
 from tuner.data import Dataset, load
 from tuner.data.batches import DeviceData
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError
+from tuner.measured import EpochResult
 from tuner.randomness import derive_seed, shuffled
-from tuner.training import EpochResult, Training
+from tuner.training import Training
 
 AUGMENTED = DatasetConfig(train=300, validation=100, augment=Augment(flip=True, crop=2, rotate=10))
 EVERYTHING_RANDOM = TrainingConfig(
@@ -41,6 +42,7 @@ BATCH_STATISTICS = TrainingConfig(
     epochs=3,
     evaluate=Evaluate(batch_norm="train", augment=True),
 )
+LOG_EVERY = 4
 STILL = 1e-30  # a learning rate that leaves the weights where they are
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -98,7 +100,7 @@ def interrupt_at(step: int, file: Path, config: TrainingConfig, data: DeviceData
             torch.save(run.state_dict(), file)
             raise InterruptedTrainingError
 
-    run = Training(config, data, seed=7, on_step=on_step)
+    run = Training(config, data, seed=7, log_every=LOG_EVERY, on_step=on_step)
     results: list[EpochResult] = []
     with pytest.raises(InterruptedTrainingError):
         results.extend(run)
@@ -112,7 +114,7 @@ def test_a_small_network_learns_digits(opened: Callable[..., DeviceData]) -> Non
     assert run.epoch == 6
     assert results[-1].val_accuracy > 0.9
     assert results[-1].train_loss < results[0].train_loss / 3
-    loss, accuracy = run.evaluate_test()
+    loss, accuracy = run.evaluate(run.data.test)
     assert accuracy > 0.9
     assert 0 < loss < 0.5
 
@@ -130,6 +132,28 @@ def test_a_training_repeats_bit_for_bit_whatever_others_draw(
     assert_same_weights(weights(first), weights(second))
 
 
+def test_a_step_log_has_a_line_every_so_many_steps_and_leaves_the_training_alone(
+    opened: Callable[..., DeviceData],
+) -> None:
+    data = opened(DatasetConfig(train=320, validation=100))
+    config = TrainingConfig(architecture="rubio_small", filters=4, batch_size=32, epochs=3, learning_rate=STILL)
+    logged, plain = Training(config, data, seed=7, log_every=15), Training(config, data, seed=7)
+    results = list(logged)
+    assert [[line.step for line in result.steps] for result in results] == [[], [15], [30]]  # ten steps an epoch
+    assert [{**numbers(result), "steps": ()} for result in results] == [numbers(result) for result in plain]
+    assert_same_weights(weights(logged), weights(plain))
+    # the weights stay, so that a line is the mean over its steps: all of epoch 3 and the last five of epoch 2
+    last, whole = results[2].steps[0], results[2]
+    assert (last.val_loss, last.val_accuracy) == (whole.val_loss, whole.val_accuracy)
+    assert last.train_loss == pytest.approx(whole.train_loss, rel=0.2)
+
+
+def test_evaluating_a_network_before_its_training_changes_nothing(opened: Callable[..., DeviceData]) -> None:
+    looked_at, plain = (Training(BATCH_STATISTICS, opened(AUGMENTED), seed=7) for _ in range(2))
+    assert looked_at.evaluate(looked_at.data.validation)[1] < 0.4
+    assert numbers(next(looked_at)) == numbers(next(plain))
+
+
 def test_another_seed_is_another_training(opened: Callable[..., DeviceData]) -> None:
     data = opened(AUGMENTED)
     one, other = (Training(EVERYTHING_RANDOM, data, seed=seed) for seed in (1, 2))
@@ -143,16 +167,16 @@ def test_a_training_goes_on_from_any_step_as_if_never_interrupted(
     config: TrainingConfig, step: int, tmp_path: Path, opened: Callable[..., DeviceData]
 ) -> None:
     data = opened(AUGMENTED)
-    uninterrupted = Training(config, data, seed=7)
+    uninterrupted = Training(config, data, seed=7, log_every=LOG_EVERY)
     expected = [numbers(result) for result in uninterrupted]
     before = interrupt_at(step, tmp_path / "checkpoint.pt", config, data)
 
-    resumed = Training(config, data, seed=7)
+    resumed = Training(config, data, seed=7, log_every=LOG_EVERY)
     resumed.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
     assert resumed.epoch == len(before) == (step - 1) // 10  # ten steps make an epoch
     assert [numbers(result) for result in [*before, *resumed]] == expected
     assert_same_weights(weights(resumed), weights(uninterrupted))
-    assert resumed.evaluate_test() == uninterrupted.evaluate_test()
+    assert resumed.evaluate(resumed.data.test) == uninterrupted.evaluate(uninterrupted.data.test)
 
 
 def test_a_training_goes_on_from_the_end_of_an_epoch(tmp_path: Path, opened: Callable[..., DeviceData]) -> None:
@@ -356,7 +380,7 @@ def test_the_test_images_leave_no_trace_in_the_network(opened: Callable[..., Dev
     run = Training(BATCH_STATISTICS, opened(AUGMENTED))
     next(run)
     before = weights(run)
-    assert run.evaluate_test() == run.evaluate_test()
+    assert run.evaluate(run.data.test) == run.evaluate(run.data.test)
     assert_same_weights(before, weights(run))
 
 
@@ -426,7 +450,7 @@ def test_a_small_network_learns_digits_on_cuda(opened: Callable[..., DeviceData]
     assert results[-1].val_accuracy > 0.9
     assert results[-1].peak_memory_bytes > 0
     assert run.device_description.startswith("cuda:0")
-    assert run.evaluate_test()[1] > 0.9
+    assert run.evaluate(run.data.test)[1] > 0.9
 
 
 @needs_cuda

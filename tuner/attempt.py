@@ -12,12 +12,12 @@ from dataclasses import asdict
 from functools import wraps
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 from zipfile import ZipFile
 
 import torch
 
-from tuner.data.batches import device_data
+from tuner.data.batches import Images, device_data
 from tuner.errors import TrialError
 from tuner.folder import StudyFolder
 from tuner.search_space import Value
@@ -72,8 +72,9 @@ def attempt(
     """Train a trial from its checkpoint, if it has one, or from the start; yields a report an epoch.
 
     A report has the fields of `EpochResult` (`train_seconds` summed over the epochs), `epochs_planned`,
-    `parameters_count` and `device`; the last one also `test_loss`, `test_accuracy` and `done`. Reports that stand in
-    the checkpoint already come first, marked `replayed`.
+    `parameters_count` and `device`; the last one also `test_loss`, `test_accuracy` and `done`. Where the study asks for
+    it, the first has `untrained` (loss and accuracy before the training) and the last `predictions`, a dict for each
+    kind of images. Reports that stand in the checkpoint already come first, marked `replayed`.
 
     Args:
         spec: The study.
@@ -93,13 +94,18 @@ def attempt(
     if device == "cuda" and not torch.cuda.is_available():
         raise TrialError("Ray gave the trial a GPU, but torch sees none; is this torch built for its driver?")
     training = Training(
-        recipe, device_data(dataset, spec.dataset, device), seed=seed, on_step=lambda: keeper.save_if_due()
+        recipe,
+        device_data(dataset, spec.dataset, device),
+        seed=seed,
+        log_every=spec.log_every,
+        on_step=lambda: keeper.save_if_due(),
     )
     constant = {
         "epochs_planned": recipe.epochs,
         "parameters_count": training.parameters_count,
         "device": training.device_description,
     }
+    before = training.evaluate(training.data.validation) if spec.untrained else None
     study = StudyFolder(folder)
     keeper = CheckpointKeeper(study, number, identity(spec, dataset, parameters, seed), training)
     for report in keeper.resume():
@@ -107,14 +113,33 @@ def attempt(
     for result in training:
         report = {**asdict(result), **constant}
         report["train_seconds"] += keeper.train_seconds
+        if before and result.epoch == 1:
+            report["untrained"] = dict(zip(("val_loss", "val_accuracy"), before, strict=True))
         keeper.reports.append(report)
         if result.epoch < recipe.epochs:
             keeper.save_if_due()
             yield report
-    test_loss, test_accuracy = training.evaluate_test()
+    test_loss, test_accuracy = training.evaluate(training.data.test)
     if spec.keep_weights:
         study.storage.write(study.weights(number), _to_bytes(training.model.state_dict()))
-    yield {**keeper.reports[-1], "test_loss": test_loss, "test_accuracy": test_accuracy, "done": True}
+    last = {"test_loss": test_loss, "test_accuracy": test_accuracy, "done": True}
+    yield {
+        **keeper.reports[-1],
+        **last,
+        "predictions": {kind: _predictions(training, kind) for kind in spec.predictions},
+    }
+
+
+def _predictions(training: Training, kind: Literal["validation", "test"]) -> dict[str, list[Any]]:
+    """Columns of the table `predictions`: true and predicted label of each image, and the probability of the latter."""
+    images: Images = getattr(training.data, kind)
+    probability, predicted = training.predict(images).max(dim=1)
+    return {
+        "index": list(range(len(images))),
+        "label": images.labels.tolist(),
+        "predicted": predicted.tolist(),
+        "probability": probability.tolist(),
+    }
 
 
 def identity(spec: StudySpec, dataset: Path, parameters: Mapping[str, Value], seed: int) -> str:

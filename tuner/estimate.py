@@ -14,9 +14,10 @@ from tuner import data
 from tuner.config import TrainingConfig
 from tuner.data.batches import DeviceData, device_data
 from tuner.errors import SpecError, TunerError
+from tuner.measured import EpochResult
 from tuner.search_space import Choice, Constant, Int, Parameter, Value
 from tuner.spec import Asha, StudySpec
-from tuner.training import EpochResult, train
+from tuner.training import train
 
 DRAWN = 300
 """Configurations drawn from the space to know its mean epochs."""

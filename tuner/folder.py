@@ -144,13 +144,23 @@ class StudyResults:
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """One row for each trial and epoch, of the latest attempt that reached it."""
+        """One row for each trial and epoch, of the latest attempt that reached it; epoch 0 is the untrained network."""
         return self.folder.tables(self.spec).epochs()
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """One row for each trial and line of its step log, where the study keeps one (`log_every`)."""
+        return self.folder.tables(self.spec).steps()
 
     @cached_property
     def decisions(self) -> pd.DataFrame:
         """One row for each verdict of the scheduler, in the order of time."""
         return self.folder.tables(self.spec).history("decisions")
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One row for each completed trial and image, where the study asks for them (`predictions`)."""
+        return self.folder.tables(self.spec).history("predictions")
 
     @property
     def best(self) -> pd.Series:

@@ -68,7 +68,7 @@ class Recorder(tune.Callback):
             self._attempts[number] = max(attempt, self._attempts.get(number, 0))
         self._earlier_failures = Counter(int(number) for number in history.loc[history["state"] == "FAILED", "number"])
         self._epochs: dict[int, list[Row]] = {}
-        for epoch in tables.epochs().to_dict("records"):
+        for epoch in tables.epochs().query("epoch > 0").to_dict("records"):
             self._epochs.setdefault(epoch["number"], []).append({str(key): cell for key, cell in epoch.items()})
         self._rows: dict[int, Row] = {}
         trials = tables.trials()
@@ -139,14 +139,25 @@ class Recorder(tune.Callback):
             return
         if not (result.get("replayed") and any(epoch["epoch"] == result["epoch"] for epoch in known)):
             report = {name: result.get(name) for name in _EPOCH_COLUMNS}
-            self._tables.append(
-                "epochs",
-                {"study": self._spec.study, "number": number, "attempt": row["attempt"], **report, "at": now()},
-            )
+            self._append_measured(row, report, result)
             known[:] = [epoch for epoch in known if epoch["epoch"] != result["epoch"]]
             known.append(report)
         self._take_over(row, result)
         self._observer.epoch_reported(row)
+
+    def _append_measured(self, row: Row, report: Row, result: Mapping[str, Any]) -> None:
+        """Rows of what a report measured: its epoch, and what a study may ask for beside it."""
+        whose = {"study": row["study"], "number": row["number"]}
+        attempt = {**whose, "attempt": row["attempt"]}
+        if untrained := result.get("untrained"):
+            count = {"epoch": 0, "parameters_count": result["parameters_count"]}
+            self._tables.append("epochs", {**attempt, **count, **untrained, "at": now()})
+        self._tables.append("epochs", {**attempt, **report, "at": now()})
+        for line in result.get("steps", ()):
+            self._tables.append("steps", {**attempt, "epoch": report["epoch"], **line})
+        for split, columns in result.get("predictions", {}).items():
+            for cells in zip(*columns.values(), strict=True):
+                self._tables.append("predictions", {**whose, "split": split, **dict(zip(columns, cells, strict=True))})
 
     def _take_over(self, row: Row, report: Mapping[str, Any]) -> None:
         """Bring a trial's row up to an epoch; `value` is always the last epoch's."""

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from tuner.search_space import Kind, Space, Value
 from tuner.storage import Storage
 
-Table = Literal["epochs", "decisions", "trials", "predictions"]
+Table = Literal["epochs", "steps", "decisions", "predictions", "trials"]
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAILED"]
 FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAILED")
 
@@ -75,6 +75,16 @@ _COLUMNS: dict[Table, dict[str, pa.DataType]] = {
         "peak_memory_bytes": _INT,
         "at": _TIME,
     },
+    "steps": {
+        "study": _TEXT,
+        "number": _INT,
+        "attempt": _INT,
+        "epoch": _INT,
+        "step": _INT,
+        "train_loss": _FLOAT,
+        "val_loss": _FLOAT,
+        "val_accuracy": _FLOAT,
+    },
     "decisions": {
         "study": _TEXT,
         "number": _INT,
@@ -100,12 +110,13 @@ _COLUMNS: dict[Table, dict[str, pa.DataType]] = {
     },
 }
 
-ORDER: tuple[Table, ...] = ("epochs", "decisions", "predictions", "trials")
+ORDER: tuple[Table, ...] = ("epochs", "steps", "decisions", "predictions", "trials")
 """A finished trial's row is written last."""
 
 KEYS: dict[Table, list[str]] = {
     "trials": ["number", "attempt", "state", "updated_at"],
     "epochs": ["number", "attempt", "epoch"],
+    "steps": ["number", "attempt", "step"],
     "decisions": ["number", "attempt", "bracket", "rung"],
     "predictions": ["number", "split", "index"],
 }
@@ -159,12 +170,7 @@ class Tables:
     def __init__(self, storage: Storage, space: Space) -> None:
         self.storage = storage
         self.space = space
-        self._waiting: dict[Table, list[dict[str, Any]]] = {
-            "epochs": [],
-            "decisions": [],
-            "predictions": [],
-            "trials": [],
-        }
+        self._waiting: dict[Table, list[dict[str, Any]]] = {table: [] for table in ORDER}
         self._flushed_at = time.monotonic()
 
     def append(self, table: Table, row: dict[str, Any]) -> None:
@@ -213,9 +219,19 @@ class Tables:
         return frame.drop_duplicates("number", keep="last").sort_values("number", ignore_index=True)
 
     def epochs(self) -> pd.DataFrame:
-        """One row for each trial and epoch, of the latest attempt that reached it, ordered by number and epoch."""
-        frame = self.history("epochs").sort_values(["number", "epoch", "attempt"], kind="stable")
-        return frame.drop_duplicates(["number", "epoch"], keep="last", ignore_index=True)
+        """One row for each trial and epoch, of the latest attempt that reached it, ordered by number and epoch.
+
+        Epoch 0, where a study asked for it, is the untrained network.
+        """
+        return self._latest("epochs", "epoch")
+
+    def steps(self) -> pd.DataFrame:
+        """One row for each trial and line of its step log, of the latest attempt, ordered by number and step."""
+        return self._latest("steps", "step")
+
+    def _latest(self, table: Table, count: str) -> pd.DataFrame:
+        frame = self.history(table).sort_values(["number", count, "attempt"], kind="stable")
+        return frame.drop_duplicates(["number", count], keep="last", ignore_index=True)
 
     def _read_arrow(self, table: Table) -> pa.Table:
         empty = schema(table, self.space).empty_table()

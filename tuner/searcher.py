@@ -137,7 +137,7 @@ def rebuild_study(spec: StudySpec, trials: pd.DataFrame, epochs: pd.DataFrame) -
 def _by_number(epochs: pd.DataFrame, metric: str) -> dict[int, dict[int, float]]:
     return {
         int(str(number)): {int(epoch): float(value) for epoch, value in zip(rows["epoch"], rows[metric], strict=True)}
-        for number, rows in epochs.dropna(subset=[metric]).groupby("number")
+        for number, rows in epochs.query("epoch > 0").dropna(subset=[metric]).groupby("number")
     }
 
 

@@ -165,6 +165,12 @@ class StudySpec(Settings):
     """How often a trial that crashed is tried again; being interrupted is no crash."""
     keep_weights: Annotated[int, Field(ge=0)] = 3
     """Weights of so many of the best trials stay in the study folder."""
+    untrained: bool = False
+    """Measure each network before its training too: epoch 0."""
+    log_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between two rows of the table `steps`: training loss since the row before, and all validation images."""
+    predictions: list[Literal["validation", "test"]] = Field(default_factory=list)
+    """Images whose predictions each completed trial leaves in the table `predictions`."""
 
     @field_validator("objective")
     @classmethod

@@ -193,7 +193,7 @@ class StudyRun:
 
         A trial in flight reports again what was not decided yet, so only its decided epochs are replayed.
         """
-        trials, epochs, decisions = tables.trials(), tables.epochs(), tables.history("decisions")
+        trials, epochs, decisions = tables.trials(), tables.epochs().query("epoch > 0"), tables.history("decisions")
         metric = self.spec.objective[0].metric
         for row in trials[trials["purpose"] == "search"].to_dict("records"):
             mine = epochs[epochs["number"] == row["number"]]

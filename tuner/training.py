@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Self
 
 import torch
@@ -28,6 +28,7 @@ from tuner.config import TrainingConfig
 from tuner.data.augment import augment
 from tuner.data.batches import DeviceData, Images
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError
+from tuner.measured import EpochResult, StepResult
 from tuner.models.init import keras_
 from tuner.optimization import build_optimizer, learning_rate_at, set_learning_rate, take_step
 from tuner.precision import Precision
@@ -40,30 +41,6 @@ EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images evaluated at once; on a CPU more than fit into its cache are up to three times slower."""
 
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|ALLOC_FAILED|not enough memory", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch measured. Losses are means over images in nats, accuracies are 0 to 1."""
-
-    epoch: int
-    """Counts from 1."""
-    train_loss: float
-    """Mean over the epoch's steps as they were trained: with dropout, augmentation and label smoothing."""
-    train_accuracy: float
-    val_loss: float
-    """Plain cross-entropy."""
-    val_accuracy: float
-    learning_rate: float
-    """Used at the epoch's last step."""
-    seconds: float
-    """The whole epoch, evaluation included."""
-    train_seconds: float
-    """The training part of this epoch."""
-    images_per_second: float
-    """Training images per second of `train_seconds`."""
-    peak_memory_bytes: int | None
-    """Most memory that tensors took on a CUDA device during the epoch; None on a CPU."""
 
 
 class Training:
@@ -82,6 +59,7 @@ class Training:
         data: DeviceData,
         *,
         seed: int = 0,
+        log_every: int | None = None,
         on_step: Callable[[], None] | None = None,
     ) -> None:
         """Build network and optimizer on the device of `data`.
@@ -90,6 +68,7 @@ class Training:
             config: the recipe.
             data: images on the device to train on.
             seed: decides initial weights, order, augmentation and dropout.
+            log_every: steps between two lines of the step log, each of which looks at all validation images.
             on_step: called after every step; it may call `state_dict`, or end the training by raising.
 
         Raises:
@@ -98,13 +77,15 @@ class Training:
         """
         self.config, self.data, self.seed = config, data, seed
         self.device = data.device
-        self._on_step = on_step
+        self._log_every, self._on_step = log_every, on_step
         self.epoch = 0
         self._step = 0  # completed steps of the current epoch
         self._earlier_seconds = 0.0  # spent on the current epoch before a checkpoint
         self._started = 0.0
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._lines: list[StepResult] = []  # of the current epoch
+        self._line_loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._augment_generator = torch.Generator(self.device)
         with self._out_of_memory_in_one_line():
             self.model = self._build_model()
@@ -135,18 +116,17 @@ class Training:
             self._train_epoch()
             return self._finish_epoch()
 
-    def evaluate_test(self) -> tuple[float, float]:
-        """Loss and accuracy on the test images; the network stays as it is, batch statistics included."""
-        before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        with self._out_of_memory_in_one_line():
-            measured = self._evaluate(self.data.test)
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(before[name])
-        return measured
+    def evaluate(self, images: Images) -> tuple[float, float]:
+        """Loss (nats) and accuracy (0 to 1) on `images` as in validation; the network stays as it is."""
+        with self._looking_only():
+            return self._evaluate(images)
 
     def predict(self, images: Images) -> Tensor:
-        """Probabilities (N, classes), float32 on the device, of `images` in their order, seen as in validation."""
-        with self._out_of_memory_in_one_line():
+        """Probabilities (N, classes), float32 on the device, of `images` in their order; the network stays as it is.
+
+        Of the validation images they are those that the last epoch's accuracy was computed from.
+        """
+        with self._looking_only():
             return self._logits(images).softmax(dim=1)
 
     def state_dict(self) -> dict[str, Any]:
@@ -161,6 +141,8 @@ class Training:
             "step": self._step,
             "loss_sum": self._loss_sum.item(),
             "correct": self._correct.item(),
+            "lines": [asdict(line) for line in self._lines],
+            "line_loss_sum": self._line_loss_sum.item(),
             "train_seconds": self._train_seconds(),
             "precision": asdict(self._precision),
             "model": self.model.state_dict(),
@@ -184,6 +166,8 @@ class Training:
         self.epoch, self._step = state["epoch"], state["step"]
         self._loss_sum.fill_(state["loss_sum"])
         self._correct.fill_(state["correct"])
+        self._lines = [StepResult(**line) for line in state["lines"]]
+        self._line_loss_sum.fill_(state["line_loss_sum"])
         self._earlier_seconds, self._started = state["train_seconds"], 0.0
 
     def _train_epoch(self) -> None:
@@ -208,10 +192,25 @@ class Training:
             self._loss_sum += loss.detach() * len(labels)
             self._correct += (logits.argmax(dim=1) == labels).sum()
             self._step += 1
+            if self._log_every:
+                self._line_loss_sum += loss.detach()
+                if (done + self._step) % self._log_every == 0:
+                    self._log_line(done + self._step, self._log_every)
             if self._step % CHECK_EVERY == 0:
                 self._check_finite(self._loss_sum.item())
             if self._on_step:
                 self._on_step()
+
+    def _log_line(self, step: int, steps: int) -> None:
+        """Add a line to the step log; the time that it takes is not time of training."""
+        paused = time.perf_counter()
+        train_loss = self._line_loss_sum.item() / steps
+        self._check_finite(train_loss)
+        val_loss, val_accuracy = self.evaluate(self.data.validation)
+        self._lines.append(StepResult(step, train_loss, val_loss, val_accuracy))
+        self._line_loss_sum.zero_()
+        self.model.train()
+        self._started += time.perf_counter() - paused
 
     def _finish_epoch(self) -> EpochResult:
         """Measure the epoch just trained, and stand before the next."""
@@ -227,6 +226,7 @@ class Training:
         self._step, self._earlier_seconds, self._started = 0, 0.0, 0.0
         self._loss_sum.zero_()
         self._correct.zero_()
+        lines, self._lines = tuple(self._lines), []
         return EpochResult(
             epoch=self.epoch,
             train_loss=train_loss,
@@ -238,7 +238,17 @@ class Training:
             train_seconds=train_seconds,
             images_per_second=count / train_seconds,
             peak_memory_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
+            steps=lines,
         )
+
+    @contextmanager
+    def _looking_only(self) -> Iterator[None]:
+        """Leave the network's running statistics as they are, whatever an evaluation in training mode does to them."""
+        before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        with self._out_of_memory_in_one_line():
+            yield
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(before[name])
 
     def _evaluate(self, images: Images) -> tuple[float, float]:
         """Mean cross-entropy (nats) and accuracy (0 to 1)."""
