@@ -6,9 +6,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_serializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from tuner.catalogue import ARCHITECTURES, DATASETS, METRICS, TEST_METRICS
+from tuner.catalogue import ARCHITECTURE_NAMES, DATASETS, METRICS, TEST_METRICS, architecture
 from tuner.complaints import lines, shown
 from tuner.config import DatasetConfig, Settings, TrainingConfig
 from tuner.errors import SpecError, nearest
@@ -181,8 +189,9 @@ class StudySpec(Settings):
         return objectives
 
     @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        self._check_recipes()
+    def _check_together(self, info: ValidationInfo) -> Self:
+        if not (info.context or {}).get("stored"):
+            self._check_recipes()
         if self.dataset.validation == "test" and self.protocol != "as_published":
             raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")
         grace = self.stopping.rule.grace_period if self.stopping.rule else 1
@@ -203,7 +212,9 @@ class StudySpec(Settings):
 
     @model_validator(mode="after")
     def _fill_defaults(self) -> Self:
-        recipe = self.training_config({"architecture": self.architectures[0]}).model_dump(mode="json")
+        constants = {key: self.training[key] for key in TrainingConfig.model_fields if key in self.training}
+        recipe = _check_recipe("training", constants | {"architecture": "lenet5"}).model_dump(mode="json")
+        recipe["architecture"] = self.architectures[0]
         filled = {key: recipe[key] for key in TrainingConfig.model_fields if key not in self.space}
         object.__setattr__(self, "training", {**filled, **{k: v for k, v in self.training.items() if k not in filled}})
         search = self.search.model_copy(update={"trials": self.search.trials or self._default_trials()})
@@ -217,7 +228,11 @@ class StudySpec(Settings):
         """Every value that a trial may meet is a valid recipe for each architecture that may meet it."""
         if twice := [key for key in self.training if key in self.space]:
             raise ValueError(f"training.{twice[0]}: stands under space too; keep one of them")
-        declared = {key for name in self.architectures for key in ARCHITECTURES[name].hyperparameters}
+        place = "space" if "architecture" in self.space else "training"
+        try:
+            declared = {key for name in self.architectures for key in architecture(name).hyperparameters}
+        except SpecError as error:
+            raise ValueError(f"{place}.{error}") from None
         known = {*TrainingConfig.model_fields, *declared}
         for place, keys in (("training", self.training), ("space", self.space.root)):
             if unknown := [key for key in keys if key not in known]:
@@ -227,7 +242,7 @@ class StudySpec(Settings):
 
     def _check_architecture(self, name: str) -> None:
         size = self.dataset.image_size or (DATASETS[self.dataset.name].size if self.dataset.name in DATASETS else None)
-        least = ARCHITECTURES[name].min_size
+        least = architecture(name).min_size
         if size is not None and size < least:
             place = "space" if "architecture" in self.space else "training"
             raise ValueError(
@@ -236,37 +251,33 @@ class StudySpec(Settings):
             )
         constants = self._constants(name)
         _check_recipe("training", constants)
-        fields, declared = TrainingConfig.model_fields, ARCHITECTURES[name].hyperparameters
+        fields, declared = TrainingConfig.model_fields, architecture(name).hyperparameters
         for key, parameter in self.space.root.items():
             allowed = parameter.when.get("architecture")
             if key == "architecture" or (allowed is not None and name not in allowed):
                 continue
             if key not in fields and key not in declared:
-                having = [other for other in self.architectures if key in ARCHITECTURES[other].hyperparameters]
+                having = [other for other in self.architectures if key in architecture(other).hyperparameters]
                 when = f"when: {{architecture: [{', '.join(having)}]}}"
                 raise ValueError(f"space.{key}: {name} has no such hyperparameter; add `{when}`")
             for value in _extremes(parameter):
                 _check_recipe("space", {**constants, key: value})
 
-    def _constants(self, architecture: str) -> dict[str, Any]:
-        known = {*TrainingConfig.model_fields, *ARCHITECTURES[architecture].hyperparameters}
-        return {key: value for key, value in self.training.items() if key in known} | {"architecture": architecture}
+    def _constants(self, name: str) -> dict[str, Any]:
+        known = {*TrainingConfig.model_fields, *architecture(name).hyperparameters}
+        return {key: value for key, value in self.training.items() if key in known} | {"architecture": name}
 
     @cached_property
     def architectures(self) -> list[str]:
         """Every architecture that a trial of this study may have."""
         if "architecture" in self.space:
-            place, names = "space", list(_extremes(self.space["architecture"]))
             if self.space["architecture"].when:
                 raise ValueError("space.architecture.when: not allowed; every trial needs an architecture")
-        elif "architecture" in self.training:
-            place, names = "training", [self.training["architecture"]]
-        else:
-            raise ValueError(f"training.architecture: missing; {nearest('', ARCHITECTURES)}")
-        for name in names:
-            if not isinstance(name, str) or name not in ARCHITECTURES:
-                raise ValueError(f"{place}.architecture: found {shown(name)}; {nearest(str(name), ARCHITECTURES)}")
-        return [str(name) for name in names]
+            names: list[Any] = _extremes(self.space["architecture"])
+            return names
+        if "architecture" not in self.training:
+            raise ValueError(f"training.architecture: missing; {nearest('', ARCHITECTURE_NAMES)}")
+        return [self.training["architecture"]]
 
     @property
     def single(self) -> bool:
@@ -284,8 +295,8 @@ class StudySpec(Settings):
 
     def training_config(self, parameters: Mapping[str, Value]) -> TrainingConfig:
         """The recipe of a trial with these parameters."""
-        architecture = str(parameters.get("architecture", self.training.get("architecture")))
-        return TrainingConfig.model_validate({**self._constants(architecture), **parameters})
+        name = str(parameters.get("architecture", self.training.get("architecture")))
+        return TrainingConfig.model_validate({**self._constants(name), **parameters})
 
     def differences(self, other: "StudySpec") -> list[str]:
         """Settings in which old rows would not be comparable to new ones: `search.seed: 0 -> 1`."""
@@ -295,7 +306,8 @@ class StudySpec(Settings):
             changes += _differences(key, theirs[key], ours[key])
         if self.search.sampler == "grid":  # its n-th point depends on the order
             changes += _differences("space", list(theirs["space"]), list(ours["space"]))
-        return [line for line in changes if not line.startswith("search.trials:")]
+        may_change = ("search.trials:", "training.precision:")  # each row says on what and how it was computed
+        return [line for line in changes if not line.startswith(may_change)]
 
     def to_dict(self) -> dict[str, Any]:
         """The study as plain values, every default written out."""
@@ -320,9 +332,9 @@ def _extremes(parameter: Parameter) -> list[Value]:
     return [parameter.value] if isinstance(parameter, Constant) else list(parameter.bounds)
 
 
-def _check_recipe(place: str, recipe: dict[str, Any]) -> None:
+def _check_recipe(place: str, recipe: dict[str, Any]) -> TrainingConfig:
     try:
-        TrainingConfig.model_validate(recipe)
+        return TrainingConfig.model_validate(recipe)
     except ValidationError as error:
         raise ValueError(f"{place}.{lines(error, recipe)[0]}") from None
 
@@ -334,12 +346,16 @@ def _differences(place: str, old: Any, new: Any) -> list[str]:
     return [] if old == new else [f"{place}: {old} -> {new}"]
 
 
-def parse_spec(raw: Any, source: str = "study") -> StudySpec:
-    """Check a study given as plain values; a SpecError has one line for each mistake, each naming `source`."""
+def parse_spec(raw: Any, source: str = "study", *, stored: bool = False) -> StudySpec:
+    """Check a study given as plain values; a SpecError has one line for each mistake, each naming `source`.
+
+    A study that is `stored` was checked when it began; that its rows can be read must not depend on classes of the
+    user's own, which may be gone, and take seconds to import.
+    """
     if not isinstance(raw, Mapping):
         raise SpecError(f"{source}: a mapping with `study:` and `space:` is needed, found {type(raw).__name__}")
     try:
-        return StudySpec.model_validate(raw)
+        return StudySpec.model_validate(raw, context={"stored": stored})
     except ValidationError as error:
         raise SpecError("\n".join(f"{source}: {line}" for line in lines(error, raw))) from None
 
