@@ -1,12 +1,17 @@
 """Names that a study file may use, and what is known of them without importing torch.
 
 The spec checks against this page in milliseconds; `tuner.models` and `tuner.data` hold what the names stand for,
-and a test keeps the two in step.
+and a test keeps the two in step. Of torchvision only the names are known; a class of the user's own is asked.
 """
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
+
+from tuner.complaints import shown
+from tuner.errors import SpecError, nearest
 
 Scalar = bool | int | float | str
 
@@ -125,7 +130,28 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         1,
         {"filters": _width(64, "filters of the first block; each block doubles them")},
     ),
+    "resnet9": Architecture(
+        "compact residual network for 32x32, four convolutions and two residual blocks of two (David Page, DAWNBench)",
+        8,
+        {"filters": _width(64, "filters of the first convolution; the next three double them")},
+    ),
 }
+
+TORCHVISION = tuple(  # a list of eighty quoted names would be eighty lines
+    """
+    alexnet convnext_base convnext_large convnext_small convnext_tiny densenet121 densenet161 densenet169
+    densenet201 efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5
+    efficientnet_b6 efficientnet_b7 efficientnet_v2_l efficientnet_v2_m efficientnet_v2_s googlenet inception_v3
+    maxvit_t mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small
+    regnet_x_16gf regnet_x_1_6gf regnet_x_32gf regnet_x_3_2gf regnet_x_400mf regnet_x_800mf regnet_x_8gf
+    regnet_y_128gf regnet_y_16gf regnet_y_1_6gf regnet_y_32gf regnet_y_3_2gf regnet_y_400mf regnet_y_800mf
+    regnet_y_8gf resnet101 resnet152 resnet18 resnet34 resnet50 resnext101_32x8d resnext101_64x4d
+    resnext50_32x4d shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0
+    squeezenet1_1 swin_b swin_s swin_t swin_v2_b swin_v2_s swin_v2_t vgg11 vgg11_bn vgg13 vgg13_bn vgg16
+    vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2
+    """.split()  # noqa: SIM905
+)
+"""Classification networks of torchvision; a study file says `torchvision:resnet18`."""
 
 DATASETS: Mapping[str, KnownDataset] = {
     "digits": KnownDataset(1, 8, 10, 1437, 360),
@@ -144,3 +170,74 @@ METRICS: Mapping[str, Metric] = {
 }
 
 TEST_METRICS = ("test_accuracy", "test_loss")
+
+
+ARCHITECTURE_NAMES = (*ARCHITECTURES, "torchvision:NAME", "package.module:Class")
+"""What an architecture may be called, as errors list it."""
+
+
+def architecture(name: Any) -> Architecture:
+    """What is known of a network: one of ours, `torchvision:NAME`, or a user's own `package.module:Class`.
+
+    Only for the last is anything imported: its module, which usually imports torch.
+
+    Raises:
+        SpecError: There is no such network, or a class of the user's own cannot be called as `own_network` says.
+    """
+    if isinstance(name, str) and name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if not isinstance(name, str) or ":" not in name:
+        raise SpecError(f"architecture: found {shown(name)}; {nearest(str(name), ARCHITECTURE_NAMES)}")
+    if is_own(name):
+        return _described(name, own_network(name))
+    member = name.removeprefix("torchvision:")
+    if member not in TORCHVISION:
+        raise SpecError(f"architecture: torchvision has no '{member}'; {nearest(member, TORCHVISION)}")
+    return Architecture(f"{member} of torchvision, untrained", 1)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a user's own class: `package.module:Class`."""
+    return ":" in name and not name.startswith("torchvision:")
+
+
+def own_network(name: str) -> Callable[..., Any]:
+    """Import the class or function of the user's own that `package.module:Class` names.
+
+    It is called as `Class(in_channels, classes, image_size, **hyperparameters)`. Its keyword-only parameters with a
+    boolean, a number or text as default are its hyperparameters.
+
+    Raises:
+        SpecError: The module cannot be imported, has no such class or function, or that cannot be called so.
+    """
+    path, _, member = name.partition(":")
+    try:
+        module = import_module(path)
+    except Exception as error:  # whatever the user's module raises
+        said = next(iter(str(error).splitlines()), "")
+        raise SpecError(
+            f"architecture: {name}: importing '{path}' failed with {type(error).__name__}: {said}; allowed: "
+            "torchvision:NAME, or package.module:Class below the current directory or installed"
+        ) from error
+    found: Any = getattr(module, member, None)
+    if not _is_network(found):
+        there = [key for key, value in inspect.getmembers(module, _is_network) if value.__module__ == path]
+        raise SpecError(f"architecture: {path} has no class or function '{member}'; {nearest(member, there)}")
+    try:
+        inspect.signature(found).bind("in_channels", "classes", "image_size")
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            f"architecture: {name}: {error}; expected: "
+            f"{member}(in_channels, classes, image_size, *, hyperparameters with defaults)"
+        ) from None
+    return found  # type: ignore[no-any-return]
+
+
+def _is_network(value: Any) -> bool:
+    return inspect.isclass(value) or inspect.isfunction(value)
+
+
+def _described(name: str, network: Callable[..., Any]) -> Architecture:
+    parameters = inspect.signature(network).parameters.values()
+    declared = [p for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, Scalar)]
+    return Architecture(f"your own {name}", 1, {p.name: Hyperparameter(p.default) for p in declared})

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
 
-from tuner.catalogue import ARCHITECTURES, Scalar
+from tuner.catalogue import Scalar, architecture
 from tuner.complaints import shown
-from tuner.errors import nearest
+from tuner.errors import SpecError, nearest
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 _KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -142,9 +142,12 @@ class TrainingConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_architecture(self) -> Self:
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(f"architecture: no '{self.architecture}'; {nearest(self.architecture, ARCHITECTURES)}")
-        declared = ARCHITECTURES[self.architecture].hyperparameters
+        try:
+            declared = architecture(self.architecture).hyperparameters
+        except SpecError as error:
+            raise ValueError(str(error)) from None
+        if taken := sorted(declared.keys() & type(self).model_fields):
+            raise ValueError(f"architecture: {self.architecture} declares '{taken[0]}', which is a key of the recipe")
         for name, value in (self.model_extra or {}).items():
             if name not in declared:
                 known = {*declared, *type(self).model_fields}
@@ -159,6 +162,6 @@ class TrainingConfig(BaseModel):
     @property
     def hyperparameters(self) -> dict[str, Scalar]:
         """Every hyperparameter that the architecture declares, with its value or default."""
-        declared = ARCHITECTURES[self.architecture].hyperparameters
+        declared = architecture(self.architecture).hyperparameters
         given: dict[str, Any] = self.model_extra or {}
         return {name: given.get(name, parameter.default) for name, parameter in declared.items()}

@@ -45,7 +45,7 @@ class StudyFolder:
         except UnicodeDecodeError:
             raise StudyError(f"{self}/study.yaml: not a text file") from None
         try:
-            return parse_spec(parse_yaml(text, str(self.storage.path("study.yaml"))), f"{self}/study.yaml")
+            return parse_spec(parse_yaml(text, str(self.storage.path("study.yaml"))), f"{self}/study.yaml", stored=True)
         except SpecError as error:
             raise StudyError(str(error)) from None
 

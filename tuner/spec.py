@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from tuner.catalogue import ARCHITECTURE_NAMES, DATASETS, METRICS, TEST_METRICS, architecture
+from tuner.catalogue import ARCHITECTURE_NAMES, DATASETS, METRICS, TEST_METRICS, architecture, is_own
 from tuner.complaints import lines, shown
 from tuner.config import DatasetConfig, Settings, TrainingConfig
 from tuner.errors import SpecError, nearest
@@ -190,7 +190,8 @@ class StudySpec(Settings):
 
     @model_validator(mode="after")
     def _check_together(self, info: ValidationInfo) -> Self:
-        if not (info.context or {}).get("stored"):
+        stored = (info.context or {}).get("stored")
+        if not (stored and any(is_own(str(name)) for name in self.architectures)):
             self._check_recipes()
         if self.dataset.validation == "test" and self.protocol != "as_published":
             raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")
@@ -349,8 +350,8 @@ def _differences(place: str, old: Any, new: Any) -> list[str]:
 def parse_spec(raw: Any, source: str = "study", *, stored: bool = False) -> StudySpec:
     """Check a study given as plain values; a SpecError has one line for each mistake, each naming `source`.
 
-    A study that is `stored` was checked when it began; that its rows can be read must not depend on classes of the
-    user's own, which may be gone, and take seconds to import.
+    A study that is `stored` was checked when it began; that its rows can be read must not depend on a class of the
+    user's own, which may be gone, and takes seconds to import.
     """
     if not isinstance(raw, Mapping):
         raise SpecError(f"{source}: a mapping with `study:` and `space:` is needed, found {type(raw).__name__}")

@@ -17,7 +17,7 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneCo
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from tuner import data
-from tuner.catalogue import ARCHITECTURES
+from tuner.catalogue import architecture
 from tuner.cluster import connected, machine
 from tuner.data import split
 from tuner.errors import SpecError
@@ -117,10 +117,20 @@ class StudyRun:
         dataset = data.load(self.spec.dataset, self._data)
         split(dataset, self.spec.dataset)
         for name in self.spec.architectures:
-            if dataset.image_size < ARCHITECTURES[name].min_size:
-                least, size = ARCHITECTURES[name].min_size, dataset.image_size
+            least, size = architecture(name).min_size, dataset.image_size
+            if size < least:
                 raise SpecError(
                     f"architecture: {name} needs images of {least}x{least}, {dataset.name} has {size}x{size}"
+                )
+            if ":" in name:  # not ours: only a trial shows whether these images suit it
+                from tuner import models  # takes seconds: torch
+
+                models.outline(
+                    name,
+                    in_channels=dataset.in_channels,
+                    classes=len(dataset.classes),
+                    image_size=size,
+                    **self.spec.training_config({"architecture": name}).hyperparameters,
                 )
         return dataset
 

@@ -106,6 +106,14 @@ COUNTED_BY_HAND = [
         + 10 * (128 + 1),
         1_816_714,  # as the report prints it
     ),
+    (
+        "resnet9",
+        RGB_32,  # 32 → 16 → 8 → 4 → 1; no convolution has a bias, nor has the dense layer
+        9 * (3 * 64 + 64 * 128 + 2 * 128 * 128 + 128 * 256 + 256 * 512 + 2 * 512 * 512)
+        + 2 * (64 + 3 * 128 + 256 + 3 * 512)
+        + 10 * 512,
+        6_573_120,
+    ),
 ]
 
 FITTING = [
@@ -189,7 +197,7 @@ def test_the_catalogues_smallest_side_is_the_smallest_that_works(name: str) -> N
 
 def test_an_unknown_architecture_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(
-        SpecError, match=r"^architecture: no 'lenet'; did you mean 'lenet5'\? allowed: alexnet, [^\n]*$"
+        SpecError, match=r"^architecture: found 'lenet'; did you mean 'lenet5'\? allowed: alexnet, [^\n]*$"
     ):
         models.build("lenet", **RGB_32)
 
