@@ -19,7 +19,8 @@ ORDER = [
     "errors", "complaints", "catalogue", "yaml_file", "config", "search_space", "spec",
     "storage", "results", "folder", "observer", "formatting",
     "analysis", "plots", "report", "display", "provenance",
-    "models", "data", "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate",
+    "models", "data", "reported", "reproduction",
+    "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate",
     "searcher", "scheduler", "recorder", "trial", "cluster", "study",
     "cli", "__main__",
 ]
@@ -44,6 +45,8 @@ WITHOUT_RAY_AND_TORCH = (
     "plots",
     "report",
     "display",
+    "reported",
+    "reproduction",
 )
 
 
@@ -141,10 +144,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--help"], 0, "Usage"),
         (["ls", "--results", "RESULTS"], 0, "small"),
         (["show", "small", "--results", "RESULTS"], 0, "small"),
+        (["reproduce", "rubio", "--results", "RESULTS"], 0, "Table 2"),
         (["validate", "search_spaces/digits.yaml"], 0, "study: digits"),
         (["run", "search_spaces/digits.yaml", "--set", "search.sampler=tpu", "--results", "RESULTS"], 2, "sampler"),
     ],
-    ids=["help", "ls", "show", "validate", "a-refused-spec"],
+    ids=["help", "ls", "show", "reproduce", "validate", "a-refused-spec"],
 )
 def test_a_command_that_trains_nothing_imports_neither_torch_nor_ray(
     arguments: list[str], code: int, said: str, results: Path

@@ -1,0 +1,13 @@
+"""Published reports against the studies that repeat them: every number, and every claim, from the tables alone.
+
+>>> from tuner import reproduction
+>>> table = reproduction.table("vazquez", "notebooks/results")  # doctest: +SKIP
+>>> reproduction.wide(table)  # doctest: +SKIP
+>>> reproduction.claims("vazquez", "notebooks/results")  # doctest: +SKIP
+"""
+
+from tuner.reproduction.comparison import table, wide
+from tuner.reproduction.report_claims import claims
+from tuner.reproduction.study_sources import sources
+
+__all__ = ["claims", "sources", "table", "wide"]
