@@ -21,6 +21,8 @@ import pytest
 
 import tuner
 from tuner.folder import StudyFolder
+from tuner.reported import load_study_file
+from tuner.results import now
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "search_spaces/digits.yaml"
@@ -182,6 +184,51 @@ def test_a_mistake_is_one_line_with_its_place_and_nothing_is_written(
 def test_broken_yaml_is_refused_with_line_and_column(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("study: a\nspace: {b: [1,\n")
     assert refused("validate", tmp_path / "broken.yaml").startswith(f"{tmp_path}/broken.yaml:3:1: broken YAML: ")
+
+
+def test_reproduce_prints_every_row_without_any_tables_and_how_to_run_them_and_writes_nothing(tmp_path: Path) -> None:
+    done = call("reproduce", "vazquez", "--results", tmp_path / "none", COLUMNS="60")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line for line in done.stdout.splitlines() if line.startswith("Exp. ")]
+    assert len(rows) == 30
+    assert all(row.count("not run") == 2 for row in rows)
+    way_on = f"python -m tuner reproduce vazquez --run --results {tmp_path}/none"
+    assert done.stdout.splitlines()[-1].endswith(way_on)
+    assert not (tmp_path / "none").exists()
+
+
+def test_reproduce_trains_only_what_is_missing_and_measures_shapes(tmp_path: Path) -> None:
+    spec = load_study_file("cesar", seeds=1)
+    folder = StudyFolder(tmp_path / "cesar")
+    folder.storage.create()
+    folder.write_spec(spec)
+    tables = folder.tables(spec)
+    for number, accuracy in enumerate((0.91, 0.92, 0.93)):
+        row = {"number": number, "attempt": 1, "state": "COMPLETE", "purpose": "search", "updated_at": now()}
+        point = {"param_architecture": "lenet5_cesar", "param_output_relu": bool(number)} if number < 2 else {}
+        tables.append("trials", row | {"test_accuracy": accuracy} | point)
+    tables.flush()
+    done = call("reproduce", "cesar", "--results", tmp_path, "--run", "--seeds", "1", TUNER_DATA=str(tmp_path / "no"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Study cesar has all its trials; nothing is left to do\n")
+    cells = [line.split() for line in done.stdout.splitlines()]
+    assert [line[3:] for line in cells if line[:2] == ["layer", "6:"]] == [
+        ["84"] * 2 + ["equal"],
+        ["84", "82", "not", "equal"],
+    ]
+    assert next(line for line in cells if line[:2] == ["code,", "ReLU"])[5] == "92.00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["vasquez"], "reproduce: no report 'vasquez'; did you mean 'vazquez'?"),
+        (["rubio", "--protocol", "clear"], "--protocol: found 'clear'; did you mean 'clean'?"),
+        (["rubio", "--seeds", "3"], "--seeds: only together with --run"),
+    ],
+)
+def test_a_reproduction_that_cannot_be_is_refused_in_one_line(arguments: list[str], said: str) -> None:
+    assert refused("reproduce", *arguments).startswith(said)
 
 
 def test_images_that_are_nowhere_are_refused_with_where_to_put_them_and_what_runs_without(tmp_path: Path) -> None:

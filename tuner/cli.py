@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tuner import __version__
 from tuner.errors import StudyError, UserError, nearest
@@ -51,6 +52,8 @@ Name = Annotated[str | None, typer.Option("--name", help="Name of the study, ins
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many of the best trials are shown.")]
 DEFAULT_RESULTS = Path("results")
+REFERENCE_RESULTS = Path("notebooks/results")
+"""Where the committed tables of the published studies are."""
 
 
 @app.callback(invoke_without_command=True)
@@ -254,6 +257,49 @@ def _show_study(study: "StudyResults", top: int) -> None:
     if len(board):
         parameters = [name for name in study.spec.space.root if name in board and name != "epochs"]
         out.print(board_table(board, parameters, out))
+
+
+@app.command()
+def reproduce(
+    report: Annotated[str, typer.Argument(metavar="NAME", help="vazquez, higueros, rubio, tinoco or cesar.")],
+    results: Results = REFERENCE_RESULTS,
+    data: Data = None,
+    train: Annotated[bool, typer.Option("--run", help="Train what is missing first.")] = False,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="With --run: seeds of a configuration.")] = None,
+    protocol: Annotated[str, typer.Option("--protocol", help="as_published or clean.")] = "as_published",
+) -> None:
+    """Set what a published report printed against what its studies measured here, row by row and claim by claim."""
+    from tuner import reported
+    from tuner.reproduction.screen import full_width, screen
+
+    studies = reported.studies(report, protocol)
+    if seeds and not train:
+        raise UserError("--seeds: only together with --run")
+    if train:
+        _train_report(report, [reported.load_study_file(study, seeds) for study in studies], results, data)
+    where = [] if results == REFERENCE_RESULTS else ["--results", str(results)]
+    how = [] if protocol == "as_published" else ["--protocol", protocol]
+    way_on = shlex.join([*_program(), "reproduce", report, "--run", *where, *how])
+    for part in screen(report, results, protocol, way_on):
+        if isinstance(part, Table):
+            out.width = max(out.width, full_width(part, out))
+        out.print(part, soft_wrap=isinstance(part, Text))
+
+
+def _train_report(report: str, specs: "list[StudySpec]", results: Path, data: Path | None) -> None:
+    """Run the studies of a report one after the other, each as `run` does; then measure its shapes."""
+    from tuner.folder import StudyFolder, is_finished, load_study
+    from tuner.reproduction.shapes import write_shapes
+
+    for spec in specs:
+        folder = StudyFolder(results / spec.study)
+        earlier = load_study(str(folder)) if folder.holds_a_study else None
+        if earlier is None or not is_finished(spec, earlier.trials):
+            _refuse_before_the_start(folder, spec, data, fresh=False)
+        if _run(spec, results, data, earlier) == "interrupt":
+            err.print("Interrupted; the same command goes on", style="yellow")
+            raise typer.Exit(130)
+    write_shapes(report, results)
 
 
 def _show_ways_on(
