@@ -102,6 +102,11 @@ dataset.image_size=9                  | training.architecture: vazquez_deep need
 training=null                         | training: found null; allowed: a mapping
 training={}                           | training.architecture: missing; allowed: alexnet,
 training.architecture=alexnt          | training.architecture: found 'alexnt'; did you mean 'alexnet'? allowed: alexnet,
+training.architecture=resnet          | training.architecture: found 'resnet'; did you mean 'resnet9'? allowed: alexnet,
+training.architecture=torchvision:vgg | training.architecture: torchvision has no 'vgg'; did you mean 'vgg19'? allowed:
+training.architecture=nowhere:Network | training.architecture: nowhere:Network: importing 'nowhere' failed with
+training.architecture=tests.networks:Tin | training.architecture: tests.networks has no class or function 'Tin'; did
+training.architecture=tests.networks:Clashing | training.architecture: tests.networks:Clashing declares 'momentum', whi
 training.architecture=[alexnet]       | training.architecture: found ['alexnet']; did you mean 'alexnet'?
 training.optimizr=adam                | training.optimizr: unknown; did you mean 'optimizer'? allowed: architecture,
 training.optimizer=adm                | training.optimizer: found 'adm'; did you mean 'adam'? allowed: adam, adamw, sgd
@@ -308,3 +313,39 @@ def test_a_grid_whose_points_are_counted_otherwise_is_another_study() -> None:
     text = "study: a\ntraining: {{architecture: vazquez_base}}\nsearch: {{sampler: {}}}\nspace: {{{}, {}}}"
     assert spec(text.format("grid", one, other)).differences(spec(text.format("grid", other, one)))
     assert not spec(text.format("tpe", one, other)).differences(spec(text.format("tpe", other, one)))
+
+
+OWN = """
+study: own
+training: {units: 32}
+space:
+  architecture: {choice: [tests.networks:Tiny, torchvision:resnet18, lenet5_classic]}
+  activation: {choice: [relu, tanh], when: {architecture: tests.networks:Tiny}}
+  dropout: {float: [0, 0.5], when: {architecture: [tests.networks:Tiny]}}
+"""
+
+
+def test_what_a_class_of_the_users_own_declares_may_be_set_and_searched(tmp_path: Path) -> None:
+    study = spec(OWN)
+    given = {"architecture": "tests.networks:Tiny", "activation": "tanh", "dropout": 0.25}
+    expected = {"units": 32, "dropout": 0.25, "normalized": False, "activation": "tanh"}
+    assert study.training_config(given).hyperparameters == expected
+    assert study.training_config({"architecture": "torchvision:resnet18"}).hyperparameters == {}
+    assert spec(study.to_yaml()) == study
+    line = refusal(tmp_path, OWN.replace("units: 32", "units: 0.5"))
+    assert line.startswith("training.units: found 0.5; allowed: a whole number")
+    line = refusal(tmp_path, OWN.replace("[relu, tanh]", "[relu, 3]"))
+    assert line.startswith("space.activation: found 3; allowed: text")
+
+
+def test_a_stored_study_is_read_without_the_classes_of_the_users_own_that_it_trained() -> None:
+    study = spec(OWN)
+    gone = parse_yaml(study.to_yaml().replace("tests.networks:Tiny", "gone.since:Tiny"), "study.yaml")
+    with pytest.raises(SpecError, match=r"importing 'gone\.since' failed"):
+        parse_spec(gone)
+    stored = parse_spec(gone, stored=True)
+    assert stored.to_dict() == gone
+    assert stored.architectures == ["gone.since:Tiny", "torchvision:resnet18", "lenet5_classic"]
+    unknown = {"study": "a", "training": {"architecture": "vgg"}, "space": {}}
+    with pytest.raises(SpecError, match=r"training.architecture: found 'vgg'; allowed: "):
+        parse_spec(unknown, stored=True)  # what needs no import is checked all the same

@@ -5,6 +5,7 @@ and a test keeps the two in step. Of torchvision only the names are known; a cla
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -211,6 +212,8 @@ def own_network(name: str) -> Callable[..., Any]:
         SpecError: The module cannot be imported, has no such class or function, or that cannot be called so.
     """
     path, _, member = name.partition(":")
+    if "" not in sys.path:  # the current directory: there already for `python -m tuner`, not for the console script
+        sys.path.append("")
     try:
         module = import_module(path)
     except Exception as error:  # whatever the user's module raises

@@ -1,0 +1,77 @@
+"""Networks as a user might write them, sound ones and others."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Tiny(nn.Module):
+    """One hidden layer. Its forward looks at values, as networks may that are not built on the meta device."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        image_size: int,
+        note: str = "a positional default is no hyperparameter",
+        *,
+        units: int = 16,
+        dropout: float = 0.0,
+        normalized: bool = False,
+        activation: str = "relu",
+        seen: list[int] | None = None,
+    ) -> None:
+        super().__init__()
+        del note, seen
+        self.rate = torch.linspace(0, dropout, 2)[-1].item()
+        self.normalized = normalized
+        self.hidden = nn.Linear(in_channels * image_size**2, units)
+        self.activation = {"relu": nn.ReLU(), "tanh": nn.Tanh()}[activation]
+        self.output = nn.Linear(units, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = images.flatten(1)
+        if self.normalized and values.std().item() > 0:
+            values = values / values.std()
+        return self.output(nn.functional.dropout(self.activation(self.hidden(values)), self.rate, self.training))
+
+
+def lazy(in_channels: int, classes: int, image_size: int) -> nn.Module:
+    """A function, and a layer that learns its inputs from the first images."""
+    del in_channels, image_size
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
+
+
+class Picky(Tiny):
+    def __init__(self, in_channels: int, classes: int, image_size: int) -> None:
+        if image_size < 16:
+            raise ValueError("images of 16 pixels or more\nplease")
+        super().__init__(in_channels, classes, image_size)
+
+
+class Flat(Tiny):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).flatten()
+
+
+class Clashing(Tiny):
+    def __init__(self, in_channels: int, classes: int, image_size: int, *, momentum: float = 0.5) -> None:
+        super().__init__(in_channels, classes, image_size)
+        self.momentum = momentum
+
+
+class Narrow(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+
+class Demanding(Tiny):
+    def __init__(self, in_channels: int, classes: int, image_size: int, *, units: int) -> None:
+        super().__init__(in_channels, classes, image_size, units=units)
+
+
+def nothing(in_channels: int, classes: int, image_size: int) -> None:
+    """Forgets to return its network."""
+
+
+instance = nn.Linear(1, 1)
