@@ -1,0 +1,26 @@
+"""Data frames become pictures: each function draws a frame of a study on matplotlib's Axes and returns them.
+
+Without `ax` a function makes a figure of its own. Accuracies are shares in the frames and percent on the axes. Where
+there is nothing to draw, the Axes say so in words.
+
+>>> from tuner import load_study, plots
+>>> study = load_study("results/digits")  # doctest: +SKIP
+>>> plots.learning_curves(study.epochs, trials=study.trials)  # doctest: +SKIP
+"""
+
+from tuner.plots.by_epoch import curves, learning_curves, step_log
+from tuner.plots.by_trial import optimization_history, rungs, slices
+from tuner.plots.comparison import reported_against_reproduced
+from tuner.plots.of_images import confusion_matrix, pictures
+
+__all__ = [
+    "confusion_matrix",
+    "curves",
+    "learning_curves",
+    "optimization_history",
+    "pictures",
+    "reported_against_reproduced",
+    "rungs",
+    "slices",
+    "step_log",
+]

@@ -1,0 +1,108 @@
+"""What a network took images for: the confusion matrix, and the images themselves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from tuner.errors import UserError
+from tuner.plots.style import INK, VERMILION, Numbers, need, need_one, new_axes, say_nothing_to_draw
+
+Picture = NDArray[np.uint8]
+
+
+def confusion_matrix(
+    predictions: pd.DataFrame, classes: Sequence[str], normalize: bool = True, *, ax: Axes | None = None
+) -> Axes:
+    """How often images of each class were taken for which: true classes downwards, predicted ones to the right.
+
+    Args:
+        predictions: What `StudyResults.predictions` gives, of one split; rows of several trials are counted together.
+        classes: A name for each label, from 0.
+        normalize: Percent of the images of the true class (report 004) instead of counts. Empty cells stay blank.
+        ax: Where to draw.
+
+    Raises:
+        UserError: A column is missing, a label has no name, or there are rows of several splits.
+    """
+    need("predictions", predictions, "split", "label", "predicted")
+    need_one("predictions", predictions, "split")
+    axes = new_axes(ax, height=5.2)
+    if predictions.empty:
+        return say_nothing_to_draw(axes, "no predictions")
+    shares = _confusion(predictions, len(classes), normalize)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100 if normalize else None)
+    colours: Numbers = np.asarray(mpl.colormaps["Blues"](picture.norm(shares)))
+    for row, column in np.argwhere(shares):
+        look: dict[str, Any] = {"color": _readable_on(colours[row, column]), "fontsize": min(9, 100 / len(classes))}
+        axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", **look)
+    is_wide = max(map(len, classes)) > 3
+    aslant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_wide else {}
+    axes.set_xticks(range(len(classes)), classes, **aslant)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted class", ylabel=f"true class ({'% of its images' if normalize else 'images'})")
+    axes.grid(visible=False)
+    return axes
+
+
+def _confusion(predictions: pd.DataFrame, classes: int, normalize: bool) -> Numbers:
+    """(classes, classes): images by true and predicted class, or percent of each row; without images the row is 0."""
+    from sklearn.metrics import confusion_matrix as count  # takes a second
+
+    labels, predicted = predictions["label"].to_numpy(int), predictions["predicted"].to_numpy(int)
+    if nameless := {*labels, *predicted} - {*range(classes)}:
+        raise UserError(f"classes: found no name for label {min(nameless)}; allowed: a name for each label, from 0")
+    counts: Numbers = count(labels, predicted, labels=range(classes)).astype(float)
+    return 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) if normalize else counts
+
+
+def _readable_on(colour: Numbers) -> str:
+    """White on dark colours (RGBA, 0 to 1), black on light ones, by how bright the eye finds them."""
+    return "white" if colour[:3] @ np.array([0.299, 0.587, 0.114]) < 0.5 else "black"
+
+
+def pictures(
+    images: Sequence[Picture],
+    labels: Sequence[int],
+    predicted: Sequence[int],
+    classes: Sequence[str],
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """A row of images, above each the predicted class and, in brackets, the true one; red where they differ.
+
+    Args:
+        images: N images, (H, W), (H, W, C) or (C, H, W) uint8; C is 1 (gray) or 3 (RGB).
+        labels: N true labels, from 0.
+        predicted: N predicted ones.
+        classes: A name for each label.
+        ax: Where to draw.
+
+    Raises:
+        UserError: There are not as many labels as images, or predictions.
+    """
+    if not len(images) == len(labels) == len(predicted):
+        found = f"{len(images)} images, {len(labels)} labels, {len(predicted)} predictions"
+        raise UserError(f"pictures: found {found}; allowed: as many of each")
+    axes = new_axes(ax, width=max(1.1 * len(images), 2.4), height=1.7)
+    if not len(images):
+        return say_nothing_to_draw(axes, "no images")
+    axes.set_axis_off()
+    for place, (image, label, guess) in enumerate(zip(images, labels, predicted, strict=True)):
+        extent = (place + 0.04, place + 0.96, 0.0, 0.92)
+        axes.imshow(_as_drawn(image), cmap="gray", vmin=0, vmax=255, extent=extent)
+        look: dict[str, Any] = {"color": INK if label == guess else VERMILION, "fontsize": 9}
+        axes.text(place + 0.5, 0.98, f"{classes[guess]}\n({classes[label]})", ha="center", va="bottom", **look)
+    axes.set(xlim=(0, len(images)), ylim=(0, 1.45))
+    return axes
+
+
+def _as_drawn(image: Picture) -> Picture:
+    """(H, W) or (H, W, 3), as matplotlib takes it."""
+    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3):
+        image = image.transpose(1, 2, 0)
+    return image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image

@@ -1,0 +1,111 @@
+"""What every plot shares: its colours, a quiet pair of axes, metrics in words, and the checks of a frame."""
+
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from tuner.errors import UserError, nearest
+
+Numbers = NDArray[np.float64]
+
+BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+"""Colours that colour-blind people can tell apart (Okabe and Ito)."""
+INK, GREY, PALE, GRID = "#333333", "#858C94", "#CBD0D6", "#E8EAED"
+
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
+_QUANTITIES = {
+    "accuracy": "accuracy (%)",
+    "loss": "loss (nats)",
+    "seconds": "time (s)",
+    "peak_memory_bytes": "peak memory (bytes)",
+    "parameters_count": "parameters",
+}
+
+
+def new_axes(ax: Axes | None, width: float = 6.0, height: float = 4.0) -> Axes:
+    """The given Axes, or those of a new figure (inches), in the style of every plot."""
+    return quiet(plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax)
+
+
+def quiet(axes: Axes) -> Axes:
+    """A light grid, no box, nothing that is not read."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.grid(visible=True, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", length=0, labelsize=9, labelcolor=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=INK, fontsize=10)
+    return axes
+
+
+def say_nothing_to_draw(axes: Axes, text: str) -> Axes:
+    """Empty Axes that say why they are."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=11)
+    return axes
+
+
+Corner = Literal["lower right", "upper right"]
+
+
+def corner(metric: str) -> Corner:
+    """Where curves of a metric seldom go: below what rises, above what falls."""
+    return "lower right" if metric.endswith("accuracy") else "upper right"
+
+
+def legend(axes: Axes, corner: Corner, *handles_and_names: Any) -> None:
+    """A legend of what is labelled, or of the handles and names given."""
+    axes.legend(*handles_and_names, loc=corner, fontsize=9, framealpha=0.85, edgecolor="none", labelcolor=INK)
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Ticks at whole numbers only."""
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def measure(axis: Axis, metric: str, label: str | None = None) -> None:
+    """Name an axis after a metric, with its unit, accuracies in percent; or as `label` says."""
+    axis.set_label_text(label or " ".join(in_words(metric)).strip())
+    if metric.endswith("accuracy"):
+        tick_in_percent(axis)
+
+
+def tick_in_percent(axis: Axis) -> None:
+    """Say shares in percent; the axis' label names the unit."""
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}"))
+
+
+def in_words(metric: str) -> tuple[str, str]:
+    """On which images, and the quantity with its unit: `val_loss` → `("validation", "loss (nats)")`."""
+    split, _, quantity = metric.partition("_")
+    if split not in _SPLITS:
+        split, quantity = "", metric
+    return _SPLITS.get(split, ""), _QUANTITIES.get(quantity, quantity.replace("_", " "))
+
+
+def numbers(column: "pd.Series[Any]") -> Numbers:
+    """A column as matplotlib takes it: pandas' own integers are objects to it."""
+    return column.to_numpy(dtype=float, na_value=np.nan)
+
+
+def need(place: str, frame: pd.DataFrame, *columns: str) -> None:
+    """A UserError where a column is missing."""
+    for name in columns:
+        if name not in frame:
+            raise UserError(f"{place}: found no column '{name}'; {nearest(name, map(str, frame.columns))}")
+
+
+def need_one(place: str, frame: pd.DataFrame, column: str) -> None:
+    """A UserError where a column holds several values."""
+    found = sorted(frame[column].dropna().unique())
+    if len(found) > 1:
+        some = ", ".join(map(str, found[:5])) + (", …" if len(found) > 5 else "")
+        raise UserError(f"{place}: found {some} in column '{column}'; allowed: rows of one {column}")
