@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tuner.analysis import counts_by_state, leaderboard
+from tuner.analysis import as_far_as_run, counts_by_state, effort, leaderboard
 from tuner.folder import StudyFolder, StudyResults, is_finished
 from tuner.spec import StudySpec, parse_spec
 
@@ -49,15 +49,21 @@ def repeat(number: int, of: int, value: float, state: str = "COMPLETE") -> Row:
     return trial(number, value, state=state, purpose="repeat", repeat_of=of)
 
 
+def epoch(number: int, epoch: int, minute: int) -> Row:
+    return {"number": number, "attempt": 1, "epoch": epoch, "at": START + timedelta(minutes=minute)}
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Callable[..., StudyResults]:
-    def write(spec: StudySpec, *rows: Row) -> StudyResults:
+    def write(spec: StudySpec, *rows: Row, epochs: list[Row] | None = None) -> StudyResults:
         folder = StudyFolder(tmp_path / "demo")
         folder.storage.create()
         folder.write_spec(spec)
         tables = folder.tables(spec)
         for row in rows:
             tables.append("trials", row)
+        for row in epochs or []:
+            tables.append("epochs", row)
         tables.flush()
         return StudyResults(folder, spec)
 
@@ -134,6 +140,43 @@ def test_with_several_objectives_only_trials_that_none_beats_in_every_respect_ar
 def test_every_state_is_counted_by_name() -> None:
     trials = pd.DataFrame({"state": ["COMPLETE", "PRUNED", "COMPLETE"]})
     assert counts_by_state(trials) == {"COMPLETE": 2, "PRUNED": 1, "FAILED": 0, "RUNNING": 0}
+
+
+def test_a_study_that_was_not_begun_has_empty_tables_with_every_column(tmp_path: Path) -> None:
+    read = as_far_as_run(study(), tmp_path)
+    assert read.trials.empty
+    assert read.epochs.empty
+    assert "param_learning_rate" in read.trials
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_was_begun_is_what_its_folder_says(results: Write, tmp_path: Path) -> None:
+    results(study(), trial(0, 0.7))
+    read = as_far_as_run(study(search={"trials": 9}), tmp_path)
+    assert (read.spec.search.trials, len(read.trials)) == (4, 1)
+
+
+def test_effort_counts_the_epochs_of_every_trial_until_one_is_complete(results: Write) -> None:
+    interleaved = [epoch(0, 1, 0), epoch(1, 1, 1), epoch(2, 1, 2), epoch(1, 2, 3), epoch(0, 2, 4), epoch(3, 1, 5)]
+    untrained_and_repeat = [epoch(1, 0, 0), epoch(4, 1, 2)]
+    read = results(
+        study(),
+        trial(0, 0.7),
+        trial(1, 0.8),
+        trial(2, 0.99, state="PRUNED"),
+        trial(3, 0.9, state="RUNNING"),
+        repeat(4, of=1, value=0.9),
+        epochs=interleaved + untrained_and_repeat,
+    )
+    assert effort(read).to_dict("list") == {
+        "number": [1, 0], "epochs": [4, 5], "value": [0.8, 0.7], "best": [0.8, 0.8],
+    }  # fmt: skip
+
+
+def test_effort_towards_what_is_minimized_falls(results: Write) -> None:
+    spec = study(objective={"minimize": "val_loss"})
+    read = results(spec, trial(0, 0.7), trial(1, 0.2), trial(2, 0.4), epochs=[epoch(n, 1, n) for n in range(3)])
+    assert list(effort(read)["best"]) == [0.7, 0.2, 0.2]
 
 
 FOUR = [trial(0, 0.9), trial(1, 0.8), trial(2, 0.3, state="PRUNED"), trial(3, state="FAILED")]

@@ -13,7 +13,8 @@ from rich.table import Table
 from scipy import stats
 
 from tuner import reported, reproduction
-from tuner.folder import StudyFolder
+from tuner.analysis import as_far_as_run
+from tuner.folder import StudyFolder, load_study
 from tuner.reproduction.runs import SHAPES
 from tuner.reproduction.screen import full_width, screen
 from tuner.reproduction.shapes import write_shapes
@@ -368,7 +369,10 @@ def test_sources_say_how_far_which_images_and_what_was_run_otherwise(write: Writ
     write("vazquez_exp1", seeds(0.6, 0.6))
     folder = StudyFolder(tmp_path / "vazquez_exp1")
     images = {"name": "cifar10", "fingerprint": "da4eab673c940016fa8a39201696d20b"}
-    folder.write_provenance({"study": "vazquez_exp1", "runs": [{"dataset": images}, {"dataset": images}]})
+    machines = [{"processor": "EPYC", "cores": 2, "gpus": gpus} for gpus in ([], ["NVIDIA H100, 81559 MiB, 580.1"])]
+    folder.write_provenance(
+        {"study": "vazquez_exp1", "runs": [{"dataset": images, "hardware": machine} for machine in machines * 2]}
+    )
     text = folder.storage.read("study.yaml").decode()
     folder.storage.write("study.yaml", text.replace("batch_size: 32", "batch_size: 16").encode())
     first, second, *_ = reproduction.sources("vazquez", tmp_path).to_dict("records")
@@ -377,9 +381,40 @@ def test_sources_say_how_far_which_images_and_what_was_run_otherwise(write: Writ
         "runs": "1 of 1 trials complete, 1 repeat",
         "images": "CIFAR-10, re-compressed as JPEG quality 75",
         "protocol": "as published",
+        "hardware": "EPYC, 2 cores; EPYC, 2 cores, NVIDIA H100",
         "differs": "training.batch_size: 32 -> 16",
     }
     assert second["runs"] == "not run"
+
+
+def test_a_source_says_what_is_in_flight_and_what_is_not_on_record(write: Write, tmp_path: Path) -> None:
+    write("higueros_alexnet", [trial(0, state="RUNNING")])
+    said = reproduction.source(load_study(tmp_path / "higueros_alexnet"))
+    assert said["runs"] == "0 of 1 trials complete, 1 in flight"
+    assert (said["images"], said["hardware"]) == ("images not on record", "hardware not on record")
+
+
+def test_a_study_that_was_not_begun_is_not_run(tmp_path: Path) -> None:
+    study = as_far_as_run(reported.load_study_file("rubio"), tmp_path)
+    assert reproduction.source(study)["runs"] == "not run"
+
+
+def test_what_was_printed_by_epoch_is_in_the_units_of_the_studies_tables(tmp_path: Path) -> None:
+    compared = reproduction.table("higueros", tmp_path)
+    printed = reproduction.printed(compared[compared["table"] == "AlexNet on CIFAR-10"], by="epoch")
+    assert list(printed["epoch"]) == list(range(1, 11))
+    assert printed.iloc[0].drop("epoch").to_dict() == {
+        "train_accuracy": pytest.approx(0.292640),
+        "train_loss": pytest.approx(1433.3836 / 782),
+        "val_accuracy": pytest.approx(0.3334),
+    }
+
+
+def test_what_was_printed_without_its_step_is_left_out(tmp_path: Path) -> None:
+    compared = reproduction.table("tinoco", tmp_path)
+    printed = reproduction.printed(compared[compared["table"] == "Log: tinoco_mnist"], by="step")
+    assert list(printed["step"]) == [40 * line for line in range(1, 9)]
+    assert printed["val_accuracy"].iloc[-1] == 0.780
 
 
 def test_a_wide_table_has_the_digits_of_the_report_and_says_what_was_not_run(write: Write, tmp_path: Path) -> None:

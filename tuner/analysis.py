@@ -1,15 +1,28 @@
 """Data frames become tables that people read: what is best, and how far a study is."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tuner.folder import StudyResults, rank
+from tuner.folder import StudyFolder, StudyResults, rank
 from tuner.search_space import Constant
+from tuner.spec import StudySpec
 
 STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
+
+
+def as_far_as_run(spec: StudySpec, results: str | Path) -> StudyResults:
+    """A study as far as it was run: its tables are empty where it was not begun.
+
+    Args:
+        spec: The study as its file says it; what the study's folder says counts where there is one.
+        results: The results directory.
+    """
+    folder = StudyFolder(Path(results) / spec.study)
+    return StudyResults(folder, folder.spec() if folder.holds_a_study else spec)
 
 
 def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
@@ -61,3 +74,21 @@ def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:
     """How many trials are in each state; every state is named."""
     counts: Mapping[Any, int] = trials["state"].value_counts().to_dict()
     return {state: int(counts.get(state, 0)) for state in STATES}
+
+
+def effort(study: StudyResults) -> pd.DataFrame:
+    """What the search had reached by the time that each of its trials was complete, and what that had taken.
+
+    A row for each completed trial of the search, in the order of time. Columns: `number`, `epochs` (trained by all
+    trials of the search together by then, those of pruned and failed ones included), `value` (of the first objective),
+    `best` (of the values so far).
+    """
+    trials = study.trials[study.trials["purpose"] == "search"].set_index("number")
+    epochs = study.epochs[study.epochs["number"].isin(trials.index) & (study.epochs["epoch"] > 0)]
+    trained = epochs.sort_values("at", kind="stable", ignore_index=True)
+    ends = trained.assign(epochs=trained.index + 1).drop_duplicates("number", keep="last")[["number", "epochs"]]
+    values = trials["value"][trials["state"] == "COMPLETE"]
+    reached = ends.join(values, on="number", how="inner").reset_index(drop=True)
+    first = study.spec.objective[0]
+    best = reached["value"].cummax() if first.direction == "maximize" else reached["value"].cummin()
+    return reached.assign(best=best)

@@ -6,8 +6,8 @@
 >>> reproduction.claims("vazquez", "notebooks/results")  # doctest: +SKIP
 """
 
-from tuner.reproduction.comparison import table, wide
+from tuner.reproduction.comparison import printed, table, wide
 from tuner.reproduction.report_claims import claims
-from tuner.reproduction.study_sources import sources
+from tuner.reproduction.study_sources import source, sources
 
-__all__ = ["claims", "sources", "table", "wide"]
+__all__ = ["claims", "printed", "source", "sources", "table", "wide"]

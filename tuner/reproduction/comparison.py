@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -130,3 +130,18 @@ def _texts(row: Mapping[Any, Any]) -> dict[str, str]:
         "difference": text(row["difference"], sign="+"),
         "verdict": "" if missing else row["verdict"],
     }
+
+
+def printed(compared: pd.DataFrame, by: Literal["epoch", "step"]) -> pd.DataFrame:
+    """What a report printed by epoch or step, in the units of the studies' tables: `reported` of `tuner.plots`.
+
+    A row for each epoch or step, a column for each metric. Numbers of which the report does not say the epoch or the
+    step are left out.
+
+    Args:
+        compared: What `table` gives, the rows of one of the report's tables.
+        by: What the rows count.
+    """
+    places, values = pd.to_numeric(compared[by], errors="coerce"), compared["reported"].astype(float)
+    lines = pd.DataFrame({by: places, "metric": compared["metric"], "value": values / compared["scale"]}).dropna()
+    return lines.pivot(index=by, columns="metric", values="value").rename_axis(columns=None).reset_index()
