@@ -45,8 +45,14 @@ def test_each_state_has_markers_of_its_own_at_its_values() -> None:
 
 
 def test_the_best_so_far_counts_completed_trials_only() -> None:
-    best = points(plots.optimization_history(SEARCH, "maximize"), "best so far")
-    assert best == [(1, 0.7), (2, 0.7), (3, 0.7), (4, 0.9), (5, 0.9)]
+    axes = plots.optimization_history(SEARCH, "maximize")
+    assert points(axes, "best so far") == [(1, 0.7), (2, 0.7), (3, 0.7), (4, 0.9), (5, 0.9)]
+
+
+def test_the_best_so_far_rises_at_the_trial_that_raised_it_not_before() -> None:
+    axes = plots.optimization_history(SEARCH, "maximize")
+    [best] = [line for line in axes.lines if line.get_label() == "best so far"]
+    assert best.get_drawstyle() == "steps-post"
 
 
 def test_what_is_minimized_steps_down() -> None:
