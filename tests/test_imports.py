@@ -16,7 +16,7 @@ from tuner.spec import parse_spec
 PACKAGE = Path(__file__).parents[1] / "tuner"
 # fmt: off
 ORDER = [
-    "errors", "complaints", "catalogue", "yaml_file", "config", "search_space", "spec",
+    "errors", "complaints", "catalogue", "yaml_file", "config", "search_space", "sections", "spec",
     "storage", "results", "folder", "observer", "formatting",
     "analysis", "plots", "report", "display", "provenance",
     "models", "data", "reported", "reproduction",

@@ -16,7 +16,8 @@ from tuner.data.batches import DeviceData, device_data
 from tuner.errors import SpecError, TunerError
 from tuner.measured import EpochResult
 from tuner.search_space import Choice, Constant, Int, Parameter, Value
-from tuner.spec import Asha, StudySpec
+from tuner.sections import Asha
+from tuner.spec import StudySpec
 from tuner.training import train
 
 DRAWN = 300

@@ -15,7 +15,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.schedulers.async_hyperband import AsyncHyperBandScheduler, _Bracket
 
-from tuner import spec as study_file
+from tuner import sections
+from tuner.spec import StudySpec
 
 OnDecision = Callable[[dict[str, Any]], None]
 Values = Mapping[int, float]
@@ -73,13 +74,13 @@ class Asha(KeepsWorkers, AsyncHyperBandScheduler):
 
     def __init__(
         self,
-        rule: study_file.Asha,
-        objective: study_file.Objective,
+        rule: sections.Asha,
+        objective: sections.Objective,
         max_epochs: int,
         seed: int,
         on_decision: OnDecision,
     ) -> None:
-        brackets = rule.brackets if isinstance(rule, study_file.Hyperband) else 1
+        brackets = rule.brackets if isinstance(rule, sections.Hyperband) else 1
         super().__init__(
             time_attr="epoch",
             metric=objective.metric,
@@ -172,7 +173,7 @@ class MedianStopping(KeepsWorkers):
     its means leave out the epochs before the grace period.
     """
 
-    def __init__(self, rule: study_file.Median, objective: study_file.Objective, on_decision: OnDecision) -> None:
+    def __init__(self, rule: sections.Median, objective: sections.Objective, on_decision: OnDecision) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._rule = rule
         self._objective = objective
@@ -242,20 +243,20 @@ class NoStopping(KeepsWorkers):
 Scheduler = Asha | MedianStopping | NoStopping
 
 
-def make_scheduler(spec: study_file.StudySpec, on_decision: OnDecision) -> Scheduler:
+def make_scheduler(spec: StudySpec, on_decision: OnDecision) -> Scheduler:
     """The scheduler that a study names; it compares the first objective."""
     match spec.stopping.rule:
-        case study_file.Asha() as rule:
+        case sections.Asha() as rule:
             return Asha(rule, spec.objective[0], spec.max_epochs, spec.search.seed, on_decision)
-        case study_file.Median() as rule:
+        case sections.Median() as rule:
             return MedianStopping(rule, spec.objective[0], on_decision)
         case _:
             return NoStopping()  # type: ignore[no-untyped-call]
 
 
-def rungs(spec: study_file.StudySpec) -> list[int]:
+def rungs(spec: StudySpec) -> list[int]:
     """Epochs at which trials are compared, for people to read before the start; of hyperband the first bracket's."""
-    if isinstance(spec.stopping.rule, study_file.Median):
+    if isinstance(spec.stopping.rule, sections.Median):
         return list(range(spec.stopping.rule.grace_period, spec.max_epochs))
     milestones = [math.ceil(rung) for bracket, rung in make_scheduler(spec, lambda _: None).rungs if bracket == 0]
     return [epoch for epoch in milestones if epoch < spec.max_epochs]
