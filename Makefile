@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test check bench format clean
+.PHONY: setup run test notebooks check bench format clean
 
 setup: .venv/ready
 
@@ -18,6 +18,9 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+notebooks: setup
+	$(BIN)/python notebooks/execute.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -3,10 +3,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from tuner.analysis import as_far_as_run, counts_by_state, effort, leaderboard
+from tuner.analysis import as_far_as_run, counts_by_state, effort, leaderboard, read_pictures
 from tuner.folder import StudyFolder, StudyResults, is_finished
 from tuner.spec import StudySpec, parse_spec
 
@@ -177,6 +178,15 @@ def test_effort_towards_what_is_minimized_falls(results: Write) -> None:
     spec = study(objective={"minimize": "val_loss"})
     read = results(spec, trial(0, 0.7), trial(1, 0.2), trial(2, 0.4), epochs=[epoch(n, 1, n) for n in range(3)])
     assert list(effort(read)["best"]) == [0.7, 0.2, 0.2]
+
+
+def test_pictures_are_read_in_the_shape_that_they_were_kept_in(tmp_path: Path) -> None:
+    image = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    row = {"dataset": "mnist", "index": 9, "label": 7, "channels": 2, "height": 3, "width": 4}
+    pd.DataFrame([row | {"pixels": image.tobytes()}]).to_parquet(tmp_path / "pictures.parquet")
+    (read,) = read_pictures(tmp_path / "pictures.parquet").to_dict("records")
+    assert np.array_equal(read.pop("image"), image)
+    assert read == {"dataset": "mnist", "index": 9, "label": 7}
 
 
 FOUR = [trial(0, 0.9), trial(1, 0.8), trial(2, 0.3, state="PRUNED"), trial(3, state="FAILED")]

@@ -92,3 +92,15 @@ def effort(study: StudyResults) -> pd.DataFrame:
     first = study.spec.objective[0]
     best = reached["value"].cummax() if first.direction == "maximize" else reached["value"].cummin()
     return reached.assign(best=best)
+
+
+def read_pictures(path: str | Path) -> pd.DataFrame:
+    """A few images of data sets, kept as rows of Parquet to be shown beside predictions.
+
+    Columns: `dataset`, `index` (among the test images, as in `predictions`), `label`, `image` ((C, H, W) uint8; in the
+    file `channels, height, width` and the bytes `pixels`).
+    """
+    frame = pd.read_parquet(path)
+    shapes = zip(frame["pixels"], frame["channels"], frame["height"], frame["width"], strict=True)
+    images = [np.frombuffer(pixels, np.uint8).reshape(shape) for pixels, *shape in shapes]
+    return frame[["dataset", "index", "label"]].assign(image=pd.Series(images, index=frame.index, dtype=object))

@@ -1,0 +1,110 @@
+"""Every notebook is committed as it executes from the committed tables, and from no tables at all."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from notebooks.execute import HERE, execute
+from tuner.reported import REPORTS
+
+PATHS = sorted(HERE.glob("*.ipynb"))
+IMPORTABLE = {"tuner", "pandas", "matplotlib", "pathlib", "IPython"}
+ABSOLUTE = re.compile(r"(?<![\w.<])/(?:home|root|tmp|usr|var|opt|mnt|work|Users)/")
+Notebook = nbformat.NotebookNode
+
+
+def read(path: Path) -> Notebook:
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook: Notebook) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def texts(notebook: Notebook) -> Iterator[str]:
+    """Every output that is no picture."""
+    for output in (output for cell in code(notebook) for output in cell.outputs):
+        yield output.get("text", "")
+        yield from (text for kind, text in sorted(output.get("data", {}).items()) if kind.startswith("text/"))
+
+
+def shows(cell: Any) -> bool:
+    """Whether a cell ends in something to be seen: an expression, or a loop that draws or displays."""
+    last = ast.parse(cell.source).body[-1]
+    return isinstance(last, ast.Expr | ast.For) and not ast.unparse(last).startswith(("pd.", "plt."))
+
+
+@pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
+def committed(request: pytest.FixtureRequest) -> tuple[str, Notebook]:
+    return request.param.stem, read(request.param)
+
+
+def test_there_is_a_notebook_for_each_report_and_one_for_the_tuned_study() -> None:
+    assert {path.stem.split("_")[1] for path in PATHS} == {*REPORTS, "cifar"}
+
+
+def test_a_notebook_executes_to_the_same_tables_and_as_many_pictures(committed: tuple[str, Notebook]) -> None:
+    _, notebook = committed
+    again = execute(nbformat.from_dict(notebook))
+    assert list(texts(again)) == list(texts(notebook))
+    for cell, cell_again in zip(code(notebook), code(again), strict=True):
+        kinds = [[sorted(output.get("data", {})) for output in each.outputs] for each in (cell, cell_again)]
+        assert kinds[0] == kinds[1]
+
+
+def test_what_shows_something_has_outputs_and_none_is_an_error_or_a_warning(committed: tuple[str, Notebook]) -> None:
+    _, notebook = committed
+    for cell in code(notebook):
+        assert cell.outputs or not shows(cell), cell.source
+        assert all(output.output_type not in ("error", "stream") for output in cell.outputs), cell.source
+
+
+def test_no_notebook_names_a_folder_of_a_machine(committed: tuple[str, Notebook]) -> None:
+    _, notebook = committed
+    for text in [*texts(notebook), *(cell.source for cell in notebook.cells)]:
+        assert not ABSOLUTE.search(text)
+
+
+def test_code_imports_what_shows_tables_and_nothing_else(committed: tuple[str, Notebook]) -> None:
+    _, notebook = committed
+    for node in (node for cell in code(notebook) for node in ast.walk(ast.parse(cell.source))):
+        if isinstance(node, ast.Import):
+            assert {name.name.split(".")[0] for name in node.names} <= IMPORTABLE
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] in IMPORTABLE
+
+
+def test_the_results_folder_is_said_once(committed: tuple[str, Notebook]) -> None:
+    _, notebook = committed
+    first, *others = code(notebook)
+    assert first.source.count('RESULTS = "results"') == 1
+    assert not any("RESULTS =" in cell.source for cell in others)
+
+
+def test_table_1_of_report_001_has_thirty_rows_and_the_best_of_the_grid_among_them() -> None:
+    (shown,) = (text for text in texts(read(HERE / "001_vazquez.ipynb")) if "<table" in text and "Exp. 4" in text)
+    rows = re.findall(r"<tr>\s*<th>(Exp\. .*?)</th>\s*<td>([\d.]+)</td>", shown)
+    assert len(rows) == 30
+    assert ("Exp. 3: lr 0.001, batch 128, 10 epochs", "64.03") in rows
+
+
+def test_report_000_shows_ten_pictures_of_each_data_set() -> None:
+    notebook = read(HERE / "000_tinoco.ipynb")
+    (cell,) = (cell for cell in code(notebook) if "read_pictures" in cell.source and "import" not in cell.source)
+    assert ["image/png" in output.data for output in cell.outputs] == [True] * 4
+
+
+@pytest.mark.parametrize("name", ["004_rubio", "tuned_cifar"])
+def test_without_results_a_notebook_shows_everything_as_not_run(name: str, tmp_path: Path) -> None:
+    notebook = read(HERE / f"{name}.ipynb")
+    first = code(notebook)[0]
+    first.source = first.source.replace('RESULTS = "results"', f"RESULTS = {str(tmp_path)!r}")
+    shown = list(texts(execute(notebook)))
+    assert sum("not run" in text for text in shown) >= 2
+    assert not any("complete" in text and "trials" in text for text in shown)
+    assert list(tmp_path.iterdir()) == []
