@@ -1,3 +1,5 @@
+from itertools import pairwise
+from math import radians, sin
 from typing import Any
 
 import pandas as pd
@@ -149,6 +151,19 @@ def test_choices_stand_side_by_side_numbers_ascending_others_as_in_the_study_fil
     places = [[round(x) for x, _ in points(axes, "complete")] for axes in (size, flip, dense)]
     assert places == [[0, 1], [1, 0], [0, 0]]
     assert [round(x) for x, _ in points(dense, "pruned")] == [1]
+
+
+def test_long_names_of_choices_do_not_run_into_each_other() -> None:
+    networks = ["vazquez_base", "vazquez_deep", "rubio_small"]
+    space = Space({name: {"choice": networks} for name in ("first", "second", "third")}).root
+    frame = trials(*[("COMPLETE", 0.5)] * 3, first=networks, second=networks, third=networks)
+    for axes in plots.slices(frame, space):
+        axes.figure.canvas.draw()
+        names = axes.get_xticklabels()
+        assert [name.get_text() for name in names] == networks
+        height = names[0].get_fontsize() * axes.figure.dpi / 72
+        apart = [right.get_window_extent().x1 - left.get_window_extent().x1 for left, right in pairwise(names)]
+        assert min(apart) * sin(radians(names[0].get_rotation())) > 0.9 * height
 
 
 def test_trials_with_the_same_choice_do_not_hide_each_other() -> None:

@@ -146,9 +146,11 @@ def _grid(count: int) -> NDArray[np.object_]:
 def _scale(axes: Axes, parameter: Choice | Float | Int) -> None:
     """Ticks at the values of a choice; a logarithm where the study draws over it."""
     if isinstance(parameter, Choice):
-        values = _values(parameter)
-        axes.set_xticks(range(len(values)), [str(value) for value in values])
-        axes.set_xlim(-0.6, len(values) - 0.4)
+        names = [str(value) for value in _values(parameter)]
+        is_wide = sum(map(len, names)) > 24
+        aslant: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if is_wide else {}
+        axes.set_xticks(range(len(names)), names, **aslant)
+        axes.set_xlim(-0.6, len(names) - 0.4)
     elif parameter.log:
         low, high = parameter.bounds
         axes.set_xscale("log")
