@@ -57,6 +57,16 @@ def test_the_best_so_far_rises_at_the_trial_that_raised_it_not_before() -> None:
     assert best.get_drawstyle() == "steps-post"
 
 
+@pytest.mark.parametrize("corner", [0.1, 0.95])
+def test_the_legend_hides_no_trial(corner: float) -> None:
+    late = trials(*[("COMPLETE", 0.5), ("COMPLETE", 0.6)] * 5, *[("PRUNED", corner)] * 2)
+    axes = plots.optimization_history(late, "maximize")
+    axes.figure.canvas.draw()
+    box = axes.get_legend().get_window_extent()
+    drawn = [point for label in ("complete", "pruned") for point in points(axes, label)]
+    assert not any(box.contains(*axes.transData.transform(point)) for point in drawn)
+
+
 def test_what_is_minimized_steps_down() -> None:
     axes = plots.optimization_history(SEARCH, "minimize", "val_loss")
     assert points(axes, "best so far") == [(1, 0.7), (2, 0.6), (3, 0.6), (4, 0.6), (5, 0.6)]

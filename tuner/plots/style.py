@@ -54,6 +54,7 @@ def say_nothing_to_draw(axes: Axes, text: str) -> Axes:
 
 
 Corner = Literal["lower right", "upper right"]
+Place = Corner | Literal["best"]
 
 
 def corner(metric: str) -> Corner:
@@ -61,9 +62,9 @@ def corner(metric: str) -> Corner:
     return "lower right" if metric.endswith("accuracy") else "upper right"
 
 
-def legend(axes: Axes, corner: Corner, *handles_and_names: Any) -> None:
-    """A legend of what is labelled, or of the handles and names given."""
-    axes.legend(*handles_and_names, loc=corner, fontsize=9, framealpha=0.85, edgecolor="none", labelcolor=INK)
+def legend(axes: Axes, place: Place, *handles_and_names: Any) -> None:
+    """A legend of what is labelled, or of the handles and names given; "best": where it hides least."""
+    axes.legend(*handles_and_names, loc=place, fontsize=9, framealpha=0.85, edgecolor="none", labelcolor=INK)
 
 
 def whole_ticks(axis: Axis) -> None:
