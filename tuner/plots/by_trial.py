@@ -80,7 +80,7 @@ def optimization_history(
     axes.set_xlabel("trial")
     whole_ticks(axes.xaxis)
     measure(axes.yaxis, metric)
-    legend(axes, "best")  # stopped trials may lie anywhere
+    legend(axes, "above")  # stopped trials may lie anywhere
     return axes
 
 

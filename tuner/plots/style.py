@@ -54,7 +54,7 @@ def say_nothing_to_draw(axes: Axes, text: str) -> Axes:
 
 
 Corner = Literal["lower right", "upper right"]
-Place = Corner | Literal["best"]
+Place = Corner | Literal["above"]
 
 
 def corner(metric: str) -> Corner:
@@ -63,8 +63,10 @@ def corner(metric: str) -> Corner:
 
 
 def legend(axes: Axes, place: Place, *handles_and_names: Any) -> None:
-    """A legend of what is labelled, or of the handles and names given; "best": where it hides least."""
-    axes.legend(*handles_and_names, loc=place, fontsize=9, framealpha=0.85, edgecolor="none", labelcolor=INK)
+    """A legend of what is labelled, or of the handles and names given; "above": in a row over the Axes."""
+    row: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 5, "columnspacing": 1.2}
+    where = row if place == "above" else {"loc": place}
+    axes.legend(*handles_and_names, fontsize=9, framealpha=0.85, edgecolor="none", labelcolor=INK, **where)
 
 
 def whole_ticks(axis: Axis) -> None:
