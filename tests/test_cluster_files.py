@@ -16,6 +16,8 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
+from tuner.cluster import addable
+
 ROOT = Path(__file__).parents[1]
 LAUNCHER = ["cluster.yaml", "clusters/local.yaml"]
 MANIFEST = "clusters/kuberay.yaml"
@@ -124,3 +126,15 @@ def test_a_dead_node_is_noticed_sooner_than_ray_would_notice_it(file: str) -> No
     assert {name for name, _ in said} == {"health_check_timeout_ms", "health_check_failure_threshold"}
     for name, value in said:
         assert int(value) < getattr(ray._config, name)()
+
+
+def test_a_study_counts_on_the_workers_that_may_still_be_added_spot_first(tmp_path: Path) -> None:
+    config = prepared("cluster.yaml")
+    config["available_node_types"]["gpu_spot"]["resources"] = {"CPU": 4, "GPU": 1}  # to tell them apart
+    config["available_node_types"]["gpu_spot"]["max_workers"] = 5
+    left = tmp_path / "ray_bootstrap_config.yaml"
+    assert addable(left, 0) == []
+    left.write_text(yaml.safe_dump(config))
+    assert [worker["CPU"] for worker in addable(left, 0)] == [4, 4, 4, 4, 4, 8, 8, 8]
+    assert [worker["CPU"] for worker in addable(left, 4)] == [4, 8, 8, 8]
+    assert addable(left, 8) == addable(left, 9) == []

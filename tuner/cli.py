@@ -51,6 +51,9 @@ Settings = Annotated[
 Name = Annotated[str | None, typer.Option("--name", help="Name of the study, instead of the file's.")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many of the best trials are shown.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="A running Ray cluster: auto or HOST:PORT; otherwise this machine.")
+]
 DEFAULT_RESULTS = Path("results")
 REFERENCE_RESULTS = Path("notebooks/results")
 """Where the committed tables of the published studies are."""
@@ -77,11 +80,12 @@ def run(
     settings: Settings = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; the earlier study is moved aside.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long, and stop.")] = False,
+    address: Address = None,
 ) -> None:
     """Run a study, or go on with it where it stopped."""
     spec = _load(study, settings, name)
     if dry_run:
-        _show_plan(spec, data)
+        _show_plan(spec, data, address)
         return
     from tuner.folder import StudyFolder, load_study
 
@@ -92,13 +96,13 @@ def run(
             aside = folder.move_aside(datetime.now(UTC))
         out.print(f"The earlier study was moved to {aside}", soft_wrap=True)
     try:
-        halted = _run(spec, results, data, load_study(str(folder)) if folder.holds_a_study else None)
+        halted = _run(spec, results, data, load_study(str(folder)) if folder.holds_a_study else None, address)
     except KeyboardInterrupt:
         err.print("Interrupted at once; the same command without --fresh goes on", style="yellow")
         raise typer.Exit(130) from None
     after = load_study(str(folder))
     _show_study(after, 5)
-    _show_ways_on(after, halted, partial(_command, study, results, data, name), settings or [])
+    _show_ways_on(after, halted, partial(_command, study, results, data, name, address), settings or [])
     if halted == "interrupt":
         raise typer.Exit(130)
     if not (after.trials["state"] == "COMPLETE").any():
@@ -124,7 +128,9 @@ def _refuse_before_the_start(folder: "StudyFolder", spec: "StudySpec", data: Pat
         pass
 
 
-def _run(spec: "StudySpec", results: Path, data: Path | None, earlier: "StudyResults | None") -> str | None:
+def _run(
+    spec: "StudySpec", results: Path, data: Path | None, earlier: "StudyResults | None", address: str | None = None
+) -> str | None:
     from tuner.display import Standing, watching
     from tuner.folder import is_finished
 
@@ -137,10 +143,10 @@ def _run(spec: "StudySpec", results: Path, data: Path | None, earlier: "StudyRes
         from tuner import cluster
 
         with _signals_later():
-            cluster.start()
+            cluster.start(address, spec.architectures)
         from tuner.study import StudyRun  # takes seconds: Tune
 
-        study = StudyRun(spec, results, data=data, observer=observer)
+        study = StudyRun(spec, results, data=data, observer=observer, address=address)
         study.run()
     return study.halted
 
@@ -324,12 +330,15 @@ def _show_ways_on(
         out.print(f"  {name + ':':13}{way}", soft_wrap=True, markup=False)
 
 
-def _command(study: Path, results: Path, data: Path | None, name: str | None, settings: list[str]) -> str:
+def _command(
+    study: Path, results: Path, data: Path | None, name: str | None, address: str | None, settings: list[str]
+) -> str:
     """The command that goes on with a study; `--fresh` would begin it anew."""
     words = [*_program(), "run", str(study)]
     words += [] if results == DEFAULT_RESULTS else ["--results", str(results)]
     words += [] if data is None else ["--data", str(data)]
     words += [] if name is None else ["--name", name]
+    words += [] if address is None else ["--address", address]
     return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])
 
 
@@ -338,7 +347,7 @@ def _program() -> list[str]:
     return ["python", "-m", "tuner"] if Path(sys.argv[0]).name == "__main__.py" else ["tuner"]
 
 
-def _show_plan(spec: "StudySpec", data: Path | None) -> None:
+def _show_plan(spec: "StudySpec", data: Path | None, address: str | None) -> None:
     from tuner import data as datasets
 
     datasets.split(datasets.load(spec.dataset, data), spec.dataset)
@@ -350,7 +359,7 @@ def _show_plan(spec: "StudySpec", data: Path | None) -> None:
         from tuner.scheduler import rungs
         from tuner.study import count_slots
 
-        with connected():
+        with connected(address, spec.architectures):
             slots = count_slots(spec)
         cost = estimate(spec, data, slots)
     milestones = ", ".join(f"{rung:g}" for rung in rungs(spec)) or "none, every trial runs to its end"

@@ -2,10 +2,19 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import ray
+from ruamel.yaml import YAML
+
+import tuner
+from tuner.errors import UserError
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints every failed trial's traceback, whatever the verbosity
@@ -22,44 +31,109 @@ ENVIRONMENT = {
 SYSTEM_CONFIG = {"prestart_worker_first_driver": False}
 """Actors never take a prestarted worker: starting some would only take cores from those that are needed."""
 
-_ours = False
-"""Whether this process started the Ray that it is connected to."""
+CONNECT_SECONDS = 5.0
+"""A cluster's head that does not answer for so long is not there."""
+
+HEAD = "node:__internal_head__"
+"""Ray's name for what only the head has."""
+
+_ours = _joined = False
+"""Whether `start` connected this process to Ray, and whether to a cluster that was running."""
 
 
-def start() -> None:
-    """Start a Ray instance of our own on this machine, unless the process has one already.
+def start(address: str | None = None, architectures: Iterable[str] = ()) -> None:
+    """Connect this process to Ray, unless it is connected already: to one of our own, or to a running cluster.
 
     Called before Tune is imported, it lets Ray's processes start while this one imports.
+
+    Args:
+        address: A running cluster: `auto`, the one that this machine belongs to, or `HOST:PORT` of its head; None:
+            start a Ray of our own on this machine.
+        architectures: Networks that the study names; with an address every node gets the modules of those that are
+            the user's own, and this package as it is here, whatever is installed there.
+
+    Raises:
+        UserError: There is no cluster at the address, or it is none that a study can run on.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what happens to trials stands in the tables and logs
     ray._private.worker._worker_logs_enabled = False  # the raylet's word on dead workers passes by `log_to_driver`
-    global _ours
-    if not ray.is_initialized():
-        _ours = True
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _system_config=SYSTEM_CONFIG,
-        )
+    global _ours, _joined
+    if ray.is_initialized():
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        ray.init(address="local", include_dashboard=False, _system_config=SYSTEM_CONFIG, **quiet)
+    else:
+        _join(address, runtime_env={"py_modules": [tuner, *_own_modules(architectures)]}, **quiet)
+    _ours, _joined = True, address is not None
+
+
+def _join(address: str, **settings: Any) -> None:
+    """Connect to a running cluster, or say in one line why not."""
+    allowed = "allowed: auto or HOST:PORT of a running cluster"
+    if "://" in address:  # Ray's client would run the study elsewhere, without our tables and signals
+        raise UserError(f"--address: '{address}'; {allowed}, on one of its machines")
+    host, _, port = address.rpartition(":")
+    if address != "auto" and not (host and port.isdecimal()):
+        raise UserError(f"--address: '{address}'; {allowed}")
+    try:
+        if address != "auto":  # Ray itself would try for more than a minute
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        ray.init(address=address, **settings)
+    except (OSError, OverflowError) as error:  # of which Ray's ConnectionError is one
+        reason = next(iter(str(error).splitlines()), "") if address == "auto" else getattr(error, "strerror", None)
+        raise UserError(f"--address: no Ray cluster at '{address}' ({reason or error}); {allowed}") from None
+
+
+def _own_modules(architectures: Iterable[str]) -> list[ModuleType]:
+    """Top-level modules and packages of the user's own networks, but for those that are installed."""
+    places = [name.partition(":")[0] for name in architectures if ":" in name and not name.startswith("torchvision:")]
+    modules = [import_module(top) for top in dict.fromkeys(place.partition(".")[0] for place in places)]
+    return [module for module in modules if "site-packages" not in str(getattr(module, "__path__", module.__file__))]
 
 
 @contextmanager
-def connected() -> Iterator[None]:
-    """Ray for as long as it is needed; it is ended afterwards if it was started here or by `start`."""
-    global _ours
-    start()
+def connected(address: str | None = None, architectures: Iterable[str] = ()) -> Iterator[None]:
+    """Ray for as long as it is needed; it is ended or left afterwards if `start` was called here or before.
+
+    Args and errors are those of `start`.
+    """
+    global _ours, _joined
+    start(address, architectures)
     try:
         yield
     finally:
         if _ours:
-            _ours = False
+            _ours = _joined = False
             ray.shutdown()
 
 
-def machine() -> dict[str, float]:
-    """Resources of the cluster that is connected: `{'CPU': 2.0, 'GPU': 1.0}`."""
-    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+def nodes() -> list[dict[str, float]]:
+    """Resources of each node of the cluster that is connected: `[{'CPU': 2.0, 'GPU': 1.0}]`.
+
+    On the head of a cluster of Ray's launcher, also of each worker that its autoscaler would add if trials waited.
+    """
+    there = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    resources: list[dict[str, float]] = [node["Resources"] for node in there]
+    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    if _joined and any(HEAD in node["Resources"] and node["NodeManagerAddress"] == here for node in there):
+        resources += addable(Path("~/ray_bootstrap_config.yaml").expanduser(), len(there) - 1)
+    return resources
+
+
+def addable(config: Path, running: int) -> list[dict[str, float]]:
+    """Resources of each worker that an autoscaler may add to those that are running, as far as that is known.
+
+    Args:
+        config: What Ray's launcher leaves on a head for the autoscaler; none where the cluster was started otherwise.
+        running: Workers that there are.
+    """
+    if not config.exists():
+        return []
+    cluster: dict[str, Any] = YAML(typ="safe").load(config)
+    types = [of for name, of in cluster["available_node_types"].items() if name != cluster["head_node_type"]]
+    types.sort(key=lambda of: of.get("priority", 0), reverse=True)  # as the autoscaler, so the first are running
+    workers = [of["resources"] for of in types for _ in range(of["max_workers"])]
+    return workers[running : cluster["max_workers"]]

@@ -18,7 +18,7 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from tuner import data
 from tuner.catalogue import architecture
-from tuner.cluster import connected, machine
+from tuner.cluster import connected, nodes
 from tuner.data import split
 from tuner.errors import SpecError
 from tuner.folder import StudyFolder, StudyResults, check_comparable, is_finished
@@ -58,6 +58,7 @@ class StudyRun:
         results: The results directory; the study's folder is made below it.
         data: Where data sets are looked for; None: as `tuner.data.load` does.
         observer: Who watches.
+        address: A running Ray cluster, see `tuner.cluster.start`; None: a Ray of our own on this machine.
         trainable: What Ray runs as a trial; anything but the default is for measuring and testing.
 
     Attributes:
@@ -72,6 +73,7 @@ class StudyRun:
         *,
         data: Path | None = None,
         observer: Observer | None = None,
+        address: str | None = None,
         trainable: type[tune.Trainable] | None = None,
     ) -> None:
         self.spec = spec
@@ -79,6 +81,7 @@ class StudyRun:
         self.halted: Halt | None = None
         self._data = data
         self._observer = observer or Silent()
+        self._address = address
         self._trainable = trainable
         self.searcher: OptunaSearcher
         self.scheduler: Scheduler
@@ -89,7 +92,8 @@ class StudyRun:
 
         Raises:
             StudyError: The folder holds another study, is in use, or cannot be written.
-            SpecError: The study asks for more than this machine has.
+            SpecError: The study asks for more than any machine has.
+            UserError: There is no cluster at the address.
             DataError: Its images are missing or broken.
         """
         check_comparable(self.folder, self.spec)
@@ -97,7 +101,7 @@ class StudyRun:
         with self.folder.lock(), ExitStack() as stack:
             tables = self.folder.tables(self.spec)
             if not is_finished(self.spec, tables.trials()):
-                stack.enter_context(connected())
+                stack.enter_context(connected(self._address, self.spec.architectures))
                 slots = count_slots(self.spec)
                 self.folder.storage.sweep()
                 self.folder.write_spec(self.spec)
@@ -221,7 +225,8 @@ class StudyRun:
     def _resourced(self, dataset: Path) -> Any:
         """The trainable with the resources of a trial and what all trials have in common."""
         share = {"CPU": float(self.spec.resources.cpu), "GPU": gpu_share(self.spec)}
-        job = Job(self.spec, str(self.folder), dataset, "cuda" if share["GPU"] else "cpu")
+        device = "cuda" if share["GPU"] else "cpu"
+        job = Job(self.spec, str(self.folder), dataset, device, self._data and self._data.absolute())
         shared = tune.with_parameters(self._trainable or Trial, job=job)
         return tune.with_resources(shared, PlacementGroupFactory([share]))
 
@@ -230,23 +235,27 @@ def gpu_share(spec: StudySpec) -> float:
     """GPUs that a trial gets on the cluster that is connected."""
     if spec.resources.gpu != "auto":
         return float(spec.resources.gpu)
-    return 1.0 if machine().get("GPU", 0) else 0.0
+    return 1.0 if any(node.get("GPU", 0) for node in nodes()) else 0.0
 
 
 def count_slots(spec: StudySpec) -> int:
-    """Trials that run side by side on the cluster that is connected.
+    """Trials that run side by side on the cluster that is connected; each has all it asks for on one node.
 
     Raises:
         SpecError: Not even one trial fits.
     """
-    have, gpu, cpu = machine(), gpu_share(spec), spec.resources.cpu
-    for kind, wanted in (("CPU", cpu), ("GPU", gpu)):
-        if wanted > have.get(kind, 0):
-            there = have.get(kind, 0)
-            raise SpecError(f"resources.{kind.lower()}: a trial asks for {wanted:g}, there are {there:g}")
-    fitting = int(have["CPU"] // cpu)
-    if gpu:
-        fitting = min(fitting, int(have["GPU"] / gpu + 1e-9))
+    have = nodes()
+    share = {"CPU": float(spec.resources.cpu), "GPU": gpu_share(spec)}
+    asked = {kind: wanted for kind, wanted in share.items() if wanted}
+    for kind, wanted in asked.items():
+        most = max(node.get(kind, 0) for node in have)
+        if wanted > most:
+            where = f" on the largest of {len(have)} nodes" if len(have) > 1 else ""
+            raise SpecError(f"resources.{kind.lower()}: a trial asks for {wanted:g}, there are {most:g}{where}")
+    fitting = sum(min(int(node.get(kind, 0) / wanted + 1e-9) for kind, wanted in asked.items()) for node in have)
+    if not fitting:
+        both = " and ".join(f"{wanted:g} {kind}" for kind, wanted in asked.items())
+        raise SpecError(f"resources: a trial asks for {both}, and none of {len(have)} nodes has both")
     wanted_slots = spec.resources.concurrent
     return fitting if wanted_slots == "auto" else min(fitting, wanted_slots)
 
@@ -272,10 +281,15 @@ def _signals(halting: _Halting) -> Iterator[None]:
 
 
 def run_study(
-    spec: StudySpec, results: str | Path = "results", *, data: Path | None = None, observer: Observer | None = None
+    spec: StudySpec,
+    results: str | Path = "results",
+    *,
+    data: Path | None = None,
+    observer: Observer | None = None,
+    address: str | None = None,
 ) -> StudyResults:
     """Run a study, or go on with it, and give back its tables; see `StudyRun`.
 
     >>> tuner.run_study(tuner.load_spec("search_spaces/digits.yaml")).best.value  # doctest: +SKIP
     """
-    return StudyRun(spec, results, data=data, observer=observer).run()
+    return StudyRun(spec, results, data=data, observer=observer, address=address).run()

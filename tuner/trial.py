@@ -19,14 +19,16 @@ class Job:
     Args:
         spec: The study.
         folder: Its folder.
-        dataset: The data set as the cache holds it, see `tuner.data.Dataset.open`.
+        dataset: The data set as the driver's cache holds it, see `tuner.data.Dataset.open`.
         device: Where trials are trained: cpu | cuda, the GPU that Ray gives them.
+        data: Where data sets are looked for first on a machine without that cache; None: as `tuner.data.load` does.
     """
 
     spec: StudySpec
     folder: str
     dataset: Path
     device: str
+    data: Path | None = None
 
 
 class Trial(tune.Trainable):
@@ -49,12 +51,13 @@ class Trial(tune.Trainable):
 
     def _attempt(self) -> Iterator[dict[str, Any]]:
         from tuner.attempt import attempt
+        from tuner.data.cache import at_hand
 
         job, config = self._job, self.config
         yield from attempt(
             job.spec,
             job.folder,
-            job.dataset,
+            at_hand(job.dataset, job.spec.dataset, job.data),
             number=config["number"],
             parameters=config["parameters"],
             seed=config["seed"],

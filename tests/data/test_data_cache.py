@@ -1,5 +1,6 @@
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from image_files import noise, write_folder, write_parquet, write_png
 
 from tuner.config import DatasetConfig
 from tuner.data import Dataset, load
+from tuner.data.cache import at_hand
 from tuner.errors import DataError
 
 LOADS = (
@@ -133,3 +135,27 @@ def test_an_entry_that_was_damaged_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_entry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no intact cache entry"):
         Dataset.open(tmp_path)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An entry that another machine made of `own.parquet`; this one has a cache of its own, still empty."""
+    write_parquet(tmp_path / "own.parquet", noise(20, 6, 6), [0, 1] * 10)
+    entry = load(DatasetConfig(name="own.parquet"), tmp_path, tmp_path / "there").folder
+    shutil.rmtree(tmp_path / "there")
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "here"))
+    return entry
+
+
+def test_an_entry_of_another_machine_is_made_here_when_it_is_first_asked_for(elsewhere: Path, tmp_path: Path) -> None:
+    here = at_hand(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)
+    assert here == tmp_path / "here" / "arrays" / elsewhere.name
+    assert len(Dataset.open(here).train_labels) == 16
+    (tmp_path / "own.parquet").unlink()
+    assert at_hand(here, DatasetConfig(name="own.parquet"), tmp_path) == here
+
+
+def test_other_images_than_those_of_the_other_machine_are_refused(elsewhere: Path, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "own.parquet", noise(20, 6, 6), [1, 0] * 10)
+    with pytest.raises(DataError, match=rf"^own.parquet: the images on \S+ .* are not the study's \({elsewhere}\)$"):
+        at_hand(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)

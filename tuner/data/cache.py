@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,25 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
     except OSError as error:
         raise DataError(f"{error.filename or cache}: {reason(error)}") from error
     return Dataset.open(entry)
+
+
+def at_hand(entry: Path, config: DatasetConfig, root: Path | None = None) -> Path:
+    """The cache entry `entry` on this machine, which need not be the one that made it: `load` brings it here once.
+
+    Args:
+        entry: a cache entry, as the machine that made it calls it.
+        config: the data set that it holds.
+        root: as for `load`.
+
+    Raises:
+        DataError: the images are not here, or are not the same.
+    """
+    if entry.exists():
+        return entry
+    here = load(config, root).folder
+    if here.name != entry.name:  # the name has the fingerprint of the contents
+        raise DataError(f"{config.name}: the images on {socket.gethostname()} ({here}) are not the study's ({entry})")
+    return here
 
 
 def _from_environment(variable: str) -> Path | None:
