@@ -1,7 +1,6 @@
 """A study on a Ray cluster of several nodes, of which one dies and another joins."""
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,8 +23,9 @@ from pathlib import Path
 from tests import trainables
 from tuner.spec import load_spec
 from tuner.study import StudyRun
-spec, results, address, trainable = sys.argv[1:]
-StudyRun(load_spec(spec), results, address=address, trainable=getattr(trainables, trainable)).run()
+folder, address = sys.argv[1:]
+for study, trainable in ("free", trainables.FreeTrial), ("real", trainables.PlacedTrial):
+    StudyRun(load_spec(Path(folder, f"{study}.yaml")), folder, address=address, trainable=trainable).run()
 """
 TRAVELLED = """
 import sys
@@ -35,13 +35,22 @@ cluster.start(sys.argv[1], ["vazquez_base", "torchvision:resnet18", "own_network
 
 @ray.remote
 def files():
-    import own_network, tuner.training
-    return [own_network.__file__, tuner.training.__file__]
+    import own_network, tuner.spec
+    return [own_network.__file__, tuner.spec.__file__]
 
 print(*ray.get(files.remote()), sep="\\n")
 """
 
 
+REFUSED = """
+import sys
+from tuner import cluster, errors
+for address in sys.argv[1:]:
+    try:
+        cluster.start(address)
+    except errors.UserError as error:
+        print(error)
+"""
 SYSTEM_CONFIG = {**SYSTEM_CONFIG, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 
 
@@ -55,10 +64,10 @@ class Nodes:
         self._by_ip: dict[str, Any] = {}
         self.head = self.join(None).node_ip_address
 
-    def join(self, ip: str | None) -> Any:
-        """Add a node of one core."""
+    def join(self, ip: str | None, cpus: int = 1, gpus: int = 0) -> Any:
+        """Add a node, by default of one core."""
         where = {"node_ip_address": ip} if ip else {"include_dashboard": False, "_system_config": SYSTEM_CONFIG}
-        node = self.cluster.add_node(num_cpus=1, temp_dir=self._temp_dir, **where)
+        node = self.cluster.add_node(num_cpus=cpus, num_gpus=gpus, temp_dir=self._temp_dir, **where)
         self._by_ip[node.node_ip_address] = node
         return node
 
@@ -78,11 +87,11 @@ def nodes() -> Iterator[Nodes]:
         there.cluster.shutdown()
 
 
-def study_file(folder: Path, trials: int, epochs: int, **resources: int) -> Path:
-    file = folder / "spread.yaml"
+def study_file(folder: Path, name: str, trials: int, epochs: int, **resources: int) -> Path:
+    file = folder / f"{name}.yaml"
     file.write_text(
         f"""
-study: spread
+study: {name}
 dataset: {{name: digits, validation: 0.2}}
 training: {{architecture: vazquez_base, batch_size: 64, epochs: {epochs}}}
 space:
@@ -93,11 +102,6 @@ resources: {resources or {"cpu": 1}}
 """
     )
     return file
-
-
-def drive(spec: Path, address: str, trainable: str) -> "subprocess.Popen[bytes]":
-    arguments = [str(spec), str(spec.parent), address, trainable]
-    return subprocess.Popen([sys.executable, "-c", DRIVER, *arguments], cwd=ROOT)
 
 
 def run_command(spec: Path, address: str) -> "subprocess.CompletedProcess[str]":
@@ -120,44 +124,63 @@ def assert_whole(study: StudyResults, trials: int, epochs: int) -> None:
         assert list(rows["epoch"]) == list(range(1, epochs + 1)), number
 
 
-def test_a_study_runs_on_all_nodes_while_one_dies_and_another_joins(nodes: Nodes, tmp_path: Path) -> None:
-    trials, epochs, doomed, joining = 6, 6, "127.0.0.3", "127.0.0.4"
-    placed, hold = tmp_path / "spread" / "placed", tmp_path / "hold"
-    hold.touch()  # or the others may have done everything before the new node is ready
-    driver = drive(study_file(tmp_path, trials, epochs), nodes.cluster.address, "PlacedTrial")
-    wait_until(lambda: len(list(placed.glob("*"))) == 3 and list((placed / doomed).glob("*-3")), driver)
-    nodes.kill(doomed)
-    nodes.join(joining)
-    wait_until((placed / joining).exists, driver)
-    hold.unlink()
-    assert driver.wait(timeout=60) == 0
+DOOMED, JOINING = "127.0.0.3", "127.0.0.4"
 
-    study = tuner.load_study(tmp_path / "spread")
-    assert_whole(study, trials, epochs)
-    assert {path.name for path in placed.iterdir()} == {nodes.head, "127.0.0.2", doomed, joining}
-    assert set(study.trials["device"]) >= {nodes.head, "127.0.0.2", joining}
+
+@pytest.fixture(scope="module")
+def results(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a study of free trials, and of one that trains for real while a node dies and another joins."""
+    folder = tmp_path_factory.mktemp("results")
+    study_file(folder, "free", 60, 2)
+    study_file(folder, "real", 6, 6)
+    placed, hold = folder / "real" / "placed", folder / "hold"
+    hold.touch()  # or the others may have done everything before the new node is ready
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder), nodes.cluster.address], cwd=ROOT)
+    wait_until(lambda: len(list(placed.glob("*"))) == 3 and list((placed / DOOMED).glob("*-3")), driver)
+    nodes.kill(DOOMED)
+    nodes.join(JOINING)
+    wait_until((placed / JOINING).exists, driver)
+    hold.unlink()
+    assert driver.wait(timeout=120) == 0
+    return folder
+
+
+def test_free_trials_are_neither_lost_nor_doubled_on_several_nodes(results: Path) -> None:
+    study = tuner.load_study(results / "free")
+    assert_whole(study, 60, 2)
+    assert set(study.trials["attempt"]) == {1}
+    assert len(list((results / "free" / "starts").iterdir())) >= 3  # a worker on each node
+
+
+def test_a_study_runs_on_all_nodes_while_one_dies_and_another_joins(nodes: Nodes, results: Path) -> None:
+    study = tuner.load_study(results / "real")
+    assert_whole(study, 6, 6)
+    placed = {path.name for path in (results / "real" / "placed").iterdir()}
+    assert placed == {nodes.head, "127.0.0.2", DOOMED, JOINING}
+    assert set(study.trials["device"]) >= {nodes.head, "127.0.0.2", JOINING}
     history = study.folder.tables(study.spec).history("trials")
     (lost,) = history[history["state"] == "FAILED"].itertuples()
-    assert (lost.device, lost.attempt) == (doomed, 1)
-    assert study.trials["attempt"].to_dict() == {n: 2 if n == lost.number else 1 for n in range(trials)}
+    assert (lost.device, lost.attempt) == (DOOMED, 1)
+    assert study.trials["attempt"].to_dict() == {number: 2 if number == lost.number else 1 for number in range(6)}
     again = study.epochs.query(f"number == {lost.number} and attempt == 2")["epoch"]
     assert again.min() > 1  # it went on from its checkpoint
 
 
-def test_free_trials_are_neither_lost_nor_doubled_on_several_nodes(nodes: Nodes, tmp_path: Path) -> None:
-    driver = drive(study_file(tmp_path, 60, 2), nodes.cluster.address, "FreeTrial")
-    assert driver.wait(timeout=60) == 0
-    study = tuner.load_study(tmp_path / "spread")
-    assert_whole(study, 60, 2)
-    assert set(study.trials["attempt"]) == {1}
-    assert len(list((tmp_path / "spread" / "starts").iterdir())) >= 3  # a worker on each node
-
-
 def test_the_command_says_at_once_that_a_trial_fits_on_no_node(nodes: Nodes, tmp_path: Path) -> None:
-    done = run_command(study_file(tmp_path, 1, 1, cpu=2), nodes.cluster.address)
+    done = run_command(study_file(tmp_path, "large", 1, 1, cpu=2), nodes.cluster.address)
     assert done.returncode == 2
     assert done.stderr == "resources.cpu: a trial asks for 2, there are 1 on the largest of 3 nodes\n"
-    assert not (tmp_path / "spread").exists()
+    assert not (tmp_path / "large").exists()
+
+
+def test_a_gpu_of_one_node_and_a_core_of_another_are_no_place_for_a_trial(nodes: Nodes, tmp_path: Path) -> None:
+    nodes.join("127.0.0.5", cpus=0, gpus=1)
+    try:
+        done = run_command(study_file(tmp_path, "large", 1, 1, cpu=1, gpu=1), nodes.cluster.address)
+    finally:
+        nodes.kill("127.0.0.5")
+    assert done.returncode == 2
+    assert done.stderr == "resources: a trial asks for 1 CPU and 1 GPU, and none of 4 nodes has both\n"
 
 
 def test_nodes_get_this_package_and_the_modules_of_the_users_own_networks(nodes: Nodes, tmp_path: Path) -> None:
@@ -171,15 +194,12 @@ def test_nodes_get_this_package_and_the_modules_of_the_users_own_networks(nodes:
     assert Path(ours).parents[1] != ROOT
 
 
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        ("127.0.0.1:9", r"no Ray cluster at '127.0.0.1:9' \(Connection refused\); allowed: auto or HOST:PORT of a"),
-        ("ray://somewhere:10001", r"'ray://somewhere:10001'; allowed: auto or .* on one of its machines"),
-        ("somewhere", "'somewhere'; allowed: auto or HOST:PORT of a running cluster"),
-    ],
-)
-def test_an_address_without_a_cluster_is_refused_in_one_line(address: str, said: str) -> None:
-    code = f"from tuner import cluster; cluster.start({address!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert re.search(f"UserError: --address: {said}", done.stderr.splitlines()[-1])
+def test_an_address_without_a_cluster_is_refused_in_one_line() -> None:
+    addresses = ["127.0.0.1:9", "ray://somewhere:10001", "somewhere"]
+    done = subprocess.run([sys.executable, "-c", REFUSED, *addresses], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "--address: no Ray cluster at '127.0.0.1:9' (Connection refused);"
+        " allowed: auto or HOST:PORT of a running cluster",
+        "--address: 'ray://somewhere:10001'; allowed: auto or HOST:PORT of a running cluster, on one of its machines",
+        "--address: 'somewhere'; allowed: auto or HOST:PORT of a running cluster",
+    ]
