@@ -206,3 +206,12 @@ def test_a_reported_step_log_leaves_out_lines_without_a_step() -> None:
     assert points(axes, "_reported") == [(40, 0.647)]
     assert same_color(line(axes, "_reported").get_markeredgecolor(), INK)
     assert legend(axes) == ["trial 0", "reported"]
+
+
+def test_the_legend_of_curves_makes_way_for_a_validation_loss_that_rises() -> None:
+    rows = [{"number": 0, "epoch": n, "train_loss": 2 / n, "val_loss": 1 + n / 10} for n in range(1, 11)]
+    axes = plots.curves(pd.DataFrame(rows), ["train_loss", "val_loss"])
+    axes.figure.canvas.draw()
+    box = axes.get_legend().get_window_extent()
+    drawn = [point for line in axes.lines for point in line.get_xydata()]
+    assert not any(box.contains(*axes.transData.transform(point)) for point in drawn)

@@ -127,7 +127,7 @@ def curves(
     if reported is not None:
         _draw_reported(axes, reported, "epoch", colours)
     _measure_by_epoch(axes, metrics[0], quantities.pop() if len(metrics) > 1 else None)
-    legend(axes, corner(metrics[0]))
+    legend(axes, "best")  # a validation loss may rise into any corner
     return axes
 
 

@@ -54,7 +54,7 @@ def say_nothing_to_draw(axes: Axes, text: str) -> Axes:
 
 
 Corner = Literal["lower right", "upper right"]
-Place = Corner | Literal["above"]
+Place = Corner | Literal["above", "best"]
 
 
 def corner(metric: str) -> Corner:
