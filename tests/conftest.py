@@ -1,4 +1,4 @@
-"""One Ray instance for the whole session, in a temp directory of its own."""
+"""One Ray instance for the whole session, in a temp directory of its own, and one object store."""
 
 import logging
 import shutil
@@ -7,10 +7,32 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.object_store import ObjectStore
+
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[str]:
-    """A local Ray with two cores; gives its address."""
+def idle_object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An object store that was not started, with its address and credentials in the environment of the session."""
+    folder = tmp_path_factory.mktemp("object-store")
+    store = ObjectStore(folder)
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in store.environment.items():
+            environment.setenv(name, value)
+        yield store
+    store.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def object_store(idle_object_store: ObjectStore) -> ObjectStore:
+    """The object store, started."""
+    idle_object_store.start()
+    return idle_object_store
+
+
+@pytest.fixture(scope="session")
+def ray_session(idle_object_store: ObjectStore) -> Iterator[str]:  # noqa: ARG001
+    """A local Ray with two cores, whose workers know the object store; gives its address."""
     import ray
 
     from tuner import cluster

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "tuner"
 # fmt: off
 ORDER = [
     "errors", "complaints", "catalogue", "yaml_file", "config", "search_space", "sections", "spec",
-    "storage", "results", "folder", "observer", "formatting",
+    "storage", "object_store", "lock", "results", "folder", "observer", "formatting",
     "analysis", "plots", "report", "display", "provenance",
     "models", "data", "reported", "reproduction",
     "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate",

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.object_store import BUCKET
 from tuner.errors import StudyError
+from tuner.object_store import open_storage
 from tuner.storage import Storage
 
 WRITER = """
@@ -25,11 +27,24 @@ while True:
 """
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    storage = Storage(tmp_path / "results" / "study")
+@pytest.fixture(params=["folder", "object store"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """What every storage must do is tested on each."""
+    root = tmp_path / "results" / "study"
+    if request.param == "object store":
+        request.getfixturevalue("object_store")
+        storage = open_storage(f"s3://{BUCKET}{root}")
+    else:
+        storage = Storage(root)
     storage.create()
     return storage
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Storage:
+    folder = Storage(tmp_path / "results" / "study")
+    folder.create()
+    return folder
 
 
 def temporary_files(storage: Storage) -> list[Path]:
@@ -42,8 +57,13 @@ def test_what_is_written_can_be_read_and_replaced(storage: Storage) -> None:
         storage.write("a/b.bin", content)
         assert storage.read("a/b.bin") == content
     assert storage.exists("a/b.bin")
-    assert storage.path("a/b.bin").read_bytes() == b"second"
-    assert temporary_files(storage) == []
+    assert str(storage.path("a/b.bin")) == f"{storage}/a/b.bin"
+
+
+def test_a_file_lies_where_its_path_says_and_nothing_beside_it(folder: Storage) -> None:
+    folder.write("a/b.bin", b"content")
+    assert folder.path("a/b.bin").read_bytes() == b"content"
+    assert temporary_files(folder) == []
 
 
 def test_a_missing_file_is_not_found(storage: Storage) -> None:
@@ -54,10 +74,37 @@ def test_a_missing_file_is_not_found(storage: Storage) -> None:
 def test_names_are_those_of_whole_files_with_the_ending_in_order(storage: Storage) -> None:
     for name in ("t/b.parquet", "t/a.parquet", "t/c.broken", "t/deeper/d.parquet", "e.parquet"):
         storage.write(name, b"")
-    storage.path("t/.tmp-1.parquet").touch()
     assert storage.names("t", ".parquet") == ["t/a.parquet", "t/b.parquet"]
     assert storage.names("t") == ["t/a.parquet", "t/b.parquet", "t/c.broken"]
     assert storage.names("absent") == []
+    assert storage.folders() == ["t"]
+
+
+def test_a_file_that_is_being_written_has_no_name_yet(folder: Storage) -> None:
+    folder.path("t").mkdir()
+    folder.path("t/.tmp-1.parquet").touch()
+    assert folder.names("t") == []
+
+
+def test_each_of_many_files_is_read_in_order(storage: Storage) -> None:
+    names = [f"t/{number:02}" for number in range(40)]
+    for number, name in enumerate(names):
+        storage.write(name, bytes([number]))
+    assert storage.each(storage.read, names) == [bytes([number]) for number in range(40)]
+    with pytest.raises(FileNotFoundError):
+        storage.each(storage.read, [*names, "t/absent"])
+
+
+def test_all_files_move_aside_or_go(storage: Storage) -> None:
+    for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"):
+        storage.write(name, name.encode())
+    aside = storage.move_aside(".until-now")
+    assert str(aside) == f"{storage}.until-now"
+    assert not any(storage.exists(name) for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"))
+    moved = open_storage(aside)
+    assert [moved.read(name) for name in ("study.yaml", "t/deeper/b.parquet")] == [b"study.yaml", b"t/deeper/b.parquet"]
+    moved.remove_all()
+    assert not any(moved.exists(name) for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"))
 
 
 def test_a_folder_goes_with_its_last_file(storage: Storage) -> None:
@@ -68,7 +115,6 @@ def test_a_folder_goes_with_its_last_file(storage: Storage) -> None:
     assert storage.names("checkpoints/00001") == ["checkpoints/00001/b"]
     storage.remove("checkpoints/00001/b")
     assert not storage.exists("checkpoints/00001")
-    assert storage.exists("checkpoints")
 
 
 def test_a_file_takes_another_name(storage: Storage) -> None:
@@ -94,15 +140,15 @@ def test_the_folder_stays_the_same_when_the_working_directory_changes(
     assert (tmp_path / "relative").is_dir()
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(storage: Storage) -> None:
-    storage.write("a/file", b"old")
-    storage.path("a/folder/inner").mkdir(parents=True)
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(folder: Storage) -> None:
+    folder.write("a/file", b"old")
+    folder.path("a/folder/inner").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
-        storage.write("a/folder", b"new")
+        folder.write("a/folder", b"new")
     with pytest.raises(TypeError):
-        storage.write("a/file", "text")  # type: ignore[arg-type]
-    assert storage.read("a/file") == b"old"
-    assert temporary_files(storage) == []
+        folder.write("a/file", "text")  # type: ignore[arg-type]
+    assert folder.read("a/file") == b"old"
+    assert temporary_files(folder) == []
 
 
 def test_a_reader_meets_only_whole_versions(storage: Storage) -> None:
@@ -130,10 +176,10 @@ def test_a_reader_meets_only_whole_versions(storage: Storage) -> None:
     assert seen == set(versions)
 
 
-def test_a_writer_killed_at_any_moment_leaves_a_whole_file(storage: Storage) -> None:
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file(folder: Storage) -> None:
     left: list[Path] = []
     for attempt in range(8):
-        child = subprocess.Popen([sys.executable, "-c", WRITER, str(storage)], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         child.stdout.readline()
         time.sleep(0.013 * attempt)  # at another moment of a write each time
@@ -141,13 +187,13 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(storage: Storage) -> 
         confirmed = [1, *map(int, child.stdout.read().split())][-1]
         child.stdout.close()
         assert child.wait() == -signal.SIGKILL
-        content = storage.read("checkpoints/latest.pt")
+        content = folder.read("checkpoints/latest.pt")
         version = int.from_bytes(content[:8], "big")
         assert content == content[:8] * 250_000
         assert version in (confirmed, confirmed + 1)
-        left += temporary_files(storage)
+        left += temporary_files(folder)
     assert left, "no kill met a write under way"
-    storage.sweep()
-    assert [str(path.relative_to(storage.root)) for path in storage.root.rglob("*") if path.is_file()] == [
+    folder.sweep()
+    assert [str(path.relative_to(folder.root)) for path in folder.root.rglob("*") if path.is_file()] == [
         "checkpoints/latest.pt"
     ]

@@ -22,6 +22,7 @@ from tuner.errors import TrialError
 from tuner.folder import StudyFolder
 from tuner.search_space import Value
 from tuner.spec import StudySpec
+from tuner.storage import Storage
 from tuner.training import Training
 
 P = ParamSpec("P")
@@ -121,7 +122,7 @@ def attempt(
             yield report
     test_loss, test_accuracy = training.evaluate(training.data.test)
     if spec.keep_weights:
-        study.storage.write(study.weights(number), _to_bytes(training.model.state_dict()))
+        _keep(study.storage, study.weights(number), training.model.state_dict())
     last = {"test_loss": test_loss, "test_accuracy": test_accuracy, "done": True}
     yield {
         **keeper.reports[-1],
@@ -171,18 +172,30 @@ class CheckpointKeeper:
 
     def resume(self) -> list[dict[str, Any]]:
         """Go on from the trial's checkpoint, if there is a sound one of this configuration; returns its reports."""
-        if self._storage.exists(self._name):
+        content = self._read()
+        if content is not None:
             fresh = copy.deepcopy(self._training.state_dict())
             try:
-                self.reports = self._load()
+                self.reports = self._load(content)
             except Exception as error:  # a broken checkpoint costs time, never the trial
                 self._training.load_state_dict(fresh)
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                warnings.warn(f"{self._storage.path(self._name)} cannot be used, starting over: {reason}", stacklevel=2)
+                self._warn_of(error)
         return list(self.reports)
 
-    def _load(self) -> list[dict[str, Any]]:
-        content = self._storage.read(self._name)
+    def _read(self) -> bytes | None:
+        try:
+            return self._storage.read(self._name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._warn_of(error)
+            return None
+
+    def _warn_of(self, error: Exception) -> None:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        warnings.warn(f"{self._storage.path(self._name)} cannot be used, starting over: {reason}", stacklevel=3)
+
+    def _load(self, content: bytes) -> list[dict[str, Any]]:
         if ZipFile(io.BytesIO(content)).testzip():  # PyTorch reads over flipped bits
             raise ValueError("its checksum is wrong")
         kept = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
@@ -201,12 +214,16 @@ class CheckpointKeeper:
         if now - self._saved_at < self._wait:
             return
         kept = {"identity": self._identity, "reports": self.reports, "training": self._training.state_dict()}
-        self._storage.write(self._name, _to_bytes(kept))
+        _keep(self._storage, self._name, kept)
         self._saved_at = time.monotonic()
         self._wait = max(CHECKPOINT_SECONDS, (self._saved_at - now) / CHECKPOINT_SHARE)
 
 
-def _to_bytes(state: dict[str, Any]) -> bytes:
+def _keep(storage: Storage, name: str, state: dict[str, Any]) -> None:
+    """Write a checkpoint; one that cannot be written costs nothing but itself."""
     content = io.BytesIO()
     torch.save(state, content)
-    return content.getvalue()
+    try:
+        storage.write(name, content.getvalue())
+    except OSError as error:
+        warnings.warn(f"{storage.path(name)} cannot be written: {error}", stacklevel=2)

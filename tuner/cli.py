@@ -43,7 +43,9 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in
 err = Console(stderr=True, highlight=False)
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
-Results = Annotated[Path, typer.Option("--results", envvar="TUNER_RESULTS", help="The results directory.")]
+Results = Annotated[
+    str, typer.Option("--results", envvar="TUNER_RESULTS", help="The results directory, or s3://BUCKET/PREFIX.")
+]
 Data = Annotated[Path | None, typer.Option("--data", envvar="TUNER_DATA", help="Where data sets are looked for first.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PLACE=VALUE", help="Change a setting: --set search.trials=64.")
@@ -54,8 +56,8 @@ Top = Annotated[int, typer.Option("--top", min=1, help="How many of the best tri
 Address = Annotated[
     str | None, typer.Option("--address", help="A running Ray cluster: auto or HOST:PORT; otherwise this machine.")
 ]
-DEFAULT_RESULTS = Path("results")
-REFERENCE_RESULTS = Path("notebooks/results")
+DEFAULT_RESULTS = "results"
+REFERENCE_RESULTS = "notebooks/results"
 """Where the committed tables of the published studies are."""
 
 
@@ -89,7 +91,7 @@ def run(
         return
     from tuner.folder import StudyFolder, load_study
 
-    folder = StudyFolder(results / spec.study)
+    folder = StudyFolder(f"{results}/{spec.study}")
     _refuse_before_the_start(folder, spec, data, fresh)
     if fresh and folder.holds_a_study:
         with folder.lock():
@@ -102,7 +104,7 @@ def run(
         raise typer.Exit(130) from None
     after = load_study(str(folder))
     _show_study(after, 5)
-    _show_ways_on(after, halted, partial(_command, study, results, data, name, address), settings or [])
+    _show_ways_on(after, results, halted, partial(_command, study, results, data, name, address), settings or [])
     if halted == "interrupt":
         raise typer.Exit(130)
     if not (after.trials["state"] == "COMPLETE").any():
@@ -129,7 +131,7 @@ def _refuse_before_the_start(folder: "StudyFolder", spec: "StudySpec", data: Pat
 
 
 def _run(
-    spec: "StudySpec", results: Path, data: Path | None, earlier: "StudyResults | None", address: str | None = None
+    spec: "StudySpec", results: str, data: Path | None, earlier: "StudyResults | None", address: str | None = None
 ) -> str | None:
     from tuner.display import Standing, watching
     from tuner.folder import is_finished
@@ -195,9 +197,11 @@ def validate(study: StudyFile, name: Name = None, settings: Settings = None) -> 
 @app.command("ls")
 def list_studies(results: Results = DEFAULT_RESULTS) -> None:
     """List the studies of a results directory."""
-    if results != DEFAULT_RESULTS and not results.is_dir():
+    from tuner.folder import find_studies
+
+    if results != DEFAULT_RESULTS and "://" not in results and not Path(results).is_dir():
         raise StudyError(f"--results: no folder {results}; allowed: the folder that studies were run into")
-    studies = _study_folders(results)
+    studies = find_studies(results)
     if not studies:
         first = shlex.join([*_program(), "run", "search_spaces/digits.yaml"])
         out.print(f"No studies in {results}; begin one with: {first}", soft_wrap=True, markup=False)
@@ -208,24 +212,20 @@ def list_studies(results: Results = DEFAULT_RESULTS) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("best")
     table.add_column("updated", no_wrap=True)
-    for path in studies:
+    for folder in studies:
         try:
-            table.add_row(path.name, *_study_cells(path))
+            table.add_row(folder.name, *_study_cells(folder))
         except StudyError as error:
             err.print(str(error), style="red", soft_wrap=True, markup=False)
     out.print(table)
 
 
-def _study_folders(results: Path) -> list[Path]:
-    return sorted(path.parent for path in results.glob("*/study.yaml"))
-
-
-def _study_cells(path: Path) -> list[str]:
+def _study_cells(folder: "StudyFolder") -> list[str]:
     from tuner.analysis import counts_by_state
     from tuner.folder import load_study, rank
     from tuner.formatting import metric_text, rough
 
-    study = load_study(path)
+    study = load_study(str(folder))
     trials, metric = study.trials, study.spec.objective[0].metric
     ranked = rank(study.spec, trials)
     best = "" if ranked.empty else f"{metric_text(metric, ranked['value'][0])} {metric}"
@@ -237,13 +237,13 @@ def _study_cells(path: Path) -> list[str]:
 @app.command()
 def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) -> None:
     """Show the best trials of a study and how it stands."""
-    from tuner.folder import load_study
+    from tuner.folder import StudyFolder, find_studies, load_study
 
-    path = Path(study) if (Path(study) / "study.yaml").exists() else results / study
-    studies = [folder.name for folder in _study_folders(results)]
-    if not (path / "study.yaml").exists() and studies:
+    is_place = "://" in study or StudyFolder(study).holds_a_study
+    folder = StudyFolder(study if is_place else f"{results}/{study}")
+    if not folder.holds_a_study and (studies := [other.name for other in find_studies(results)]):
         raise StudyError(f"{results}: no study '{study}'; {nearest(study, studies)}")
-    _show_study(load_study(path), top)
+    _show_study(load_study(str(folder)), top)
 
 
 def _show_study(study: "StudyResults", top: int) -> None:
@@ -279,40 +279,46 @@ def reproduce(
     from tuner.reproduction.screen import full_width, screen
 
     studies = reported.studies(report, protocol)
+    if "://" in results:
+        raise UserError(f"--results: found '{results}'; allowed here: a folder")
     if seeds and not train:
         raise UserError("--seeds: only together with --run")
     if train:
         _train_report(report, [reported.load_study_file(study, seeds) for study in studies], results, data)
-    where = [] if results == REFERENCE_RESULTS else ["--results", str(results)]
+    where = [] if results == REFERENCE_RESULTS else ["--results", results]
     how = [] if protocol == "as_published" else ["--protocol", protocol]
     way_on = shlex.join([*_program(), "reproduce", report, "--run", *where, *how])
-    for part in screen(report, results, protocol, way_on):
+    for part in screen(report, Path(results), protocol, way_on):
         if isinstance(part, Table):
             out.width = max(out.width, full_width(part, out))
         out.print(part, soft_wrap=isinstance(part, Text))
 
 
-def _train_report(report: str, specs: "list[StudySpec]", results: Path, data: Path | None) -> None:
+def _train_report(report: str, specs: "list[StudySpec]", results: str, data: Path | None) -> None:
     """Run the studies of a report one after the other, each as `run` does; then measure its shapes."""
     from tuner.folder import StudyFolder, is_finished, load_study
     from tuner.reproduction.shapes import write_shapes
 
     for spec in specs:
-        folder = StudyFolder(results / spec.study)
+        folder = StudyFolder(f"{results}/{spec.study}")
         earlier = load_study(str(folder)) if folder.holds_a_study else None
         if earlier is None or not is_finished(spec, earlier.trials):
             _refuse_before_the_start(folder, spec, data, fresh=False)
         if _run(spec, results, data, earlier) == "interrupt":
             err.print("Interrupted; the same command goes on", style="yellow")
             raise typer.Exit(130)
-    write_shapes(report, results)
+    write_shapes(report, Path(results))
 
 
 def _show_ways_on(
-    study: "StudyResults", halted: str | None, command: Callable[[list[str]], str], settings: list[str]
+    study: "StudyResults",
+    results: str,
+    halted: str | None,
+    command: Callable[[list[str]], str],
+    settings: list[str],
 ) -> None:
-    spec, trials, results = study.spec, study.trials, study.folder.storage.root.parent
-    where = [] if results == DEFAULT_RESULTS.absolute() else ["--results", str(results)]
+    spec, trials = study.spec, study.trials
+    where = [] if results == DEFAULT_RESULTS else ["--results", results]
     ways = {
         "all trials": shlex.join([*_program(), "show", spec.study, *where]),
         "in Python": f"tuner.load_study({str(study.folder)!r}).trials",
@@ -331,11 +337,11 @@ def _show_ways_on(
 
 
 def _command(
-    study: Path, results: Path, data: Path | None, name: str | None, address: str | None, settings: list[str]
+    study: Path, results: str, data: Path | None, name: str | None, address: str | None, settings: list[str]
 ) -> str:
     """The command that goes on with a study; `--fresh` would begin it anew."""
     words = [*_program(), "run", str(study)]
-    words += [] if results == DEFAULT_RESULTS else ["--results", str(results)]
+    words += [] if results == DEFAULT_RESULTS else ["--results", results]
     words += [] if data is None else ["--data", str(data)]
     words += [] if name is None else ["--name", name]
     words += [] if address is None else ["--address", address]

@@ -1,9 +1,6 @@
 """A study's folder: the one owner of every path below it, and the way to read a study back."""
 
 import json
-import os
-import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,23 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from tuner.errors import SpecError, StudyError
+from tuner.lock import hold
+from tuner.object_store import StoreError, open_storage
 from tuner.results import Tables
 from tuner.spec import StudySpec, parse_spec
-from tuner.storage import Storage
 from tuner.yaml_file import parse_yaml
 
 
 class StudyFolder:
-    """Everything below `RESULTS/<study>/`, by what it is."""
+    """Everything below `RESULTS/<study>/`, by what it is; a folder, or `s3://BUCKET/PREFIX`."""
 
     def __init__(self, root: str | Path) -> None:
-        self.storage = Storage(root)
+        self.storage = open_storage(root)
 
     def __str__(self) -> str:
         return str(self.storage)
+
+    @property
+    def name(self) -> str:
+        """The name of the folder itself, as a rule that of its study."""
+        return str(self).rpartition("/")[2]
 
     @property
     def holds_a_study(self) -> bool:
@@ -40,6 +42,8 @@ class StudyFolder:
         """The study as resolved when it was begun; a StudyError where there is none."""
         try:
             text = self.storage.read("study.yaml").decode()
+        except StoreError:
+            raise
         except OSError:
             raise StudyError(f"{self}: no study here (no study.yaml); `tuner ls` shows the studies there are") from None
         except UnicodeDecodeError:
@@ -81,11 +85,9 @@ class StudyFolder:
         """Name of the traceback of an attempt that failed."""
         return f"logs/trial-{number:05d}-attempt-{attempt}.txt"
 
-    def move_aside(self, at: datetime) -> Path:
+    def move_aside(self, at: datetime) -> Path | str:
         """Give the whole folder another name, so that a study of the same name can begin anew; returns where it is."""
-        aside = self.storage.root.with_name(f"{self.storage.root.name}.until-{at:%Y%m%dT%H%M%S}")
-        self.storage.root.rename(aside)
-        return aside
+        return self.storage.move_aside(f".until-{at:%Y%m%dT%H%M%S}")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -94,23 +96,13 @@ class StudyFolder:
         Raises:
             StudyError: The folder cannot be written, or another process holds it; the message names that one.
         """
-        self.storage.create()
-        lock, holder = FileLock(self.storage.path(".lock")), self.storage.path(".holder")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = "another process"
-            with suppress(OSError):  # it is just beginning or ending
-                who = holder.read_text() or who
-            raise StudyError(f"{self}: this study is being run by {who}; wait for it, or stop it") from None
-        try:
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
-            if not self.holds_a_study:  # refused before it began: nothing is left behind
-                shutil.rmtree(self.storage.root, ignore_errors=True)
+        with hold(self.storage):
+            try:
+                yield
+            finally:
+                with suppress(StoreError):
+                    if not self.holds_a_study:  # refused before it began: nothing is left behind
+                        self.storage.remove_all()
 
 
 def check_comparable(folder: StudyFolder, spec: StudySpec) -> None:
@@ -195,6 +187,18 @@ def is_finished(spec: StudySpec, trials: pd.DataFrame) -> bool:
 
 
 def load_study(path: str | Path) -> StudyResults:
-    """Read a study folder; a StudyError where there is no study. Nothing is read before it is asked for."""
+    """Read a study, `results/digits` or `s3://BUCKET/results/digits`; a table is read when it is first asked for.
+
+    Raises:
+        StudyError: There is no study, or the object store does not answer.
+    """
     folder = StudyFolder(path)
     return StudyResults(folder, folder.spec())
+
+
+def find_studies(results: str | Path) -> list[StudyFolder]:
+    """The studies of a results directory, by name."""
+    storage = open_storage(results)
+    names = [name for name in storage.folders() if not name.startswith(".")]
+    found = storage.each(lambda name: storage.exists(f"{name}/study.yaml"), names)
+    return [StudyFolder(f"{storage}/{name}") for name, there in zip(names, found, strict=True) if there]

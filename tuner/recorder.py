@@ -1,15 +1,20 @@
 """What Ray Tune tells of its trials becomes rows: the one place that writes the tables of a running study."""
 
 import socket
+import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ray import cloudpickle, tune
 from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 
+from tuner.errors import StudyError
 from tuner.folder import StudyFolder
 from tuner.observer import Observer, Row
 from tuner.results import Tables, now, outcome, parameters_to_row
@@ -18,6 +23,10 @@ from tuner.spec import StudySpec
 
 FLUSH_SECONDS = 2.0
 """Epochs reach the disk at least so often."""
+RETRY_SECONDS = 5.0
+"""What could not be written is tried again after so long."""
+PATIENCE_SECONDS = 600.0
+"""At its end a study waits at most so long until what it has to write is taken."""
 
 _EPOCH_COLUMNS = (
     "epoch",
@@ -40,6 +49,9 @@ class Recorder(tune.Callback):
 
     A trial's RUNNING row is on disk before its worker starts; rows are written in the order epochs, decisions, trials;
     a trial is finished when its row says so. Trials that a halt interrupts stay RUNNING.
+
+    While rows cannot be written, because a disk is full or an object store does not answer, they wait in memory and the
+    study goes on; a driver that is killed then loses them, and its trials are trained again.
 
     Args:
         spec: The study.
@@ -71,6 +83,8 @@ class Recorder(tune.Callback):
         for epoch in tables.epochs().query("epoch > 0").to_dict("records"):
             self._epochs.setdefault(epoch["number"], []).append({str(key): cell for key, cell in epoch.items()})
         self._rows: dict[int, Row] = {}
+        self._chores: list[Callable[[], None]] = []
+        self._retry_at: float | None = None
         trials = tables.trials()
         self._complete: dict[int, float] = dict(
             trials.loc[trials["state"] == "COMPLETE", ["number", "value"]].itertuples(index=False, name=None)
@@ -198,12 +212,12 @@ class Recorder(tune.Callback):
         row.update(attempt=self._attempts[number], updated_at=now())
         self._tables.append("trials", failed)
         self._tables.append("trials", dict(row))
-        self._tables.flush()
+        self._flush()
         self._observer.trial_ended(failed)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
         """Called several times a second."""
-        self._tables.flush(if_older_than=FLUSH_SECONDS)
+        self._flush(if_older_than=FLUSH_SECONDS)
         if self._halted():
             self._observer.halting()
 
@@ -213,10 +227,11 @@ class Recorder(tune.Callback):
         row["state"] = state
         row["sampler_attrs"] = self._sampler_attrs(number)
         self._write(row)
-        self._folder.storage.remove(self._folder.checkpoint(number))
+        self._chores.append(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
         if state == "COMPLETE" and row["purpose"] == "search":
             self._complete[number] = row["value"]
         self._keep_the_best_weights(number)
+        self._flush()
         self._observer.trial_ended(row)
 
     def _keep_the_best_weights(self, newest: int) -> None:
@@ -224,12 +239,48 @@ class Recorder(tune.Callback):
         ranked = sorted(self._complete, key=lambda number: (sign * self._complete[number], number))
         for number in {newest, *ranked[self._spec.keep_weights : self._spec.keep_weights + 1]}:
             if number not in ranked[: self._spec.keep_weights]:
-                self._folder.storage.remove(self._folder.weights(number))
+                self._chores.append(partial(self._folder.storage.remove, self._folder.weights(number)))
 
     def _write(self, row: Row) -> None:
         row["updated_at"] = now()
         self._tables.append("trials", dict(row))
-        self._tables.flush()
+        self._flush()
+
+    def _flush(self, if_older_than: float = 0.0) -> None:
+        """Write what waits, or let it wait on."""
+        if self._retry_at is not None and time.monotonic() < self._retry_at:
+            return
+        try:
+            self._write_waiting(if_older_than)
+            self._retry_at = None
+        except OSError as error:
+            if self._retry_at is None:
+                warnings.warn(f"{error}; rows wait, and are written once that is over", stacklevel=2)
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _write_waiting(self, if_older_than: float = 0.0) -> None:
+        """Write the rows, then do what follows from them; what fails is left for another time."""
+        self._tables.flush(if_older_than)
+        while self._chores:
+            self._chores[0]()
+            del self._chores[0]
+
+    def settle(self) -> None:
+        """Write everything that waits; a StudyError where that is not possible for `PATIENCE_SECONDS`."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return self._write_waiting()
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    lost = f"{self._folder}: the last rows could not be written and are lost: {error}"
+                    raise StudyError(lost) from error
+            time.sleep(RETRY_SECONDS)
+
+    def trials(self) -> pd.DataFrame:
+        """The trials table with every row so far."""
+        self.settle()
+        return self._tables.trials()
 
     def _explain(self, trial: Trial) -> str:
         """One line for the tables, and the whole traceback in a log beside them."""
@@ -237,7 +288,7 @@ class Recorder(tune.Callback):
         row, error = self._rows[number], _error_of(trial)
         cause = error.cause if isinstance(error, RayTaskError) else error
         log = self._folder.log(number, row["attempt"])
-        self._folder.storage.write(log, str(error).encode())
+        self._chores.append(partial(self._folder.storage.write, log, str(error).encode()))
         first = str(cause).strip().splitlines()[0] if str(cause).strip() else ""
         node = row.get("node") or socket.gethostname()
         return f"{type(cause).__name__}: {first} (node {node}, log {log})"

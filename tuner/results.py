@@ -203,8 +203,7 @@ class Tables:
             parts = self.storage.names(table, ".parquet")
             if len(parts) > 1:
                 self._write(table, self._read_arrow(table))
-                for part in parts:
-                    self.storage.remove(part)
+                self.storage.each(self.storage.remove, parts)
 
     def history(self, table: Table) -> pd.DataFrame:
         """Every row of a table once, in the order of time."""
@@ -237,7 +236,7 @@ class Tables:
         empty = schema(table, self.space).empty_table()
         while True:
             try:
-                parts = [self._read_part(name) for name in self.storage.names(table, ".parquet")]
+                parts = self.storage.each(self._read_part, self.storage.names(table, ".parquet"))
             except FileNotFoundError:  # a compaction replaced the parts that were listed
                 continue
             return pa.concat_tables([empty, *(part for part in parts if part is not None)], promote_options="default")

@@ -6,7 +6,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -37,7 +37,8 @@ Halt = Literal["budget", "interrupt"]
 class _Halting(Stopper):
     """Ends the study at its budget or at the user's wish; its trials in flight stay resumable."""
 
-    def __init__(self, hours: float | None) -> None:
+    def __init__(self, hours: float | None, check: Callable[[], None]) -> None:
+        self._check = check
         self._deadline = None if hours is None else time.monotonic() + hours * 3600
         self.reason: Halt | None = None
 
@@ -45,6 +46,7 @@ class _Halting(Stopper):
         return False
 
     def stop_all(self) -> bool:
+        self._check()
         if self.reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
             self.reason = "budget"
         return self.reason is not None
@@ -55,7 +57,7 @@ class StudyRun:
 
     Args:
         spec: The study.
-        results: The results directory; the study's folder is made below it.
+        results: The results directory, or `s3://BUCKET/PREFIX`; the study's folder is made below it.
         data: Where data sets are looked for; None: as `tuner.data.load` does.
         observer: Who watches.
         address: A running Ray cluster, see `tuner.cluster.start`; None: a Ray of our own on this machine.
@@ -91,7 +93,7 @@ class StudyRun:
         """Run the study until nothing is left to do; run again, it goes on where it stopped.
 
         Raises:
-            StudyError: The folder holds another study, is in use, or cannot be written.
+            StudyError: The folder holds another study, is in use, cannot be written, or was taken over by another run.
             SpecError: The study asks for more than any machine has.
             UserError: There is no cluster at the address.
             DataError: Its images are missing or broken.
@@ -106,12 +108,11 @@ class StudyRun:
                 self.folder.storage.sweep()
                 self.folder.write_spec(self.spec)
                 stack.callback(self._end_provenance, self._begin_provenance(dataset))
-                halting = _Halting(self.spec.budget.hours)
+                halting = _Halting(self.spec.budget.hours, self.folder.storage.check_writable)
                 stack.enter_context(_signals(halting))
                 stack.callback(tables.flush)
                 self._fit(tables, slots, halting, dataset.folder)
                 self.halted = halting.reason
-                tables.flush()
                 tables.compact()
             self.folder.write_spec(self.spec)
         return StudyResults(self.folder, self.spec)
@@ -169,7 +170,7 @@ class StudyRun:
             tables.epochs(),
             slots=slots,
             on_propose=recorder.propose,
-            latest=tables.trials,
+            latest=recorder.trials,
         )
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # or workers start one after the other
         scratch = tempfile.mkdtemp(prefix="tuner-")
@@ -194,6 +195,7 @@ class StudyRun:
                     checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
             ).fit()
+            recorder.settle()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

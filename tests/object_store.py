@@ -1,0 +1,100 @@
+"""An S3 server on loopback, SeaweedFS, that a test can stop and start again; its objects stay."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+SERVERS = ("master", "volume", "filer", "s3")
+ACCESS_KEY, SECRET_KEY = "tests", "only-for-tests"
+BUCKET = "studies"
+
+
+class ObjectStore:
+    """The server; `environment` is what its users need."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2 * len(SERVERS))]
+        ports = [str(each.getsockname()[1]) for each in sockets]
+        for each in sockets:
+            each.close()
+        http, grpc = ports[: len(SERVERS)], ports[len(SERVERS) :]
+        self._ports = [f"-{server}.port={port}" for server, port in zip(SERVERS, http, strict=True)]
+        self._ports += [f"-{server}.port.grpc={port}" for server, port in zip(SERVERS, grpc, strict=True)]
+        self.endpoint = f"http://127.0.0.1:{http[-1]}"
+        self.environment = {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        self._grpc = grpc
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server and wait until it serves the bucket, which it has from its first start."""
+        from pyarrow import fs
+
+        (self._folder / "data").mkdir(exist_ok=True)
+        who = {"credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}], "actions": ["Admin"]}
+        users = self._folder / "users.json"
+        users.write_text(json.dumps({"identities": [{"name": "tests", **who}]}))
+        options = [f"-dir={self._folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", *self._ports]
+        options += [f"-s3.config={users}", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+        options += [
+            "-s3.autoCreateBucket=false",
+            "-master.telemetry=false",
+            "-master.electionTimeout=1s",
+            "-master.heartbeatInterval=100ms",
+            "-master.volumeSizeLimitMB=64",
+            "-volume.max=100",
+        ]
+        program = Path(sys.executable).with_name("weed")
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, "-logtostderr=true", "server", *options],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
+            )
+        until = time.monotonic() + 60
+        while not self._answers():
+            assert self._process.poll() is None, f"the server ended; see {self._folder}/log"
+            assert time.monotonic() < until, f"the server does not answer; see {self._folder}/log"
+            time.sleep(0.1)
+        files = fs.S3FileSystem(
+            access_key=ACCESS_KEY,
+            secret_key=SECRET_KEY,
+            endpoint_override=self.endpoint,
+            allow_bucket_creation=True,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=10),
+        )
+        files.create_dir(BUCKET)
+        with files.open_output_stream(f"{BUCKET}/.ready") as file:
+            file.write(b"ready")
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(self.endpoint, timeout=1)
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Kill the server, if it runs, and remove the sockets that it leaves."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        for port in self._grpc:
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink()
