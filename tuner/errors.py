@@ -7,6 +7,7 @@
     │   ├── SpecError              a study file that does not say a runnable study
     │   ├── DataError              images that are missing, truncated or of the wrong kind
     │   └── StudyError             a study folder that is in use, another study, or not a study
+    │       └── StoreError         an object store that refuses or cannot be reached (`tuner.object_store`)
     └── TrialError                 one configuration cannot be trained; the study goes on
         ├── NotFiniteError         the loss is NaN or infinite
         └── OutOfMemoryError       the trial does not fit into memory
