@@ -163,7 +163,10 @@ def test_a_row_with_one_seed_is_judged_by_the_repeated_rows_of_its_table(write: 
     write("vazquez_exp1", seeds(0.63, 0.64, 0.65))
     write("vazquez_exp4", seeds(0.7))
     found = row(reproduction.table("vazquez", tmp_path), "Exp. 4", "accuracy")
-    margin = stats.t.ppf(0.975, 2) * 1.0 * math.sqrt(2)
+    assert (found["low"], found["high"]) == (pytest.approx(68), pytest.approx(72))  # one other row says little
+    write("vazquez_exp2", seeds(0.66, 0.67, 0.68))
+    found = row(reproduction.table("vazquez", tmp_path), "Exp. 4", "accuracy")
+    margin = stats.t.ppf(0.975, 4) * 1.0 * math.sqrt(2)
     assert (found["low"], found["high"]) == (pytest.approx(70 - margin), pytest.approx(70 + margin))
 
 
@@ -231,8 +234,8 @@ def rubio(large: float, small: float, best: str = "automobile truck") -> dict[st
         for number, (name, count) in enumerate(RUBIO.items())
     ]
     epochs = [
-        epoch(number, each, val_accuracy=accuracy[name] - (20 - each) / 100)
-        for number, name in enumerate(RUBIO)
+        epoch(number, each, val_accuracy=accuracy[name] - (20 - each) / 100, parameters_count=count)
+        for number, (name, count) in enumerate(RUBIO.items())
         for each in range(1, 21)
     ]
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -9,7 +9,7 @@ import pandas as pd
 from tuner import reported
 from tuner.formatting import is_missing
 from tuner.reproduction.runs import Runs
-from tuner.reproduction.verdicts import EXACT, POINTS, Deviation, interval, pooled, verdict
+from tuner.reproduction.verdicts import EXACT, POINTS, Deviation, borrowed, interval, verdict
 
 Line = dict[Any, Any]
 
@@ -44,7 +44,7 @@ def table(name: str, results: str | Path, protocol: str = "as_published") -> pd.
     rows = [line | _measured_shape(line, runs) if line["unit"] == "shape" else _measured(line, runs) for line in lines]
     measured = pd.DataFrame(rows)
     by_seed = measured[measured["step"] != "all"].groupby(["table", "quantity"])
-    deviations = {key: pooled(zip(part["spread"], part["seeds"], strict=True)) for key, part in by_seed}
+    deviations = {key: borrowed(zip(part["spread"], part["seeds"], strict=True)) for key, part in by_seed}
     judged = [row | _judged(row, deviations.get((row["table"], row["quantity"]))) for row in rows]
     return pd.DataFrame(judged)[COLUMNS]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tuner.reproduction.runs import Runs
-from tuner.reproduction.verdicts import POINTS, UNREPEATED, Deviation, pooled
+from tuner.reproduction.verdicts import POINTS, UNREPEATED, borrowed, pooled
 
 HOLDS, FAILS = "holds", "does not hold"
 NOT_RUN = "cannot be told (not run)"
@@ -99,14 +99,14 @@ def margin(*compared: Number, table: Iterable[Number]) -> float:
         compared: One or two numbers of one unit.
         table: Those of their table and quantity, whose deviation counts where none of `compared` was repeated.
     """
-    deviation = _deviation(compared) or _deviation(table)
+    deviation = pooled(map(_repeated, compared)) or borrowed(map(_repeated, table))
     if deviation is None:
         return UNREPEATED / POINTS[compared[0].unit]
     return deviation.margin(*(max(1, number.seeds) for number in compared))
 
 
-def _deviation(numbers: Iterable[Number]) -> Deviation | None:
-    return pooled([(number.spread, number.seeds) for number in numbers])
+def _repeated(number: Number) -> tuple[float, int]:
+    return number.spread, number.seeds
 
 
 def told_by(difference: float, least: float) -> str:

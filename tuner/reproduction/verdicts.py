@@ -3,9 +3,9 @@
 Reported numbers are of one run. A number is **within the spread** when it lies in the 95 % prediction interval for one
 more run here, m ± t * s * sqrt(1 + 1/n): m and s are mean and sample deviation over n seeds, t is Student's quantile
 for n - 1 degrees of freedom. A row with one seed takes s, and its degrees of freedom, from the repeated rows of the
-same table and quantity, pooled; where nothing was repeated the interval is m ± 2 percentage points. Half of the last
-printed digit is added, because the report rounded. Outside of it the reproduction is **better** or **worse** when it
-differs by at most 4 percentage points, and the number is **not reproduced** beyond that. Counts and shapes are
+same table and quantity, pooled; where fewer than two were repeated the interval is m ± 2 percentage points. Half of the
+last printed digit is added, because the report rounded. Outside of it the reproduction is **better** or **worse** when
+it differs by at most 4 percentage points, and the number is **not reproduced** beyond that. Counts and shapes are
 **equal** or **not equal**. Losses and times have no verdict: losses have no points to count, times are of other
 hardware.
 
@@ -33,7 +33,7 @@ EXACT = ("parameters", "shape")
 
 RULES = (
     "within the spread: inside the 95 % prediction interval for one more run (one seed: with the deviation of the "
-    f"table's repeated rows; nothing repeated: ± {UNREPEATED:g} points); outside of it better or worse up to "
+    f"table's repeated rows; fewer than two of them: ± {UNREPEATED:g} points); outside of it better or worse up to "
     f"{CLOSE:g} points, beyond that not reproduced; spread: sample deviation over the seeds"
 )
 LINES_RULE = "lines of epoch 2 stand without their step: against the median of all logged lines, spread is their range"
@@ -58,6 +58,12 @@ def pooled(rows: Iterable[tuple[float, int]]) -> Deviation | None:
     if not degrees:
         return None
     return Deviation(math.sqrt(sum(freedom * spread**2 for spread, freedom in repeated) / degrees), degrees)
+
+
+def borrowed(rows: Iterable[tuple[float, int]]) -> Deviation | None:
+    """As `pooled`, for rows that were not repeated themselves: of two others or more, as one may be unlike the rest."""
+    repeated = [row for row in rows if row[1] > 1]
+    return pooled(repeated) if len(repeated) > 1 else None
 
 
 def interval(mean: float, spread: float, seeds: int, unit: str, others: Deviation | None) -> tuple[float, float]:
