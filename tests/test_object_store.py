@@ -223,7 +223,7 @@ def run_until_killed(spec: Path, results: str, address: str, chance: random.Rand
     process = subprocess.Popen([sys.executable, "-c", DRIVER, str(spec), results, address], cwd=ROOT)
     while process.poll() is None and parts(f"{results}/remote") <= before + 4:
         time.sleep(0.05)
-    time.sleep(chance.uniform(0, 1))
+    time.sleep(chance.uniform(0, 0.5))
     process.kill()
     process.wait()
 
@@ -231,7 +231,7 @@ def run_until_killed(spec: Path, results: str, address: str, chance: random.Rand
 def test_a_driver_killed_again_and_again_goes_on_and_loses_no_finished_trial(
     ray_session: str, results: str, tmp_path: Path
 ) -> None:
-    trials, chance, place = 8, random.Random(0), f"{results}/remote"
+    trials, chance, place = 24, random.Random(0), f"{results}/remote"
     spec = write_spec(tmp_path, trials)
     known = None
     for _ in range(KILLS):

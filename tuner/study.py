@@ -114,8 +114,16 @@ class StudyRun:
                 self._fit(tables, slots, halting, dataset.folder)
                 self.halted = halting.reason
                 tables.compact()
+                self._sweep_checkpoints(tables)
             self.folder.write_spec(self.spec)
         return StudyResults(self.folder, self.spec)
+
+    def _sweep_checkpoints(self, tables: Tables) -> None:
+        """Remove what workers of a driver that was killed wrote after their trials had ended under the next one."""
+        trials, storage = tables.trials(), self.folder.storage
+        if len(self.folder.provenance().get("runs", ())) > 1:
+            ended = trials.loc[trials["state"] != "RUNNING", "number"]
+            storage.each(storage.remove, [self.folder.checkpoint(int(number)) for number in ended])
 
     def _check_data(self) -> data.Dataset:
         """The data set is there and fits the study; decoded once, before any worker asks for it."""
