@@ -120,8 +120,8 @@ class StudyRun:
 
     def _sweep_checkpoints(self, tables: Tables) -> None:
         """Remove what workers of a driver that was killed wrote after their trials had ended under the next one."""
-        trials, storage = tables.trials(), self.folder.storage
         if len(self.folder.provenance().get("runs", ())) > 1:
+            trials, storage = tables.trials(), self.folder.storage
             ended = trials.loc[trials["state"] != "RUNNING", "number"]
             storage.each(storage.remove, [self.folder.checkpoint(int(number)) for number in ended])
 
