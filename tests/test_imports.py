@@ -20,9 +20,9 @@ ORDER = [
     "storage", "object_store", "lock", "results", "folder", "observer", "formatting",
     "analysis", "plots", "report", "display", "provenance",
     "models", "data", "reported", "reproduction",
-    "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate",
-    "searcher", "scheduler", "recorder", "trial", "cluster", "study",
-    "cli", "__main__",
+    "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate", "largest",
+    "searcher", "scheduler", "recorder", "trial", "cluster", "preflight", "placement", "jobs", "study",
+    "screens", "cli", "__main__",
 ]
 # fmt: on
 """Each module imports only from those before it; a package is one of them."""

@@ -9,29 +9,37 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tuner import __version__
 from tuner.errors import StudyError, UserError, nearest
+from tuner.screens import (
+    DEFAULT_RESULTS,
+    err,
+    out,
+    program,
+    say_what_there_is,
+    show_jobs,
+    show_nodes,
+    show_plan,
+    show_studies,
+    show_study,
+    show_ways_on,
+)
 
 if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
-    import pandas as pd
-
     from tuner.folder import StudyFolder, StudyResults
+    from tuner.jobs import Jobs
     from tuner.spec import StudySpec
-
-PIPED_WIDTH = 200
-"""Columns where nobody looks at a terminal: tables are for files and other programs then, and must not be folded."""
 
 app = typer.Typer(
     help="Hyperparameter search for PyTorch image classifiers: YAML in, Ray Tune and Optuna, Parquet out.",
@@ -39,9 +47,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
-err = Console(stderr=True, highlight=False)
-
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Results = Annotated[
     str, typer.Option("--results", envvar="TUNER_RESULTS", help="The results directory, or s3://BUCKET/PREFIX.")
@@ -54,9 +59,13 @@ Name = Annotated[str | None, typer.Option("--name", help="Name of the study, ins
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many of the best trials are shown.")]
 Address = Annotated[
-    str | None, typer.Option("--address", help="A running Ray cluster: auto or HOST:PORT; otherwise this machine.")
+    str | None,
+    typer.Option(
+        "--address", help="A running Ray cluster: auto, HOST:PORT or ray://HOST:PORT; otherwise this machine."
+    ),
 ]
-DEFAULT_RESULTS = "results"
+HttpAddress = Annotated[str, typer.Option("--address", help="The cluster's head: http://HOST:8265.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; the earlier study is moved aside.")]
 REFERENCE_RESULTS = "notebooks/results"
 """Where the committed tables of the published studies are."""
 
@@ -80,12 +89,15 @@ def run(
     data: Data = None,
     name: Name = None,
     settings: Settings = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; the earlier study is moved aside.")] = False,
+    fresh: Fresh = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and how long, and stop.")] = False,
     address: Address = None,
 ) -> None:
     """Run a study, or go on with it where it stopped."""
     spec = _load(study, settings, name)
+    if address and "://" in address and not dry_run:  # the study's driver has to run on the cluster
+        jobs = _jobs(address)
+        raise typer.Exit(_follow(jobs, _hand_over(jobs, "run", study, spec, results, data, fresh)))
     if dry_run:
         _show_plan(spec, data, address)
         return
@@ -103,8 +115,8 @@ def run(
         err.print("Interrupted at once; the same command without --fresh goes on", style="yellow")
         raise typer.Exit(130) from None
     after = load_study(str(folder))
-    _show_study(after, 5)
-    _show_ways_on(after, results, halted, partial(_command, study, results, data, name, address), settings or [])
+    show_study(after, 5)
+    show_ways_on(after, results, halted, partial(_command, study, results, data, name, address), settings or [])
     if halted == "interrupt":
         raise typer.Exit(130)
     if not (after.trials["state"] == "COMPLETE").any():
@@ -139,7 +151,7 @@ def _run(
     if earlier is not None and is_finished(spec, earlier.trials):
         out.print(f"Study {spec.study} has all its trials; nothing is left to do")
         return None
-    _say_what_there_is(spec, earlier)
+    say_what_there_is(spec, earlier)
     standing = Standing(spec, [] if earlier is None else earlier.trials.to_dict("records"))
     with watching(out, standing) as observer:
         from tuner import cluster
@@ -170,68 +182,131 @@ def _signals_later() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _say_what_there_is(spec: "StudySpec", earlier: "StudyResults | None") -> None:
-    repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
-    trials = f"{spec.search.trials} trials, sampler {spec.search.sampler}{repeats}"
-    if earlier is not None:
-        trials = f"goes on ({_counts(earlier.trials)}) to {trials}"
-    out.print(f"Study {spec.study}{':' if earlier is None else ''} {trials}", soft_wrap=True)
+@app.command()
+def submit(
+    address: HttpAddress,
+    study: Annotated[Path | None, typer.Argument(metavar="STUDY.yaml", help="The study file.")] = None,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    name: Name = None,
+    settings: Settings = None,
+    fresh: Fresh = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end, or print its job.")] = True,
+    follow: Annotated[str | None, typer.Option("--follow", metavar="JOB", help="Follow a job once more.")] = None,
+) -> None:
+    """Hand a study over to a Ray cluster, and follow it; ends as the study does.
+
+    --results and --data are places on the cluster.
+    """
+    if (study is None) == (follow is None):
+        raise UserError("submit: one is needed, STUDY.yaml or --follow JOB")
+    jobs = _jobs(address)
+    if follow is not None or study is None:
+        raise typer.Exit(_follow(jobs, str(follow)))
+    job = _hand_over(jobs, "run", study, _load(study, settings, name), results, data, fresh)
+    if wait:
+        raise typer.Exit(_follow(jobs, job))
+    out.print(job, soft_wrap=True)
 
 
-def _counts(trials: "pd.DataFrame") -> str:
-    from tuner.analysis import counts_by_state
+def _hand_over(
+    jobs: "Jobs",
+    verb: Literal["run", "validate"],
+    study: Path,
+    spec: "StudySpec",
+    results: str,
+    data: Path | None,
+    fresh: bool = False,
+) -> str:
+    """Have `run` or `validate` done on a cluster; returns the job's name."""
+    where = ["--results", results, *(["--data", str(data)] if data else [])]
+    again = shlex.join([*program(), "submit", str(study), "--address", jobs.address, *where])
+    return jobs.submit(spec, verb, results=results, data=data, fresh=fresh, command=again)
 
-    named = {"RUNNING": "in flight"}
-    counts = counts_by_state(trials).items()
-    return ", ".join(f"{count} {named.get(state, state.lower())}" for state, count in counts if count) or "no trials"
+
+def _jobs(address: str) -> "Jobs":
+    from tuner.jobs import Jobs
+
+    if "://" not in address:
+        raise UserError(f"--address: found '{address}'; allowed: http://HOST:8265 of the cluster's head")
+    return Jobs(address)
+
+
+def _follow(jobs: "Jobs", job: str) -> int:
+    """Pass on what a job prints; Ctrl-C leaves it to itself."""
+    way_back = shlex.join([*program(), "submit", "--address", jobs.address, "--follow", job])
+    err.print(f"job {job}", style="dim", soft_wrap=True)
+    try:
+        return jobs.follow(job, _pass_on)
+    except KeyboardInterrupt:
+        err.print(f"The job goes on; to follow it again: {way_back}", style="yellow", soft_wrap=True)
+        return 130
+
+
+def _pass_on(piece: str) -> None:
+    sys.stdout.write(piece)
+    sys.stdout.flush()
 
 
 @app.command()
-def validate(study: StudyFile, name: Name = None, settings: Settings = None) -> None:
-    """Check a study file without running anything, and print it with every default written out."""
+def validate(
+    study: StudyFile,
+    name: Name = None,
+    settings: Settings = None,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    address: Address = None,
+) -> None:
+    """Check a study file and print it with every default; with --address, check every node of a cluster for it too."""
     spec = _load(study, settings, name)
+    if address and "://" in address:
+        jobs = _jobs(address)
+        raise typer.Exit(_follow(jobs, _hand_over(jobs, "validate", study, spec, results, data)))
+    if address:
+        _validate_cluster(spec, results, data, address)
     out.print(spec.to_yaml(), markup=False, end="", soft_wrap=True)
     err.print(f"{study}: valid", markup=False, soft_wrap=True)
 
 
+def _validate_cluster(spec: "StudySpec", results: str, data: Path | None, address: str) -> None:
+    """The look at each node that `run --address` begins with."""
+    from tuner import data as datasets
+    from tuner.cluster import connected
+    from tuner.object_store import open_storage
+
+    dataset = datasets.load(spec.dataset, data)
+    datasets.split(dataset, spec.dataset)
+    storage = open_storage(results)
+    storage.create()
+    with out.status("Every node is looked at …"), connected(address, spec.architectures):
+        from tuner.placement import place
+
+        placement = place(spec, dataset.folder, data and data.absolute(), results=str(storage))
+    show_nodes(placement.nodes)
+    out.print(f"{placement.slots} trials side by side, each with {placement.share}")
+
+
 @app.command("ls")
-def list_studies(results: Results = DEFAULT_RESULTS) -> None:
-    """List the studies of a results directory."""
+def list_studies(
+    results: Results = DEFAULT_RESULTS,
+    address: Annotated[
+        str | None, typer.Option("--address", help="List the jobs of a cluster: http://HOST:8265.")
+    ] = None,
+) -> None:
+    """List the studies of a results directory, or the studies that were handed over to a cluster."""
     from tuner.folder import find_studies
 
+    if address:
+        show_jobs(_jobs(address).list())
+        return
     if results != DEFAULT_RESULTS and "://" not in results and not Path(results).is_dir():
         raise StudyError(f"--results: no folder {results}; allowed: the folder that studies were run into")
     studies = find_studies(results)
     if not studies:
-        first = shlex.join([*_program(), "run", "search_spaces/digits.yaml"])
+        first = shlex.join([*program(), "run", "search_spaces/digits.yaml"])
         out.print(f"No studies in {results}; begin one with: {first}", soft_wrap=True, markup=False)
         return
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("study", overflow="fold")
-    for column in ("complete", "pruned", "failed", "running", "of"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("best")
-    table.add_column("updated", no_wrap=True)
-    for folder in studies:
-        try:
-            table.add_row(folder.name, *_study_cells(folder))
-        except StudyError as error:
-            err.print(str(error), style="red", soft_wrap=True, markup=False)
-    out.print(table)
-
-
-def _study_cells(folder: "StudyFolder") -> list[str]:
-    from tuner.analysis import counts_by_state
-    from tuner.folder import load_study, rank
-    from tuner.formatting import metric_text, rough
-
-    study = load_study(str(folder))
-    trials, metric = study.trials, study.spec.objective[0].metric
-    ranked = rank(study.spec, trials)
-    best = "" if ranked.empty else f"{metric_text(metric, ranked['value'][0])} {metric}"
-    updated = "" if trials.empty else rough((datetime.now(UTC) - trials["updated_at"].max()).total_seconds()) + " ago"
-    counts = [str(count) for count in counts_by_state(trials).values()]
-    return [*counts, str(study.spec.search.trials), best, updated]
+    show_studies(studies)
 
 
 @app.command()
@@ -243,26 +318,7 @@ def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) ->
     folder = StudyFolder(study if is_place else f"{results}/{study}")
     if not folder.holds_a_study and (studies := [other.name for other in find_studies(results)]):
         raise StudyError(f"{results}: no study '{study}'; {nearest(study, studies)}")
-    _show_study(load_study(str(folder)), top)
-
-
-def _show_study(study: "StudyResults", top: int) -> None:
-    from tuner.analysis import leaderboard
-    from tuner.formatting import board_table
-
-    objectives = ", ".join(f"{objective.direction} {objective.metric}" for objective in study.spec.objective)
-    out.print(f"[bold]{study.spec.study}[/bold]  {objectives}  ({_counts(study.trials)})")
-    if study.spec.protocol != "clean":
-        out.print("as published: selection may have seen test images", style="yellow")
-    failed = study.trials[study.trials["state"] == "FAILED"]
-    for number, error in failed[["number", "error"]].head(3).itertuples(index=False):
-        out.print(f"  trial {number} FAILED: {error}", markup=False, soft_wrap=True)
-    if len(failed) > 3:
-        out.print(f"  … and {len(failed) - 3} more that failed")
-    board = leaderboard(study, top)
-    if len(board):
-        parameters = [name for name in study.spec.space.root if name in board and name != "epochs"]
-        out.print(board_table(board, parameters, out))
+    show_study(load_study(str(folder)), top)
 
 
 @app.command()
@@ -287,7 +343,7 @@ def reproduce(
         _train_report(report, [reported.load_study_file(study, seeds) for study in studies], results, data)
     where = [] if results == REFERENCE_RESULTS else ["--results", results]
     how = [] if protocol == "as_published" else ["--protocol", protocol]
-    way_on = shlex.join([*_program(), "reproduce", report, "--run", *where, *how])
+    way_on = shlex.join([*program(), "reproduce", report, "--run", *where, *how])
     for part in screen(report, Path(results), protocol, way_on):
         if isinstance(part, Table):
             out.width = max(out.width, full_width(part, out))
@@ -310,37 +366,13 @@ def _train_report(report: str, specs: "list[StudySpec]", results: str, data: Pat
     write_shapes(report, Path(results))
 
 
-def _show_ways_on(
-    study: "StudyResults",
-    results: str,
-    halted: str | None,
-    command: Callable[[list[str]], str],
-    settings: list[str],
-) -> None:
-    spec, trials = study.spec, study.trials
-    where = [] if results == DEFAULT_RESULTS else ["--results", results]
-    ways = {
-        "all trials": shlex.join([*_program(), "show", spec.study, *where]),
-        "in Python": f"tuner.load_study({str(study.folder)!r}).trials",
-    }
-    if halted:
-        in_flight = int((trials["state"] == "RUNNING").sum())
-        why = "The budget is used up" if halted == "budget" else "Interrupted"
-        out.print(f"\n{why}; {in_flight} trials in flight go on where they were when it is run again", style="yellow")
-        ways = {"go on": command(settings), **ways}
-    elif (trials["state"] == "COMPLETE").any() and spec.search.sampler != "grid" and not spec.single:
-        others = [setting for setting in settings if not setting.startswith("search.trials=")]
-        ways = {"more trials": command([*others, f"search.trials={2 * (spec.search.trials or 1)}"]), **ways}
-    out.print(f"\nTables: {study.folder}", soft_wrap=True, markup=False)
-    for name, way in ways.items():
-        out.print(f"  {name + ':':13}{way}", soft_wrap=True, markup=False)
-
-
 def _command(
     study: Path, results: str, data: Path | None, name: str | None, address: str | None, settings: list[str]
 ) -> str:
     """The command that goes on with a study; `--fresh` would begin it anew."""
-    words = [*_program(), "run", str(study)]
+    if handed_over := os.environ.get("TUNER_COMMAND"):
+        return shlex.join([*shlex.split(handed_over), *(word for setting in settings for word in ("--set", setting))])
+    words = [*program(), "run", str(study)]
     words += [] if results == DEFAULT_RESULTS else ["--results", results]
     words += [] if data is None else ["--data", str(data)]
     words += [] if name is None else ["--name", name]
@@ -348,42 +380,22 @@ def _command(
     return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])
 
 
-def _program() -> list[str]:
-    """How this program was called."""
-    return ["python", "-m", "tuner"] if Path(sys.argv[0]).name == "__main__.py" else ["tuner"]
-
-
 def _show_plan(spec: "StudySpec", data: Path | None, address: str | None) -> None:
     from tuner import data as datasets
 
-    datasets.split(datasets.load(spec.dataset, data), spec.dataset)
-    out.print(spec.to_yaml(), markup=False, soft_wrap=True)
+    dataset = datasets.load(spec.dataset, data)
+    datasets.split(dataset, spec.dataset)
     with out.status("A few configurations are trained for a moment …"):
         from tuner.cluster import connected
         from tuner.estimate import estimate
-        from tuner.formatting import rough
+        from tuner.placement import choose_share, count_slots
         from tuner.scheduler import rungs
-        from tuner.study import count_slots
 
         with connected(address, spec.architectures):
-            slots = count_slots(spec)
+            share = choose_share(spec, dataset.folder, data)
+            slots = count_slots(spec, share)
         cost = estimate(spec, data, slots)
-    milestones = ", ".join(f"{rung:g}" for rung in rungs(spec)) or "none, every trial runs to its end"
-    speeds = ", ".join(f"{name} {speed:,.0f}" for name, speed in cost.images_per_second.items())
-    repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
-    full = (
-        "" if spec.stopping.rule is None else f" ({rough(cost.hours_without_stopping * 3600)} if nothing were stopped)"
-    )
-    budget = f"; the budget ends it after {rough(spec.budget.hours * 3600)}" if spec.budget.hours else ""
-    plan = {
-        "trials": f"{spec.search.trials}{repeats}",
-        "rungs (epoch)": milestones,
-        "slots": f"{slots}  (trials side by side)",
-        "images/s": f"{speeds}  (training, one trial)",
-        "time": f"about {rough(cost.hours * 3600)} of training{full}{budget}",
-    }
-    for name, text in plan.items():
-        out.print(f"{name:15}{text}", markup=False, soft_wrap=True)
+    show_plan(spec, slots, str(share), rungs(spec), cost)
 
 
 def _refuse(error: UserError) -> NoReturn:

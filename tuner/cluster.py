@@ -5,16 +5,18 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import ray
+from ray.exceptions import AuthenticationError
 from ruamel.yaml import YAML
 
 import tuner
-from tuner.errors import UserError
+from tuner.errors import ClusterError
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints every failed trial's traceback, whatever the verbosity
@@ -53,7 +55,7 @@ def start(address: str | None = None, architectures: Iterable[str] = ()) -> None
             the user's own, and this package as it is here, whatever is installed there.
 
     Raises:
-        UserError: There is no cluster at the address, or it is none that a study can run on.
+        ClusterError: There is no cluster at the address, or it is none that a study can run on.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -66,28 +68,44 @@ def start(address: str | None = None, architectures: Iterable[str] = ()) -> None
     if address is None:
         ray.init(address="local", include_dashboard=False, _system_config=SYSTEM_CONFIG, **quiet)
     else:
-        _join(address, runtime_env={"py_modules": [tuner, *_own_modules(architectures)]}, **quiet)
+        _join(address, runtime_env={"py_modules": [tuner, *own_modules(architectures)]}, **quiet)
     _ours, _joined = True, address is not None
 
 
 def _join(address: str, **settings: Any) -> None:
     """Connect to a running cluster, or say in one line why not."""
     allowed = "allowed: auto or HOST:PORT of a running cluster"
-    if "://" in address:  # Ray's client would run the study elsewhere, without our tables and signals
-        raise UserError(f"--address: '{address}'; {allowed}, on one of its machines")
+    if "://" in address:  # from there a study is handed over as a job, see `tuner.jobs`
+        raise ClusterError(f"--address: '{address}'; {allowed}, on one of its machines")
     host, _, port = address.rpartition(":")
     if address != "auto" and not (host and port.isdecimal()):
-        raise UserError(f"--address: '{address}'; {allowed}")
+        raise ClusterError(f"--address: '{address}'; {allowed}")
     try:
         if address != "auto":  # Ray itself would try for more than a minute
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         ray.init(address=address, **settings)
+    except AuthenticationError as error:
+        raise ClusterError(f"--address: {address}: {token_remedy(error)}") from None
     except (OSError, OverflowError) as error:  # of which Ray's ConnectionError is one
         reason = next(iter(str(error).splitlines()), "") if address == "auto" else getattr(error, "strerror", None)
-        raise UserError(f"--address: no Ray cluster at '{address}' ({reason or error}); {allowed}") from None
+        raise ClusterError(f"--address: no Ray cluster at '{address}' ({reason or error}); {allowed}") from None
 
 
-def _own_modules(architectures: Iterable[str]) -> list[ModuleType]:
+def use_token() -> None:
+    """Show the operators' token, where this user has one: Ray's clients do so only where they are told to."""
+    given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    if given or Path("~/.ray/auth_token").expanduser().exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def token_remedy(error: Exception) -> str:
+    """What to do where a cluster asks for a token that this client has not, or has another."""
+    wrong = "invalid" in str(error) or "403" in str(error)
+    has = "refuses the token of this client" if wrong else "asks for a token"
+    return f"{has}; put the cluster's into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH"
+
+
+def own_modules(architectures: Iterable[str]) -> list[ModuleType]:
     """Top-level modules and packages of the user's own networks, but for those that are installed."""
     places = [name.partition(":")[0] for name in architectures if ":" in name and not name.startswith("torchvision:")]
     modules = [import_module(top) for top in dict.fromkeys(place.partition(".")[0] for place in places)]
@@ -108,6 +126,40 @@ def connected(address: str | None = None, architectures: Iterable[str] = ()) -> 
         if _ours:
             _ours = _joined = False
             ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster that is connected.
+
+    Attributes:
+        id: Ray's name for it.
+        host: Its own name.
+        address: Its IP address.
+        resources: `{'CPU': 8.0, 'GPU': 1.0}`.
+    """
+
+    id: str
+    host: str
+    address: str
+    resources: dict[str, float]
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.address})"
+
+
+def alive() -> list[Node]:
+    """The nodes of the cluster that is connected."""
+    there = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [
+        Node(
+            node["NodeID"],
+            node["NodeManagerHostname"],
+            node["NodeManagerAddress"],
+            {kind: node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU") if node["Resources"].get(kind)},
+        )
+        for node in there
+    ]
 
 
 def nodes() -> list[dict[str, float]]:

@@ -6,6 +6,7 @@
     ├── UserError                  the user's mistake: one line, exit code 2, nothing was written
     │   ├── SpecError              a study file that does not say a runnable study
     │   ├── DataError              images that are missing, truncated or of the wrong kind
+    │   ├── ClusterError           a cluster that cannot be reached, or that cannot run the study
     │   └── StudyError             a study folder that is in use, another study, or not a study
     │       └── StoreError         an object store that refuses or cannot be reached (`tuner.object_store`)
     └── TrialError                 one configuration cannot be trained; the study goes on
@@ -31,6 +32,10 @@ class SpecError(UserError):
 
 class DataError(UserError):
     """Images that are missing, truncated or of the wrong kind."""
+
+
+class ClusterError(UserError):
+    """A cluster that cannot be reached, refuses this client, or cannot run the study."""
 
 
 class StudyError(UserError):

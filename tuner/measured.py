@@ -1,4 +1,4 @@
-"""What a training measures: a result an epoch, and lines of a step log."""
+"""What a training measures: a result an epoch, lines of a step log, and the memory that it needs."""
 
 from dataclasses import dataclass
 
@@ -39,3 +39,15 @@ class EpochResult:
     """Most memory that tensors took on a CUDA device during the epoch; None on a CPU."""
     steps: tuple[StepResult, ...] = ()
     """The epoch's lines of the step log, where one is kept."""
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """What the largest trial of a study takes of a GPU's memory."""
+
+    what: str
+    """The trial, in words: `alexnet, batch size 256`."""
+    bytes: int | None
+    """Memory of its process; None where it does not fit into the whole GPU."""
+    of: int
+    """The GPU's memory, in bytes."""

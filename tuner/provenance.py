@@ -1,5 +1,6 @@
 """Where results come from: what ran, on what, from which sources."""
 
+import json
 import os
 import platform
 import socket
@@ -12,6 +13,9 @@ from typing import Any
 from tuner import __version__
 
 PACKAGES = ("ray", "torch", "torchvision", "optuna", "cmaes", "numpy", "pandas", "pyarrow", "scikit-learn")
+
+SOURCE = "TUNER_SOURCE"
+"""Environment variable of a copy of this package that travelled: `source` of the checkout that it was copied from."""
 
 
 def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -30,6 +34,9 @@ def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def source(file: Path) -> dict[str, Any]:
     """Commit of the checkout that tracks `file`, and whether its folder differs from it; None without one."""
+    if SOURCE in os.environ:
+        travelled: dict[str, Any] = json.loads(os.environ[SOURCE])
+        return travelled
     # A package installed below somebody else's checkout is not of that checkout: the file itself must be tracked.
     if _output("git", "-C", str(file.parent), "ls-files", "--error-unmatch", file.name) is None:
         return {"commit": None, "dirty": None}

@@ -18,11 +18,12 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from tuner import data
 from tuner.catalogue import architecture
-from tuner.cluster import connected, nodes
+from tuner.cluster import connected
 from tuner.data import split
 from tuner.errors import SpecError
 from tuner.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.observer import Observer, Silent
+from tuner.placement import Placement, Share, place
 from tuner.provenance import describe_run
 from tuner.recorder import Recorder
 from tuner.results import Tables, now
@@ -104,14 +105,14 @@ class StudyRun:
             tables = self.folder.tables(self.spec)
             if not is_finished(self.spec, tables.trials()):
                 stack.enter_context(connected(self._address, self.spec.architectures))
-                slots = count_slots(self.spec)
+                placement = self._place(dataset.folder)
                 self.folder.storage.sweep()
                 self.folder.write_spec(self.spec)
                 stack.callback(self._end_provenance, self._begin_provenance(dataset))
                 halting = _Halting(self.spec.budget.hours, self.folder.storage.check_writable)
                 stack.enter_context(_signals(halting))
                 stack.callback(tables.flush)
-                self._fit(tables, slots, halting, dataset.folder)
+                self._fit(tables, placement, halting, dataset.folder)
                 self.halted = halting.reason
                 tables.compact()
                 self._sweep_checkpoints(tables)
@@ -159,7 +160,7 @@ class StudyRun:
         record["runs"][-1] |= {"stopped_at": now().isoformat(), "halted": self.halted}
         self.folder.write_provenance(record)
 
-    def _fit(self, tables: Tables, slots: int, halting: _Halting, dataset: Path) -> None:
+    def _fit(self, tables: Tables, placement: Placement, halting: _Halting, dataset: Path) -> None:
         recorder = Recorder(
             self.spec,
             self.folder,
@@ -176,15 +177,15 @@ class StudyRun:
             self.spec,
             tables.trials(),
             tables.epochs(),
-            slots=slots,
+            slots=placement.slots,
             on_propose=recorder.propose,
             latest=recorder.trials,
         )
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # or workers start one after the other
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)  # or workers start one after the other
         scratch = tempfile.mkdtemp(prefix="tuner-")
         try:
             tune.Tuner(
-                self._resourced(dataset),
+                self._resourced(dataset, placement.share),
                 tune_config=TuneConfig(
                     search_alg=self.searcher,
                     scheduler=self.scheduler,
@@ -232,42 +233,17 @@ class StudyRun:
                 recorder.take_up(proposal_from_row(self.spec, row))
                 recorder.end(int(row["number"]), "PRUNED")
 
-    def _resourced(self, dataset: Path) -> Any:
+    def _place(self, dataset: Path) -> Placement:
+        """What trials get; on a cluster of others, after a look at each of its nodes."""
+        results = None if self._address is None else str(self.folder)
+        return place(self.spec, dataset, self._data and self._data.absolute(), results=results)
+
+    def _resourced(self, dataset: Path, share: Share) -> Any:
         """The trainable with the resources of a trial and what all trials have in common."""
-        share = {"CPU": float(self.spec.resources.cpu), "GPU": gpu_share(self.spec)}
-        device = "cuda" if share["GPU"] else "cpu"
+        device = "cuda" if share.gpu else "cpu"
         job = Job(self.spec, str(self.folder), dataset, device, self._data and self._data.absolute())
         shared = tune.with_parameters(self._trainable or Trial, job=job)
-        return tune.with_resources(shared, PlacementGroupFactory([share]))
-
-
-def gpu_share(spec: StudySpec) -> float:
-    """GPUs that a trial gets on the cluster that is connected."""
-    if spec.resources.gpu != "auto":
-        return float(spec.resources.gpu)
-    return 1.0 if any(node.get("GPU", 0) for node in nodes()) else 0.0
-
-
-def count_slots(spec: StudySpec) -> int:
-    """Trials that run side by side on the cluster that is connected; each has all it asks for on one node.
-
-    Raises:
-        SpecError: Not even one trial fits.
-    """
-    have = nodes()
-    share = {"CPU": float(spec.resources.cpu), "GPU": gpu_share(spec)}
-    asked = {kind: wanted for kind, wanted in share.items() if wanted}
-    for kind, wanted in asked.items():
-        most = max(node.get(kind, 0) for node in have)
-        if wanted > most:
-            where = f" on the largest of {len(have)} nodes" if len(have) > 1 else ""
-            raise SpecError(f"resources.{kind.lower()}: a trial asks for {wanted:g}, there are {most:g}{where}")
-    fitting = sum(min(int(node.get(kind, 0) / wanted + 1e-9) for kind, wanted in asked.items()) for node in have)
-    if not fitting:
-        both = " and ".join(f"{wanted:g} {kind}" for kind, wanted in asked.items())
-        raise SpecError(f"resources: a trial asks for {both}, and none of {len(have)} nodes has both")
-    wanted_slots = spec.resources.concurrent
-    return fitting if wanted_slots == "auto" else min(fitting, wanted_slots)
+        return tune.with_resources(shared, PlacementGroupFactory([share.resources]))
 
 
 @contextmanager
