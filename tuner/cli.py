@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.table import Table
@@ -96,8 +96,10 @@ def run(
     """Run a study, or go on with it where it stopped."""
     spec = _load(study, settings, name)
     if address and "://" in address and not dry_run:  # the study's driver has to run on the cluster
+        again = _command(study, results, data, name, address, settings or [])
         jobs = _jobs(address)
-        raise typer.Exit(_follow(jobs, _hand_over(jobs, "run", study, spec, results, data, fresh)))
+        job = jobs.submit(spec, "run", results=results, data=data, fresh=fresh, command=again)
+        raise typer.Exit(_follow(jobs, job))
     if dry_run:
         _show_plan(spec, data, address)
         return
@@ -203,25 +205,12 @@ def submit(
     jobs = _jobs(address)
     if follow is not None or study is None:
         raise typer.Exit(_follow(jobs, str(follow)))
-    job = _hand_over(jobs, "run", study, _load(study, settings, name), results, data, fresh)
+    again = _command(study, results, data, name, address, settings or [], verb="submit")
+    spec = _load(study, settings, name)
+    job = jobs.submit(spec, "run", results=results, data=data, fresh=fresh, command=again)
     if wait:
         raise typer.Exit(_follow(jobs, job))
     out.print(job, soft_wrap=True)
-
-
-def _hand_over(
-    jobs: "Jobs",
-    verb: Literal["run", "validate"],
-    study: Path,
-    spec: "StudySpec",
-    results: str,
-    data: Path | None,
-    fresh: bool = False,
-) -> str:
-    """Have `run` or `validate` done on a cluster; returns the job's name."""
-    where = ["--results", results, *(["--data", str(data)] if data else [])]
-    again = shlex.join([*program(), "submit", str(study), "--address", jobs.address, *where])
-    return jobs.submit(spec, verb, results=results, data=data, fresh=fresh, command=again)
 
 
 def _jobs(address: str) -> "Jobs":
@@ -261,7 +250,7 @@ def validate(
     spec = _load(study, settings, name)
     if address and "://" in address:
         jobs = _jobs(address)
-        raise typer.Exit(_follow(jobs, _hand_over(jobs, "validate", study, spec, results, data)))
+        raise typer.Exit(_follow(jobs, jobs.submit(spec, "validate", results=results, data=data)))
     if address:
         _validate_cluster(spec, results, data, address)
     out.print(spec.to_yaml(), markup=False, end="", soft_wrap=True)
@@ -297,7 +286,7 @@ def list_studies(
     from tuner.folder import find_studies
 
     if address:
-        show_jobs(_jobs(address).list())
+        show_jobs(_jobs(address).list(), address)
         return
     if results != DEFAULT_RESULTS and "://" not in results and not Path(results).is_dir():
         raise StudyError(f"--results: no folder {results}; allowed: the folder that studies were run into")
@@ -367,17 +356,28 @@ def _train_report(report: str, specs: "list[StudySpec]", results: str, data: Pat
 
 
 def _command(
-    study: Path, results: str, data: Path | None, name: str | None, address: str | None, settings: list[str]
+    study: Path,
+    results: str,
+    data: Path | None,
+    name: str | None,
+    address: str | None,
+    settings: list[str],
+    verb: str = "run",
 ) -> str:
     """The command that goes on with a study; `--fresh` would begin it anew."""
-    if handed_over := os.environ.get("TUNER_COMMAND"):
-        return shlex.join([*shlex.split(handed_over), *(word for setting in settings for word in ("--set", setting))])
-    words = [*program(), "run", str(study)]
+    words = shlex.split(os.environ.get("TUNER_COMMAND", ""))
+    if words:  # a job: what was handed over has its settings in the file
+        return shlex.join([*words, *_set(settings)])
+    words = [*program(), verb, str(study)]
     words += [] if results == DEFAULT_RESULTS else ["--results", results]
     words += [] if data is None else ["--data", str(data)]
     words += [] if name is None else ["--name", name]
     words += [] if address is None else ["--address", address]
-    return shlex.join([*words, *(word for setting in settings for word in ("--set", setting))])
+    return shlex.join([*words, *_set(settings)])
+
+
+def _set(settings: list[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
 
 
 def _show_plan(spec: "StudySpec", data: Path | None, address: str | None) -> None:

@@ -68,7 +68,7 @@ def start(address: str | None = None, architectures: Iterable[str] = ()) -> None
     if address is None:
         ray.init(address="local", include_dashboard=False, _system_config=SYSTEM_CONFIG, **quiet)
     else:
-        _join(address, runtime_env={"py_modules": [tuner, *own_modules(architectures)]}, **quiet)
+        _join(address, runtime_env={"py_modules": [str(path) for path in sources(architectures)]}, **quiet)
     _ours, _joined = True, address is not None
 
 
@@ -105,11 +105,15 @@ def token_remedy(error: Exception) -> str:
     return f"{has}; put the cluster's into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH"
 
 
-def own_modules(architectures: Iterable[str]) -> list[ModuleType]:
-    """Top-level modules and packages of the user's own networks, but for those that are installed."""
+def sources(architectures: Iterable[str]) -> list[Path]:
+    """This package, and the top-level packages and modules of the user's own networks, but for those installed."""
     places = [name.partition(":")[0] for name in architectures if ":" in name and not name.startswith("torchvision:")]
-    modules = [import_module(top) for top in dict.fromkeys(place.partition(".")[0] for place in places)]
-    return [module for module in modules if "site-packages" not in str(getattr(module, "__path__", module.__file__))]
+    own = [_source(import_module(top)) for top in dict.fromkeys(place.partition(".")[0] for place in places)]
+    return [_source(tuner), *(path for path in own if "site-packages" not in path.parts)]
+
+
+def _source(module: ModuleType) -> Path:
+    return Path(module.__path__[0] if hasattr(module, "__path__") else str(module.__file__))
 
 
 @contextmanager

@@ -20,9 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import tuner
 from tuner.catalogue import DATASETS
-from tuner.cluster import own_modules, token_remedy, use_token
+from tuner.cluster import sources, token_remedy, use_token
 from tuner.errors import ClusterError, UserError, nearest
 from tuner.provenance import SOURCE, source
 from tuner.spec import StudySpec
@@ -70,7 +69,8 @@ class Jobs:
         use_token()
         from ray.job_submission import JobSubmissionClient  # takes seconds
 
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        for chatter in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+            logging.getLogger(chatter).setLevel(logging.ERROR)
         os.environ["RAY_API_SERVER_ADDRESS"] = address  # or Ray would prefer what another variable says
         with self._explained():
             self._client = JobSubmissionClient(address)
@@ -83,7 +83,7 @@ class Jobs:
         results: str,
         data: Path | None = None,
         fresh: bool = False,
-        command: str,
+        command: str = "",
     ) -> str:
         """Hand over a study; returns the job's name.
 
@@ -93,7 +93,7 @@ class Jobs:
             results: Where the tables will be: an absolute path on the cluster, or `s3://…`.
             data: Where data sets are looked for first, an absolute path on the cluster.
             fresh: Start over.
-            command: What to run here to go on with the study.
+            command: What to run here to go on with the study; for what the job says of it.
 
         Raises:
             ClusterError: As when connecting.
@@ -104,13 +104,23 @@ class Jobs:
         words = ["python", "-m", "tuner", verb, f"{spec.study}.yaml", *options, "--address", "auto"]
         with tempfile.TemporaryDirectory(prefix="tuner-") as staged, self._explained():
             _stage(Path(staged), spec)
-            name: str = self._client.submit_job(
+            return self._submit(
                 entrypoint=shlex.join(words),
                 submission_id=f"{spec.study}-{uuid.uuid4().hex[:8]}",
                 runtime_env={"working_dir": staged, "env_vars": _environment(command)},
                 metadata={STUDY: spec.study, RESULTS: results},
             )
-        return name
+
+    def _submit(self, **job: Any) -> str:
+        """Hand over a job, once a head that has just started can take it."""
+        began = time.monotonic()
+        while True:
+            try:
+                return str(self._client.submit_job(**job))
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() - began > CONTACT_SECONDS:
+                    raise
+            time.sleep(RETRY_SECONDS)
 
     def follow(self, job: str, write: Callable[[str], Any]) -> int:
         """Pass on what a job prints, from its beginning to its end; returns the exit code of its command.
@@ -214,10 +224,9 @@ def _refuse_relative(results: str, data: Path | None, dataset: str) -> None:
 
 def _stage(folder: Path, spec: StudySpec) -> None:
     """What a job needs: this package, the modules of the user's own networks, and the study."""
-    for module in (tuner, *own_modules(spec.architectures)):
-        path = Path(str(module.__file__))
-        if path.name == "__init__.py":
-            shutil.copytree(path.parent, folder / path.parent.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in sources(spec.architectures):
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(path, folder)
     (folder / f"{spec.study}.yaml").write_text(spec.to_yaml())

@@ -83,10 +83,13 @@ def _study_cells(folder: "StudyFolder") -> list[str]:
     return [*counts, str(study.spec.search.trials), best, updated]
 
 
-def show_jobs(jobs: "Iterable[Job]") -> None:
+def show_jobs(jobs: "list[Job]", address: str) -> None:
     """A line a job, with its study."""
     from tuner.formatting import rough
 
+    if not jobs:
+        out.print(f"No study was handed over to {address}; tuner submit does that", soft_wrap=True, markup=False)
+        return
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("job", "study", "status", "begun", "results"):
         table.add_column(column, overflow="fold")
