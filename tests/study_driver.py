@@ -1,18 +1,27 @@
-"""A driver that a test can kill, on the Ray instance at an address: `study_driver.py SPEC RESULTS ADDRESS`."""
+"""Drivers that a test can kill: processes of their own, each running a study on the Ray instance at an address."""
 
 import logging
-import sys
+import multiprocessing
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+import ray
 
-if __name__ == "__main__":
-    import ray
+from tuner.spec import load_spec
+from tuner.study import StudyRun
+from tuner.trial import Trial
 
-    spec_file, results, address = sys.argv[1:]
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])  # the seconds that the imports take are paid once
+
+
+def start(spec: Path, results: Path | str, address: str, trainable: type[Trial]) -> ForkServerProcess:
+    """Start a driver that runs a study file to its end, unless it is killed before."""
+    process = PROCESSES.Process(target=_run, args=(spec, results, address, trainable))
+    process.start()
+    return process
+
+
+def _run(spec: Path, results: Path | str, address: str, trainable: type[Trial]) -> None:
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    from tests.trainables import StudiousTrial
-    from tuner.spec import load_spec
-    from tuner.study import StudyRun
-
-    StudyRun(load_spec(spec_file), results, trainable=StudiousTrial).run()
+    StudyRun(load_spec(spec), results, trainable=trainable).run()

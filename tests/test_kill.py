@@ -1,14 +1,13 @@
 """SIGKILL of the driver, again and again, in the middle of one study."""
 
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 
 import tuner
+from tests import study_driver
 from tests.trainables import StudiousTrial
 from tuner.results import FINISHED
 from tuner.scheduler import make_scheduler
@@ -39,15 +38,15 @@ def finished(folder: Path) -> pd.DataFrame:
 
 def run_until_killed(spec: Path, results: Path, address: str, chance: random.Random) -> None:
     """Start a driver, and kill it some time after its first new row, or before there is any."""
-    folder, driver = results / "killed", str(Path(__file__).with_name("study_driver.py"))
-    process = subprocess.Popen([sys.executable, driver, str(spec), str(results), address])
+    folder = results / "killed"
+    process = study_driver.start(spec, results, address, StudiousTrial)
     before = len(list(folder.glob("trials/part-*")))
     early = chance.random() < 0.2
-    while not early and process.poll() is None and len(list(folder.glob("trials/part-*"))) <= before + 2:
+    while not early and process.is_alive() and len(list(folder.glob("trials/part-*"))) <= before + 2:
         time.sleep(0.05)
     time.sleep(chance.uniform(0, 4 if early else 2))
     process.kill()
-    process.wait()
+    process.join()
 
 
 def test_a_driver_killed_ten_times_loses_no_finished_trial(ray_session: str, tmp_path: Path) -> None:

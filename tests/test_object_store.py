@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 import tuner
+from tests import study_driver
 from tests.object_store import BUCKET, SECRET_KEY, ObjectStore
 from tuner import lock, recorder
 from tuner.attempt import _keep
@@ -44,18 +45,6 @@ from tuner.folder import StudyFolder
 with StudyFolder(sys.argv[1]).lock():
     print("held", flush=True)
     sys.stdin.read()
-"""
-DRIVER = """
-import logging, sys
-import ray
-
-spec, results, address = sys.argv[1:]
-ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-from tests.test_object_store import SavingTrial
-from tuner.spec import load_spec
-from tuner.study import StudyRun
-
-StudyRun(load_spec(spec), results, trainable=SavingTrial).run()
 """
 
 
@@ -220,12 +209,12 @@ def parts(folder: str) -> int:
 def run_until_killed(spec: Path, results: str, address: str, chance: random.Random) -> None:
     """Start a driver, and kill it some time after its first new rows."""
     before = parts(f"{results}/remote")
-    process = subprocess.Popen([sys.executable, "-c", DRIVER, str(spec), results, address], cwd=ROOT)
-    while process.poll() is None and parts(f"{results}/remote") <= before + 4:
+    process = study_driver.start(spec, results, address, SavingTrial)
+    while process.is_alive() and parts(f"{results}/remote") <= before + 4:
         time.sleep(0.05)
     time.sleep(chance.uniform(0, 0.5))
     process.kill()
-    process.wait()
+    process.join()
 
 
 def test_a_driver_killed_again_and_again_goes_on_and_loses_no_finished_trial(
