@@ -4,6 +4,7 @@ $ python notebooks/execute.py                 # every notebook here
 $ python notebooks/execute.py 001 004         # those whose names begin so
 """
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     quiet = ["--log-level=ERROR"]  # a kernel warns that it talks over TCP
     folder = {"metadata": {"path": str(HERE)}}
     client = NotebookClient(notebook, timeout=SECONDS, record_timing=False, resources=folder, extra_arguments=quiet)
-    executed: nbformat.NotebookNode = client.execute()
+    executed: nbformat.NotebookNode = asyncio.run(client.async_execute())  # which closes its event loop
     executed.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     return executed
 
