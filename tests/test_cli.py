@@ -117,7 +117,7 @@ def test_show_prints_the_best_trials_with_whole_numbers_however_narrow_the_termi
 
 @pytest.mark.usefixtures("first")
 def test_show_takes_the_path_of_a_study_and_as_many_trials_as_asked_for(results: Path) -> None:
-    done = call("show", results / "digits", "--top", "1")
+    done = call("show", results / "digits", "--top", "1", COLUMNS="120")
     assert len(done.stdout.splitlines()) == 3
 
 
