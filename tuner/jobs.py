@@ -69,8 +69,7 @@ class Jobs:
         use_token()
         from ray.job_submission import JobSubmissionClient  # takes seconds
 
-        for chatter in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
-            logging.getLogger(chatter).setLevel(logging.ERROR)
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)  # says when a log ends
         os.environ["RAY_API_SERVER_ADDRESS"] = address  # or Ray would prefer what another variable says
         with self._explained():
             self._client = JobSubmissionClient(address)
@@ -135,22 +134,26 @@ class Jobs:
         """
         from aiohttp import ClientError
 
+        self._refuse_unknown(job)
         shown, heard_at = 0, time.monotonic()
         while True:
             try:
                 shown = asyncio.run(self._tail(job, write, shown))
                 info = self._client.get_job_info(job)
                 heard_at = time.monotonic()
-            except (RuntimeError, OSError, ClientError) as error:
-                if "does not exist" in str(error):
-                    known = [each.name for each in self.list()]
-                    raise ClusterError(f"--follow: no job '{job}' at {self.address}; {nearest(job, known)}") from None
+            except (RuntimeError, OSError, ClientError) as error:  # the head is busy, or starts again
                 if time.monotonic() - heard_at > CONTACT_SECONDS:
                     raise ClusterError(f"{self.address} does not answer any more; job {job} may go on") from error
             else:
                 if info.status.is_terminal():
                     return self._exit_code(info)
             time.sleep(RETRY_SECONDS)
+
+    def _refuse_unknown(self, job: str) -> None:
+        with self._explained():
+            known = [str(each.submission_id) for each in self._client.list_jobs()]
+        if job not in known:
+            raise ClusterError(f"--follow: no job '{job}' at {self.address}; {nearest(job, known)}")
 
     async def _tail(self, job: str, write: Callable[[str], Any], shown: int) -> int:
         """Pass on the output after the first `shown` characters, until the connection ends; returns how many now."""
@@ -199,6 +202,7 @@ class Jobs:
         from ray.exceptions import AuthenticationError
 
         allowed = "allowed: http://HOST:8265 of the head of a running cluster"
+        logging.disable(logging.WARNING)  # of packages on their way, and versions
         try:
             yield
         except AuthenticationError as error:
@@ -211,6 +215,8 @@ class Jobs:
             if "ray[default]" in reason:
                 reason = "handing over studies needs more of Ray: pip install 'tuner[cluster]'"
             raise ClusterError(f"--address: {self.address}: {reason}") from None
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _refuse_relative(results: str, data: Path | None, dataset: str) -> None:
