@@ -4,7 +4,7 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,16 +79,19 @@ class Recorder(tune.Callback):
         for number, attempt in zip(history["number"], history["attempt"], strict=True):
             self._attempts[number] = max(attempt, self._attempts.get(number, 0))
         self._earlier_failures = Counter(int(number) for number in history.loc[history["state"] == "FAILED", "number"])
-        self._epochs: dict[int, list[Row]] = {}
-        for epoch in tables.epochs().query("epoch > 0").to_dict("records"):
-            self._epochs.setdefault(epoch["number"], []).append({str(key): cell for key, cell in epoch.items()})
+        trials, epochs = tables.trials(), tables.epochs().query("epoch > 0")
+        self._epochs: dict[int, dict[int, Row]] = {}  # of running trials, in the order of their reports
+        running = trials.loc[trials["state"] == "RUNNING", "number"]
+        for epoch in epochs[epochs["number"].isin(running)].to_dict("records"):
+            report = {str(key): cell for key, cell in epoch.items()}
+            self._epochs.setdefault(report["number"], {})[report["epoch"]] = report
         self._rows: dict[int, Row] = {}
         self._chores: list[Callable[[], None]] = []
         self._retry_at: float | None = None
-        trials = tables.trials()
-        self._complete: dict[int, float] = dict(
-            trials.loc[trials["state"] == "COMPLETE", ["number", "value"]].itertuples(index=False, name=None)
-        )
+        self._sign = 1 if spec.objective[0].direction == "maximize" else -1
+        self._best: list[tuple[float, int]] = []  # those that keep their weights, and the next one
+        complete = trials.query("state == 'COMPLETE' and purpose == 'search'")
+        self._rank(zip(-self._sign * complete["value"], complete["number"], strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks and we never read that: the tables are the truth."""
@@ -120,7 +123,7 @@ class Recorder(tune.Callback):
             **parameters_to_row(self._spec.space, proposal.parameters),
         }
         self._rows[number] = row
-        for epoch in self._epochs.setdefault(number, []):
+        for epoch in self._epochs.setdefault(number, {}).values():
             self._take_over(row, epoch)
         return row
 
@@ -151,11 +154,11 @@ class Recorder(tune.Callback):
         if error := result.get("error"):
             row["error"] = error
             return
-        if not (result.get("replayed") and any(epoch["epoch"] == result["epoch"] for epoch in known)):
+        if not (result.get("replayed") and result["epoch"] in known):
             report = {name: result.get(name) for name in _EPOCH_COLUMNS}
             self._append_measured(row, report, result)
-            known[:] = [epoch for epoch in known if epoch["epoch"] != result["epoch"]]
-            known.append(report)
+            known.pop(result["epoch"], None)
+            known[result["epoch"]] = report
         self._take_over(row, result)
         self._observer.epoch_reported(row)
 
@@ -177,7 +180,7 @@ class Recorder(tune.Callback):
         """Bring a trial's row up to an epoch; `value` is always the last epoch's."""
         row.update({name: report[name] for name in _LATEST if report.get(name) is not None})
         row["epochs_run"] = report["epoch"]
-        row["seconds"] = sum(epoch["seconds"] for epoch in self._epochs[row["number"]])
+        row["seconds"] = sum(epoch["seconds"] for epoch in self._epochs[row["number"]].values())
         objectives = self._spec.objective
         if all(report.get(objective.metric) is not None for objective in objectives):
             values = [float(report[objective.metric]) for objective in objectives]
@@ -186,11 +189,10 @@ class Recorder(tune.Callback):
 
     def _best_epoch(self, number: int) -> int | None:
         """The epoch with the best value of the first objective, the earliest of equals."""
-        objective = self._spec.objective[0]
-        sign = 1 if objective.direction == "maximize" else -1
-        measured = [epoch for epoch in self._epochs[number] if epoch.get(objective.metric) is not None]
-        measured.sort(key=lambda epoch: (-sign * epoch[objective.metric], epoch["epoch"]))
-        return measured[0]["epoch"] if measured else None
+        metric = self._spec.objective[0].metric
+        measured = [(epoch.get(metric), at) for at, epoch in self._epochs[number].items()]
+        ranked = ((-self._sign * value, at) for value, at in measured if value is not None)
+        return min(ranked, default=(0.0, None))[1]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Write how a trial ended: complete, pruned, or with an error that it reported itself."""
@@ -229,17 +231,21 @@ class Recorder(tune.Callback):
         self._write(row)
         self._chores.append(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
         if state == "COMPLETE" and row["purpose"] == "search":
-            self._complete[number] = row["value"]
+            self._rank([(-self._sign * row["value"], number)])
         self._keep_the_best_weights(number)
         self._flush()
+        del self._rows[number], self._epochs[number]
         self._observer.trial_ended(row)
 
     def _keep_the_best_weights(self, newest: int) -> None:
-        sign = -1 if self._spec.objective[0].direction == "maximize" else 1
-        ranked = sorted(self._complete, key=lambda number: (sign * self._complete[number], number))
-        for number in {newest, *ranked[self._spec.keep_weights : self._spec.keep_weights + 1]}:
+        ranked = [number for _, number in self._best]
+        for number in {newest, *ranked[self._spec.keep_weights :]}:
             if number not in ranked[: self._spec.keep_weights]:
                 self._chores.append(partial(self._folder.storage.remove, self._folder.weights(number)))
+
+    def _rank(self, completed: Iterable[tuple[float, int]]) -> None:
+        """Take completed trials, each as (how bad, number), among the best."""
+        self._best = sorted([*self._best, *completed])[: self._spec.keep_weights + 1]
 
     def _write(self, row: Row) -> None:
         row["updated_at"] = now()

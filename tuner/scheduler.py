@@ -97,11 +97,15 @@ class Asha(KeepsWorkers, AsyncHyperBandScheduler):
         self._objective = objective
         self._seed = seed
         self._on_decision = on_decision
+        self._drawn: dict[int, int] = {}
 
     def _bracket_index(self, number: int) -> int:
         """Ray's odds, but drawn from the study's seed and the trial's number, so that a resume draws the same."""
-        odds = np.exp([len(bracket._rungs) for bracket in self._numbered])
-        return int(np.random.default_rng([self._seed, number]).choice(len(odds), p=odds / odds.sum()))
+        if number not in self._drawn:  # asked several times a report, and a generator costs as much as the verdict
+            odds = np.exp([len(bracket._rungs) for bracket in self._numbered])
+            drawn = np.random.default_rng([self._seed, number]).choice(len(odds), p=odds / odds.sum())
+            self._drawn[number] = int(drawn)
+        return self._drawn[number]
 
     def replay(self, number: int, values: Values) -> None:
         """Refill the rungs with what a trial reported before, by absolute epoch."""

@@ -276,6 +276,10 @@ class OptunaSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell how a trial ended: COMPLETE with its last value, PRUNED, or FAIL."""
         proposal = self._live.pop(trial_id)
+        self._tell(proposal, result, error)
+        self._reported.pop(proposal.number, None)
+
+    def _tell(self, proposal: Proposal, result: Mapping[str, Any] | None, error: bool) -> None:
         trial = self._asked.get(proposal.number)
         if trial is None:
             return
