@@ -187,13 +187,13 @@ class Tables:
         for table, rows in self._waiting.items():
             if rows:
                 part = pa.Table.from_pylist(rows, schema=schema(table, self.space))
-                self._write(table, part)
+                self._write(table, part, "snappy")  # zstd takes longer than all the rest of a small part
                 rows.clear()
         self._flushed_at = time.monotonic()
 
-    def _write(self, table: Table, part: pa.Table) -> None:
+    def _write(self, table: Table, part: pa.Table, compression: Literal["snappy", "zstd"]) -> None:
         content = io.BytesIO()
-        pq.write_table(part, content, compression="zstd", write_page_checksum=True)
+        pq.write_table(part, content, compression=compression, write_page_checksum=True)
         name = f"{table}/part-{time.time_ns():020d}-{uuid.uuid4().hex[:6]}.parquet"
         self.storage.write(name, content.getvalue())
 
@@ -202,7 +202,7 @@ class Tables:
         for table in self._waiting:
             parts = self.storage.names(table, ".parquet")
             if len(parts) > 1:
-                self._write(table, self._read_arrow(table))
+                self._write(table, self._read_arrow(table), "zstd")
                 self.storage.each(self.storage.remove, parts)
 
     def history(self, table: Table) -> pd.DataFrame:
