@@ -107,6 +107,7 @@ class StudyRun:
                 stack.enter_context(connected(self._address, self.spec.architectures))
                 placement = self._place(dataset.folder)
                 self.folder.storage.sweep()
+                tables.compact()  # what a killed driver left in thousands of parts is read several times from here on
                 self.folder.write_spec(self.spec)
                 stack.callback(self._end_provenance, self._begin_provenance(dataset))
                 halting = _Halting(self.spec.budget.hours, self.folder.storage.check_writable)
@@ -220,9 +221,10 @@ class StudyRun:
         """
         trials, epochs, decisions = tables.trials(), tables.epochs().query("epoch > 0"), tables.history("decisions")
         metric = self.spec.objective[0].metric
+        epochs_of, decisions_of = dict(iter(epochs.groupby("number"))), dict(iter(decisions.groupby("number")))
         for row in trials[trials["purpose"] == "search"].to_dict("records"):
-            mine = epochs[epochs["number"] == row["number"]]
-            decided = decisions[decisions["number"] == row["number"]]
+            mine = epochs_of.get(row["number"], epochs.head(0))
+            decided = decisions_of.get(row["number"], decisions.head(0))
             if row["state"] == "RUNNING":
                 mine = mine[mine["epoch"] <= (decided["epoch"].max() if len(decided) else 0)]
             if metric in mine:
