@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test notebooks check bench format clean
+.PHONY: setup run test notebooks check bench bench-scale format clean
 
 setup: .venv/ready
 
@@ -29,6 +29,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/overhead.py
+
+bench-scale: setup
+	$(BIN)/python benchmarks/scale.py
 
 format: setup
 	$(BIN)/ruff check --fix .
