@@ -80,29 +80,34 @@ def _join(address: str, **settings: Any) -> None:
     host, _, port = address.rpartition(":")
     if address != "auto" and not (host and port.isdecimal()):
         raise ClusterError(f"--address: '{address}'; {allowed}")
+    use_token()
     try:
         if address != "auto":  # Ray itself would try for more than a minute
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ClusterError(f"--address: no Ray cluster at '{address}' ({reason}); {allowed}") from None
+    try:
         ray.init(address=address, **settings)
-    except AuthenticationError as error:
-        raise ClusterError(f"--address: {address}: {token_remedy(error)}") from None
-    except (OSError, OverflowError) as error:  # of which Ray's ConnectionError is one
-        reason = next(iter(str(error).splitlines()), "") if address == "auto" else getattr(error, "strerror", None)
-        raise ClusterError(f"--address: no Ray cluster at '{address}' ({reason or error}); {allowed}") from None
+    except (ConnectionError, AuthenticationError) as error:
+        reason = next(iter(str(error).splitlines()), "")
+        asks = "" if address == "auto" else f"; if it asks for a token, {TOKEN_REMEDY}"
+        raise ClusterError(f"--address: no Ray cluster at '{address}' ({reason}){asks}; {allowed}") from None
 
 
 def use_token() -> None:
-    """Show the operators' token, where this user has one: Ray's clients do so only where they are told to."""
-    given = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
-    if given or Path("~/.ray/auth_token").expanduser().exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    """Show the operators' token, where this user has one: of its own, Ray does so only where it starts a cluster."""
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+    logging.disable(logging.WARNING)  # of what was switched on
+    try:
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
-def token_remedy(error: Exception) -> str:
-    """What to do where a cluster asks for a token that this client has not, or has another."""
-    wrong = "invalid" in str(error) or "403" in str(error)
-    has = "refuses the token of this client" if wrong else "asks for a token"
-    return f"{has}; put the cluster's into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH"
+TOKEN_REMEDY = "put the cluster's token into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH"
+"""What to do where a cluster asks for a token that this client has not, or has another."""
 
 
 def sources(architectures: Iterable[str]) -> list[Path]:

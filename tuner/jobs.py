@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuner.catalogue import DATASETS
-from tuner.cluster import sources, token_remedy, use_token
+from tuner.cluster import TOKEN_REMEDY, sources, use_token
 from tuner.errors import ClusterError, UserError, nearest
 from tuner.provenance import SOURCE, source
 from tuner.spec import StudySpec
@@ -205,8 +205,8 @@ class Jobs:
         logging.disable(logging.WARNING)  # of packages on their way, and versions
         try:
             yield
-        except AuthenticationError as error:
-            raise ClusterError(f"--address: {self.address}: {token_remedy(error)}") from None
+        except AuthenticationError:
+            raise ClusterError(f"--address: {self.address} refuses this client (401): {TOKEN_REMEDY}") from None
         except (ConnectionError, OSError, ValueError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise ClusterError(f"--address: no Ray cluster at '{self.address}' ({reason}); {allowed}") from None
