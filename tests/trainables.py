@@ -99,11 +99,12 @@ class PlacedTrial(StudiousTrial):
     """
 
     def step(self) -> dict[str, Any]:
+        node = ray.util.get_node_ip_address()
+        placed = Path(self._job.folder) / "placed" / node
+        placed.mkdir(parents=True, exist_ok=True)
         time.sleep(0.2)
         while self.config["number"] >= 3 and (Path(self._job.folder).parent / "hold").exists():
             time.sleep(0.05)
-        report, node = super().step(), ray.util.get_node_ip_address()
-        placed = Path(self._job.folder) / "placed" / node
-        placed.mkdir(parents=True, exist_ok=True)
+        report = super().step()
         (placed / f"{self.config['number']}-{report['epoch']}").touch()
         return {**report, "device": node}
