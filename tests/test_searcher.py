@@ -86,6 +86,7 @@ class Driven:
             self.tables,
             Silent(),
             halted=lambda: False,
+            lost=lambda: False,
             sampler_attrs=lambda number: self.searcher.sampler_attrs(number),
         )
         self.searcher = OptunaSearcher(

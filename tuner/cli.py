@@ -1,6 +1,7 @@
 """The command line: the only place that parses arguments, prints, and exits.
 
-Exit codes: 0 done; 1 the study ran but nothing completed; 2 the user's mistake; 130 interrupted, and resumable.
+Exit codes: 0 done; 1 the study ran but nothing completed, or Ray was lost; 2 the user's mistake; 130 interrupted, and
+resumable.
 """
 
 import os
@@ -21,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner import __version__
-from tuner.errors import StudyError, UserError, nearest
+from tuner.errors import RayLostError, StudyError, UserError, nearest
 from tuner.screens import (
     DEFAULT_RESULTS,
     err,
@@ -162,9 +163,16 @@ def _run(
             cluster.start(address, spec.architectures)
         from tuner.study import StudyRun  # takes seconds: Tune
 
-        study = StudyRun(spec, results, data=data, observer=observer, address=address)
+        study = StudyRun(spec, results, data=data, observer=observer, address=address, on_lost=_end_without_ray)
         study.run()
     return study.halted
+
+
+def _end_without_ray(error: RayLostError) -> NoReturn:
+    """Say so and end at once: where calls into Ray do not return, nothing else ends this process."""
+    out.show_cursor()
+    err.print(str(error), style="red", soft_wrap=True, markup=False)
+    os._exit(1)
 
 
 @contextmanager
@@ -418,5 +426,7 @@ def main() -> None:
         app()
     except UserError as error:
         _refuse(error)
+    except RayLostError as error:
+        _end_without_ray(error)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 import tuner
 from tuner.errors import ClusterError
+from tuner.watch import CONNECT_SECONDS, is_there, lost
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints every failed trial's traceback, whatever the verbosity
@@ -32,9 +33,6 @@ ENVIRONMENT = {
 
 SYSTEM_CONFIG = {"prestart_worker_first_driver": False}
 """Actors never take a prestarted worker: starting some would only take cores from those that are needed."""
-
-CONNECT_SECONDS = 5.0
-"""A cluster's head that does not answer for so long is not there."""
 
 HEAD = "node:__internal_head__"
 """Ray's name for what only the head has."""
@@ -125,12 +123,16 @@ def _source(module: ModuleType) -> Path:
 def connected(address: str | None = None, architectures: Iterable[str] = ()) -> Iterator[None]:
     """Ray for as long as it is needed; it is ended or left afterwards if `start` was called here or before.
 
-    Args and errors are those of `start`.
+    Args and errors are those of `start`; a RayLostError stands for what goes wrong because Ray is gone.
     """
     global _ours, _joined
     start(address, architectures)
     try:
         yield
+    except Exception as error:
+        if is_there():
+            raise
+        raise lost(_joined) from error
     finally:
         if _ours:
             _ours = _joined = False

@@ -9,6 +9,7 @@
     │   ├── ClusterError           a cluster that cannot be reached, or that cannot run the study
     │   └── StudyError             a study folder that is in use, another study, or not a study
     │       └── StoreError         an object store that refuses or cannot be reached (`tuner.object_store`)
+    ├── RayLostError               Ray was killed in the middle of a study; the same command goes on
     └── TrialError                 one configuration cannot be trained; the study goes on
         ├── NotFiniteError         the loss is NaN or infinite
         └── OutOfMemoryError       the trial does not fit into memory
@@ -40,6 +41,10 @@ class ClusterError(UserError):
 
 class StudyError(UserError):
     """A study folder that is in use, holds another study, or is no study."""
+
+
+class RayLostError(TunerError):
+    """Ray was killed in the middle of a study, which goes on where it was when it is run again."""
 
 
 class TrialError(TunerError):

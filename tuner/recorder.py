@@ -48,7 +48,8 @@ class Recorder(tune.Callback):
     """Turns the course of every trial into rows.
 
     A trial's RUNNING row is on disk before its worker starts; rows are written in the order epochs, decisions, trials;
-    a trial is finished when its row says so. Trials that a halt interrupts stay RUNNING.
+    a trial is finished when its row says so. Trials that a halt interrupts stay RUNNING, and so do those
+    that end with Ray.
 
     While rows cannot be written, because a disk is full or an object store does not answer, they wait in memory and the
     study goes on; a driver that is killed then loses them, and its trials are trained again.
@@ -59,6 +60,7 @@ class Recorder(tune.Callback):
         tables: Its tables.
         observer: Who watches.
         halted: Whether the study is being interrupted.
+        lost: Whether Ray itself is lost; what trials die of then is no failure of theirs.
         sampler_attrs: What the sampler keeps about a trial.
     """
 
@@ -70,10 +72,11 @@ class Recorder(tune.Callback):
         observer: Observer,
         *,
         halted: Callable[[], bool],
+        lost: Callable[[], bool],
         sampler_attrs: Callable[[int], str],
     ) -> None:
         self._spec, self._folder, self._tables, self._observer = spec, folder, tables, observer
-        self._halted, self._sampler_attrs = halted, sampler_attrs
+        self._halted, self._lost, self._sampler_attrs = halted, lost, sampler_attrs
         history = tables.history("trials")
         self._attempts: dict[int, int] = {}
         for number, attempt in zip(history["number"], history["attempt"], strict=True):
@@ -201,12 +204,16 @@ class Recorder(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """A crash, and no retry is left."""
+        if self._lost():
+            return
         number = trial.config["number"]
         self._rows[number]["error"] = self._explain(trial)
         self.end(number, "FAILED")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """A crash, and the trial is tried again: this attempt FAILED and the next one RUNNING, in one part."""
+        if self._lost():
+            return
         number = trial.config["number"]
         row = self._rows[number]
         failed = {**row, "state": "FAILED", "error": self._explain(trial), "updated_at": now()}

@@ -20,7 +20,7 @@ from tuner import data
 from tuner.catalogue import architecture
 from tuner.cluster import connected
 from tuner.data import split
-from tuner.errors import SpecError
+from tuner.errors import RayLostError, SpecError
 from tuner.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.observer import Observer, Silent
 from tuner.placement import Placement, Share, place
@@ -31,6 +31,7 @@ from tuner.scheduler import Scheduler, make_scheduler
 from tuner.searcher import OptunaSearcher, proposal_from_row
 from tuner.spec import StudySpec
 from tuner.trial import Job, Trial
+from tuner.watch import is_there, watched
 
 Halt = Literal["budget", "interrupt"]
 
@@ -62,6 +63,8 @@ class StudyRun:
         data: Where data sets are looked for; None: as `tuner.data.load` does.
         observer: Who watches.
         address: A running Ray cluster, see `tuner.cluster.start`; None: a Ray of our own on this machine.
+        on_lost: Called from another thread when Ray is lost, as `run` itself may then wait until Ray ends the process
+            after a minute; None: nothing.
         trainable: What Ray runs as a trial; anything but the default is for measuring and testing.
 
     Attributes:
@@ -77,6 +80,7 @@ class StudyRun:
         data: Path | None = None,
         observer: Observer | None = None,
         address: str | None = None,
+        on_lost: Callable[[RayLostError], None] | None = None,
         trainable: type[tune.Trainable] | None = None,
     ) -> None:
         self.spec = spec
@@ -85,6 +89,7 @@ class StudyRun:
         self._data = data
         self._observer = observer or Silent()
         self._address = address
+        self._on_lost = on_lost or (lambda _: None)
         self._trainable = trainable
         self.searcher: OptunaSearcher
         self.scheduler: Scheduler
@@ -97,6 +102,7 @@ class StudyRun:
             StudyError: The folder holds another study, is in use, cannot be written, or was taken over by another run.
             SpecError: The study asks for more than any machine has.
             UserError: There is no cluster at the address.
+            RayLostError: Ray was killed meanwhile.
             DataError: Its images are missing or broken.
         """
         check_comparable(self.folder, self.spec)
@@ -105,6 +111,7 @@ class StudyRun:
             tables = self.folder.tables(self.spec)
             if not is_finished(self.spec, tables.trials()):
                 stack.enter_context(connected(self._address, self.spec.architectures))
+                stack.enter_context(watched(self._on_lost, joined=self._address is not None))
                 placement = self._place(dataset.folder)
                 self.folder.storage.sweep()
                 tables.compact()  # what a killed driver left in thousands of parts is read several times from here on
@@ -168,6 +175,7 @@ class StudyRun:
             tables,
             self._observer,
             halted=lambda: halting.reason is not None,
+            lost=lambda: not is_there(),
             sampler_attrs=self._sampler_attrs,
         )
         trials = tables.trials()
