@@ -264,7 +264,7 @@ class Recorder(tune.Callback):
         if self._retry_at is not None and time.monotonic() < self._retry_at:
             return
         try:
-            self._write_waiting(if_older_than)
+            self._write_waiting(if_older_than if self._retry_at is None else 0.0)
             self._retry_at = None
         except OSError as error:
             if self._retry_at is None:
@@ -286,7 +286,10 @@ class Recorder(tune.Callback):
                 return self._write_waiting()
             except OSError as error:
                 if time.monotonic() > deadline:
-                    lost = f"{self._folder}: the last rows could not be written and are lost: {error}"
+                    lost = (
+                        f"{self._folder}: the last rows could not be written and are lost: {error}; "
+                        "the same command goes on from what was written"
+                    )
                     raise StudyError(lost) from error
             time.sleep(RETRY_SECONDS)
 

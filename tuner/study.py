@@ -6,8 +6,9 @@ import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -119,13 +120,21 @@ class StudyRun:
                 stack.callback(self._end_provenance, self._begin_provenance(dataset))
                 halting = _Halting(self.spec.budget.hours, self.folder.storage.check_writable)
                 stack.enter_context(_signals(halting))
-                stack.callback(tables.flush)
+                stack.callback(_flush_if_possible, tables)
                 self._fit(tables, placement, halting, dataset.folder)
                 self.halted = halting.reason
-                tables.compact()
-                self._sweep_checkpoints(tables)
-            self.folder.write_spec(self.spec)
+                self._tidy(tables)
+            else:
+                self.folder.write_spec(self.spec)
         return StudyResults(self.folder, self.spec)
+
+    def _tidy(self, tables: Tables) -> None:
+        """Compact the tables and remove old checkpoints; where that fails everything is there, only in more files."""
+        try:
+            tables.compact()
+            self._sweep_checkpoints(tables)
+        except OSError as error:
+            warnings.warn(f"{error}; the tables are whole but stay in parts", stacklevel=2)
 
     def _sweep_checkpoints(self, tables: Tables) -> None:
         """Remove what workers of a driver that was killed wrote after their trials had ended under the next one."""
@@ -166,7 +175,8 @@ class StudyRun:
 
     def _end_provenance(self, record: dict[str, Any]) -> None:
         record["runs"][-1] |= {"stopped_at": now().isoformat(), "halted": self.halted}
-        self.folder.write_provenance(record)
+        with suppress(OSError):  # it reads then like a run that was killed
+            self.folder.write_provenance(record)
 
     def _fit(self, tables: Tables, placement: Placement, halting: _Halting, dataset: Path) -> None:
         recorder = Recorder(
@@ -254,6 +264,12 @@ class StudyRun:
         job = Job(self.spec, str(self.folder), dataset, device, self._data and self._data.absolute())
         shared = tune.with_parameters(self._trainable or Trial, job=job)
         return tune.with_resources(shared, PlacementGroupFactory([share.resources]))
+
+
+def _flush_if_possible(tables: Tables) -> None:
+    """The last attempt; the recorder has told what stands against it."""
+    with suppress(OSError):
+        tables.flush()
 
 
 @contextmanager
