@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -17,8 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tuner.catalogue import DATASETS
 from tuner.cluster import TOKEN_REMEDY, sources, use_token
@@ -33,6 +35,10 @@ STUDY, RESULTS = "tuner_study", "tuner_results"
 CONTACT_SECONDS = 60.0
 """A head that does not answer for so long is given up; the job may go on without being watched."""
 RETRY_SECONDS = 2.0
+BUSY = "No available agent|Initialization failure"
+"""What Ray says of a head that may answer a little later."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Jobs:
         logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)  # says when a log ends
         os.environ["RAY_API_SERVER_ADDRESS"] = address  # or Ray would prefer what another variable says
         with self._explained():
-            self._client = JobSubmissionClient(address)
+            self._client = _patiently(partial(JobSubmissionClient, address))
 
     def submit(
         self,
@@ -103,23 +109,14 @@ class Jobs:
         words = ["python", "-m", "tuner", verb, f"{spec.study}.yaml", *options, "--address", "auto"]
         with tempfile.TemporaryDirectory(prefix="tuner-") as staged, self._explained():
             _stage(Path(staged), spec)
-            return self._submit(
+            submit = partial(
+                self._client.submit_job,
                 entrypoint=shlex.join(words),
                 submission_id=f"{spec.study}-{uuid.uuid4().hex[:8]}",
                 runtime_env={"working_dir": staged, "env_vars": _environment(command)},
                 metadata={STUDY: spec.study, RESULTS: results},
             )
-
-    def _submit(self, **job: Any) -> str:
-        """Hand over a job, once a head that has just started can take it."""
-        began = time.monotonic()
-        while True:
-            try:
-                return str(self._client.submit_job(**job))
-            except RuntimeError as error:
-                if "No available agent" not in str(error) or time.monotonic() - began > CONTACT_SECONDS:
-                    raise
-            time.sleep(RETRY_SECONDS)
+            return _patiently(submit)
 
     def follow(self, job: str, write: Callable[[str], Any]) -> int:
         """Pass on what a job prints, from its beginning to its end; returns the exit code of its command.
@@ -208,7 +205,7 @@ class Jobs:
         except AuthenticationError:
             raise ClusterError(f"--address: {self.address} refuses this client (401): {TOKEN_REMEDY}") from None
         except (ConnectionError, OSError, ValueError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise ClusterError(f"--address: no Ray cluster at '{self.address}' ({reason}); {allowed}") from None
         except RuntimeError as error:
             reason = " ".join(str(error).split())
@@ -217,6 +214,18 @@ class Jobs:
             raise ClusterError(f"--address: {self.address}: {reason}") from None
         finally:
             logging.disable(logging.NOTSET)
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask a head until it can answer: one that has just started, or is busy, cannot at once."""
+    began = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except (RuntimeError, ConnectionError) as error:
+            if not re.search(BUSY, str(error)) or time.monotonic() - began > CONTACT_SECONDS:
+                raise
+        time.sleep(RETRY_SECONDS)
 
 
 def _refuse_relative(results: str, data: Path | None, dataset: str) -> None:
