@@ -1,6 +1,7 @@
 """A study on a Ray cluster of several nodes, of which one dies and another joins."""
 
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 import tuner
+from tests.ray_nodes import RayNode
 from tuner.cluster import SYSTEM_CONFIG
 from tuner.folder import StudyResults
 
@@ -42,6 +44,14 @@ print(*ray.get(files.remote()), sep="\\n")
 """
 
 
+WAITING = """
+import sys, time
+from tuner import cluster
+cluster.start(sys.argv[1])
+while sys.argv[2] not in [node.address for node in cluster.alive()]:
+    time.sleep(0.2)
+"""
+
 REFUSED = """
 import sys
 from tuner import cluster, errors
@@ -70,6 +80,16 @@ class Nodes:
         node = self.cluster.add_node(num_cpus=cpus, num_gpus=gpus, temp_dir=self._temp_dir, **where)
         self._by_ip[node.node_ip_address] = node
         return node
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of those that live."""
+        return list(self._by_ip)
+
+    def wait_for(self, ip: str) -> None:
+        """Wait until a node that was started otherwise has joined."""
+        command = [sys.executable, "-c", WAITING, self.cluster.address, ip]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=60, capture_output=True)
 
     def kill(self, ip: str) -> None:
         """End a node's processes without a warning, as a power cut does."""
@@ -104,8 +124,8 @@ resources: {resources or {"cpu": 1}}
     return file
 
 
-def run_command(spec: Path, address: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tuner", "run", str(spec), "--results", str(spec.parent), "--address", address]
+def run_command(spec: Path, address: str, verb: str = "run") -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tuner", verb, str(spec), "--results", str(spec.parent), "--address", address]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
@@ -181,6 +201,49 @@ def test_a_gpu_of_one_node_and_a_core_of_another_are_no_place_for_a_trial(nodes:
         nodes.kill("127.0.0.5")
     assert done.returncode == 2
     assert done.stderr == "resources: a trial asks for 1 CPU and 1 GPU, and none of 4 nodes has both\n"
+
+
+def test_every_node_is_looked_at_before_anything_starts(nodes: Nodes, tmp_path: Path) -> None:
+    done = run_command(study_file(tmp_path, "looked", 1, 1), nodes.cluster.address, "validate")
+    assert done.returncode == 0, done.stderr
+    looked = [line for line in done.stdout.splitlines() if line.startswith("node ")]
+    assert {line.partition("(")[2].partition(")")[0] for line in looked} == {*nodes.addresses}
+    assert all(f": 1 CPU; Python {platform.python_version()}, tuner {tuner.__version__}" in line for line in looked)
+    assert f"{len(looked)} trials side by side, each with 1 core" in done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["looked.yaml"]
+
+
+def test_a_gpu_that_torch_does_not_see_is_said_with_its_node(nodes: Nodes, tmp_path: Path) -> None:
+    spec = study_file(tmp_path, "blind", 1, 1)
+    nodes.join("127.0.0.6", cpus=1, gpus=1)
+    try:
+        done = run_command(spec, nodes.cluster.address)
+    finally:
+        nodes.kill("127.0.0.6")
+    said = "(127.0.0.6): Ray counts a GPU here, but torch sees none; is this torch built for its driver?\n"
+    assert done.returncode == 2
+    assert done.stderr.startswith("node ")
+    assert done.stderr.endswith(said)
+    assert [file.name for file in tmp_path.iterdir()] == ["blind.yaml"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a node a disk of its own")
+def test_results_that_a_node_does_not_share_are_said_with_the_node_and_the_remedy(nodes: Nodes, tmp_path: Path) -> None:
+    own_disk = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$@"', "sh"]
+    where = ["--address", nodes.cluster.address, "--node-ip-address", "127.0.0.7"]
+    spec = study_file(tmp_path, "apart", 1, 1)
+    apart = RayNode(*where, folder=tmp_path, environment={**os.environ}, inside=own_disk)
+    try:
+        nodes.wait_for("127.0.0.7")
+        done = run_command(spec, nodes.cluster.address)
+    finally:
+        apart.kill()
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    remedy = "--results: a folder that all nodes see, or s3://BUCKET/PREFIX"
+    assert line.startswith("node ")
+    assert line.endswith(f"(127.0.0.7): does not share {tmp_path / 'apart'} with this machine; {remedy}")
+    assert not (tmp_path / "apart").exists()
 
 
 def test_nodes_get_this_package_and_the_modules_of_the_users_own_networks(nodes: Nodes, tmp_path: Path) -> None:

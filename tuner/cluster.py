@@ -78,7 +78,6 @@ def _join(address: str, **settings: Any) -> None:
     host, _, port = address.rpartition(":")
     if address != "auto" and not (host and port.isdecimal()):
         raise ClusterError(f"--address: '{address}'; {allowed}")
-    use_token()
     try:
         if address != "auto":  # Ray itself would try for more than a minute
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
@@ -89,19 +88,8 @@ def _join(address: str, **settings: Any) -> None:
         ray.init(address=address, **settings)
     except (ConnectionError, AuthenticationError) as error:
         reason = next(iter(str(error).splitlines()), "")
-        asks = "" if address == "auto" else f"; if it asks for a token, {TOKEN_REMEDY}"
+        asks = "" if address == "auto" else f"; if it asks for a token, set RAY_AUTH_MODE=token and {TOKEN_REMEDY}"
         raise ClusterError(f"--address: no Ray cluster at '{address}' ({reason}){asks}; {allowed}") from None
-
-
-def use_token() -> None:
-    """Show the operators' token, where this user has one: of its own, Ray does so only where it starts a cluster."""
-    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-
-    logging.disable(logging.WARNING)  # of what was switched on
-    try:
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 TOKEN_REMEDY = "put the cluster's token into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH"

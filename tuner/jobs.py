@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tuner.catalogue import DATASETS
-from tuner.cluster import TOKEN_REMEDY, sources, use_token
+from tuner.cluster import TOKEN_REMEDY, sources
 from tuner.errors import ClusterError, UserError, nearest
 from tuner.provenance import SOURCE, source
 from tuner.spec import StudySpec
@@ -72,7 +72,7 @@ class Jobs:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        use_token()
+        _show_token()
         from ray.job_submission import JobSubmissionClient  # takes seconds
 
         logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)  # says when a log ends
@@ -214,6 +214,17 @@ class Jobs:
             raise ClusterError(f"--address: {self.address}: {reason}") from None
         finally:
             logging.disable(logging.NOTSET)
+
+
+def _show_token() -> None:
+    """Show the operators' token, where this user has one; only here, for a driver would demand it of all others."""
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+    logging.disable(logging.WARNING)  # of what was switched on
+    try:
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _patiently(ask: Callable[[], T]) -> T:

@@ -58,9 +58,11 @@ def look_at_nodes(spec: StudySpec, results: str, dataset: Path, data: Path | Non
     storage.write(token, b"")
     try:
         looks = [_look_at(node, results, token, spec.dataset, dataset, data) for node in there]
-        answers = [_answer(look) for look in looks]
+        answered = [(node, _answer(look)) for node, look in zip(there, looks, strict=True)]
+        living = {node.id for node in alive()}
+        answers = [(node, answer) for node, answer in answered if node.id in living]  # others died meanwhile
         problems: list[str] = []
-        for node, answer in zip(there, answers, strict=True):
+        for node, answer in answers:
             found = [*_differing(answer["versions"]), *answer["problems"]]
             if answer["wrote"] and not storage.exists(answer["wrote"]):
                 found.append(_not_shared(storage))
@@ -71,9 +73,7 @@ def look_at_nodes(spec: StudySpec, results: str, dataset: Path, data: Path | Non
                 storage.remove(name)
     if problems:
         raise ClusterError("\n".join(problems))
-    return [
-        NodeReport(str(node), node.resources, answer["versions"]) for node, answer in zip(there, answers, strict=True)
-    ]
+    return [NodeReport(str(node), node.resources, answer["versions"]) for node, answer in answers]
 
 
 def _look_at(
