@@ -9,6 +9,15 @@ import pytest
 
 from tests.object_store import ObjectStore
 
+LONGEST = ["test_kill", "test_survival", "test_jobs", "test_cluster", "test_cli", "test_study", "test_object_store"]
+"""Files that take longest are begun first where two processes share the tests, or one would wait for the other."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Fast tests first where one process runs them, long ones first where several do."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def idle_object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
