@@ -16,8 +16,9 @@ setup: .venv/ready
 run: setup
 	$(BIN)/python -m tuner run search_spaces/digits.yaml
 
+# Two processes side by side, for much of what is tested is Ray starting and ending; a file stays in one of them.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 notebooks: setup
 	$(BIN)/python notebooks/execute.py
