@@ -274,6 +274,13 @@ def test_validate_writes_every_default_out_and_its_output_is_a_study_file(tmp_pa
     assert call("validate", tmp_path / "again.yaml").stdout == done.stdout
 
 
+def test_a_python_without_what_is_needed_is_said_in_one_line() -> None:
+    lacking = "import runpy, sys; sys.modules['typer'] = None; runpy.run_module('tuner', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", lacking], cwd=ROOT, capture_output=True, text=True)
+    said = f"{sys.executable} has no package 'typer'; install this project for it\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
 def test_version_and_help_answer_at_once() -> None:
     for option, said in (("--version", f"tuner {tuner.__version__}"), ("--help", "validate")):
         began = time.monotonic()
