@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test notebooks check bench bench-scale format clean
+.PHONY: setup run test test-cluster notebooks check bench bench-scale format clean
 
 setup: .venv/ready
 
@@ -17,8 +17,13 @@ run: setup
 	$(BIN)/python -m tuner run search_spaces/digits.yaml
 
 # Two processes side by side, for much of what is tested is Ray starting and ending; a file stays in one of them.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not cluster'
+
+test-cluster: setup
+	$(PYTEST) -m cluster
 
 notebooks: setup
 	$(BIN)/python notebooks/execute.py

@@ -18,6 +18,7 @@ from tests.ray_nodes import RayNode
 from tuner.cluster import SYSTEM_CONFIG
 from tuner.folder import StudyResults
 
+pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[1]
 DRIVER = """
 import sys

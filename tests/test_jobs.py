@@ -16,6 +16,7 @@ import pytest
 import tuner
 from tuner.provenance import source
 
+pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[1]
 STUDY = """
 study: {name}

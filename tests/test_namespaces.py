@@ -30,6 +30,7 @@ StudyRun(load_spec(spec), Path(spec).parent, address=address, trainable=PlacedTr
 PORT, TRIALS, EPOCHS = 6379, 5, 8
 HEAD, DOOMED, JOINING = 1, 3, 4
 MISSING = namespaces.missing()
+pytestmark = pytest.mark.cluster
 
 
 @pytest.mark.skipif(MISSING is not None, reason=MISSING or "")

@@ -21,6 +21,7 @@ from tests.ray_nodes import (
     wait_until,
 )
 
+pytestmark = pytest.mark.cluster
 EPOCHS = 30
 LOST = "Ray was lost: its processes were killed"
 IMPATIENT = "from tuner import cli, watch; watch.LOST_SECONDS = 1.0; cli.main()"

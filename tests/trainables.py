@@ -64,7 +64,7 @@ class FaultyTrial(Trial):
         new_config["parameters"] = {**new_config["parameters"], "learning_rate": rate}
         if new_config["number"] == 4:
             new_config["parameters"]["filters"] = new_config["parameters"]["dense"] = 8192
-            limit = 6 << 30  # the dense layer alone has 2.4 GB of weights, and as much of gradients
+            limit = address_space() + (1 << 30)  # the dense layer has 2.4 GB of weights; Ray's own threads need little
             resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         elif resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -80,6 +80,11 @@ class FaultyTrial(Trial):
             mark.touch()
             os.kill(os.getpid(), 9)
         return report
+
+
+def address_space() -> int:
+    """Bytes that this process has mapped."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 class StudiousTrial(Trial):
