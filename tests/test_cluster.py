@@ -5,8 +5,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ import pytest
 from ray.cluster_utils import Cluster
 
 import tuner
-from tests.ray_nodes import RayNode
+from tests.ray_nodes import ROOT, RayNode, assert_whole, wait_until
 from tuner.cluster import SYSTEM_CONFIG
-from tuner.folder import StudyResults
 
 pytestmark = pytest.mark.cluster
-ROOT = Path(__file__).parents[1]
 DRIVER = """
 import sys
 from pathlib import Path
@@ -128,21 +125,6 @@ resources: {resources or {"cpu": 1}}
 def run_command(spec: Path, address: str, verb: str = "run") -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "tuner", verb, str(spec), "--results", str(spec.parent), "--address", address]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-
-def wait_until(true: Callable[[], Any], driver: "subprocess.Popen[bytes]") -> None:
-    """Look again and again, for as long as the driver runs."""
-    while not true():
-        assert driver.poll() is None
-        time.sleep(0.1)
-
-
-def assert_whole(study: StudyResults, trials: int, epochs: int) -> None:
-    """Every trial is complete, and has each of its epochs once."""
-    assert list(study.trials["number"]) == list(range(trials))
-    assert set(study.trials["state"]) == {"COMPLETE"}
-    for number, rows in study.epochs.groupby("number"):
-        assert list(rows["epoch"]) == list(range(1, epochs + 1)), number
 
 
 DOOMED, JOINING = "127.0.0.3", "127.0.0.4"
