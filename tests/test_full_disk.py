@@ -20,7 +20,7 @@ from tuner.storage import Storage
 from tuner.study import StudyRun
 
 pytestmark = pytest.mark.usefixtures("ray_session")
-TRIALS, EPOCHS = 4, 8
+TRIALS, EPOCHS = 8, 12
 
 
 class Disk:
