@@ -210,11 +210,11 @@ def submit(
     """
     if (study is None) == (follow is None):
         raise UserError("submit: one is needed, STUDY.yaml or --follow JOB")
-    jobs = _jobs(address)
     if follow is not None or study is None:
-        raise typer.Exit(_follow(jobs, str(follow)))
+        raise typer.Exit(_follow(_jobs(address), str(follow)))
+    spec = _load(study, settings, name)  # before a cluster is asked: what is refused is refused at once
+    jobs = _jobs(address)
     again = _command(study, results, data, name, address, settings or [], verb="submit")
-    spec = _load(study, settings, name)
     job = jobs.submit(spec, "run", results=results, data=data, fresh=fresh, command=again)
     if wait:
         raise typer.Exit(_follow(jobs, job))
@@ -373,7 +373,9 @@ def _command(
     verb: str = "run",
 ) -> str:
     """The command that goes on with a study; `--fresh` would begin it anew."""
-    words = shlex.split(os.environ.get("TUNER_COMMAND", ""))
+    from tuner.provenance import COMMAND
+
+    words = shlex.split(os.environ.get(COMMAND, ""))
     if words:  # a job: what was handed over has its settings in the file
         return shlex.join([*words, *_set(settings)])
     words = [*program(), verb, str(study)]

@@ -25,11 +25,9 @@ from typing import Any, Literal, TypeVar
 from tuner.catalogue import DATASETS
 from tuner.cluster import TOKEN_REMEDY, sources
 from tuner.errors import ClusterError, UserError, nearest
-from tuner.provenance import SOURCE, source
+from tuner.provenance import COMMAND, SOURCE, source
 from tuner.spec import StudySpec
 
-COMMAND = "TUNER_COMMAND"
-"""Environment variable of a job: the command that handed it over, for what the job says of going on."""
 STUDY, RESULTS = "tuner_study", "tuner_results"
 """What a job's metadata says, so that it can be listed."""
 CONTACT_SECONDS = 60.0

@@ -17,6 +17,9 @@ PACKAGES = ("ray", "torch", "torchvision", "optuna", "cmaes", "numpy", "pandas",
 SOURCE = "TUNER_SOURCE"
 """Environment variable of a copy of this package that travelled: `source` of the checkout that it was copied from."""
 
+COMMAND = "TUNER_COMMAND"
+"""Environment variable of a job on a cluster: the command that handed it over, for what it says of going on."""
+
 
 def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
     """One run of a study: source, versions, hardware, data and command line; times are added by the caller."""
