@@ -213,8 +213,8 @@ def test_reproduce_trains_only_what_is_missing_and_measures_shapes(tmp_path: Pat
     assert done.stdout.startswith("Study cesar has all its trials; nothing is left to do\n")
     cells = [line.split() for line in done.stdout.splitlines()]
     assert [line[3:] for line in cells if line[:2] == ["layer", "6:"]] == [
-        ["84"] * 2 + ["equal"],
-        ["84", "82", "not", "equal"],
+        ["84"] * 2 + ["exact"],
+        ["84", "82", "differs"],
     ]
     assert next(line for line in cells if line[:2] == ["code,", "ReLU"])[5] == "92.00"
 

@@ -9,31 +9,50 @@ import pandas as pd
 from tuner import reported
 from tuner.formatting import is_missing
 from tuner.reproduction.runs import Runs
-from tuner.reproduction.verdicts import EXACT, POINTS, Deviation, borrowed, interval, verdict
+from tuner.reproduction.verdicts import (
+    CLOSE,
+    COUNTED,
+    DIFFERS,
+    EXACT,
+    FAILED,
+    FAR,
+    NOT_REPORTED,
+    NOT_RUN,
+    judge,
+    margin,
+)
 
 Line = dict[Any, Any]
 
 COLUMNS = [
-    *("report", "table", "row", "quantity", "unit", "reported", "reproduced", "spread", "seeds", "difference"),
-    *("low", "high", "verdict", "decimals", "study", "trial", "epoch", "step", "metric", "scale", "source"),
+    *("report", "table", "row", "quantity", "unit", "reported", "reproduced", "spread", "seeds"),
+    *("difference", "low", "high", "margin", "verdict", "decimals"),
+    *("study", "trial", "epoch", "step", "metric", "scale", "source"),
 ]
-MISSING = ("not run", "failed")
-"""Verdicts of numbers that were not measured here."""
+MISSING = (NOT_RUN, FAILED)
+"""Verdicts on numbers that have no value here."""
 
 
 def table(name: str, results: str | Path, protocol: str = "as_published") -> pd.DataFrame:
-    """Every number of a report beside what was measured here, one row each, in the order of the report.
+    """Compare every number of a report with what was measured here.
 
-    Columns: `report, table, row, quantity, unit`; `reported` and `reproduced` (the mean over the search's trial and its
-    repeats), in the report's unit; `spread` (sample deviation over the seeds), `seeds` (how many); `difference`
-    (reproduced - reported); `low`, `high` (where one more run is expected); `verdict` (in words, by the rules of
-    `tuner.reproduction.verdicts`; 'not run', 'failed' or 'not reported' where there is nothing to compare, empty for
-    losses and times); `decimals` (as printed); `study, trial, epoch, step, metric, scale` (where it was measured);
-    `source`. Shapes are text; everything else is a number.
+    One row per number, in the order of the report. Columns:
+
+    - `report, table, row, quantity, unit`: which number it is.
+    - `reported`, `reproduced`: in the report's unit; the mean over the trial and its repeats.
+    - `spread`, `seeds`: sample deviation over the seeds, and their number.
+    - `difference`, `low`, `high`: reproduced - reported, and its 90 % interval.
+    - `margin`: the difference that does not matter for this kind of number.
+    - `verdict`: a word of `tuner.reproduction.verdicts.RULES`; empty for times.
+    - `decimals`: digits that the report prints.
+    - `study, trial, epoch, step, metric, scale`: where the number was measured.
+    - `source`: place in the report.
+
+    Shapes are text; everything else is a number.
 
     Args:
         name: One of `tuner.reported.REPORTS`.
-        results: The results directory with the report's studies; those that are not there are 'not run'.
+        results: The results directory. Numbers of a study that is not there are 'not run'.
         protocol: `as_published` or `clean`.
 
     Raises:
@@ -41,31 +60,30 @@ def table(name: str, results: str | Path, protocol: str = "as_published") -> pd.
     """
     runs = Runs(results)
     lines = reported.lines(name, protocol).assign(report=name).to_dict("records")
-    rows = [line | _measured_shape(line, runs) if line["unit"] == "shape" else _measured(line, runs) for line in lines]
-    measured = pd.DataFrame(rows)
-    by_seed = measured[measured["step"] != "all"].groupby(["table", "quantity"])
-    deviations = {key: borrowed(zip(part["spread"], part["seeds"], strict=True)) for key, part in by_seed}
-    judged = [row | _judged(row, deviations.get((row["table"], row["quantity"]))) for row in rows]
-    return pd.DataFrame(judged)[COLUMNS]
+    rows = [
+        line | (_measured_shape(line, runs) if line["unit"] == "shape" else _measured(line, runs)) for line in lines
+    ]
+    return pd.DataFrame([row | _judged(row) for row in rows])[COLUMNS]
 
 
 def _measured_shape(line: Line, runs: Runs) -> Line:
-    return {"reproduced": runs.shape(line), "seeds": 0, "failed": False}
+    return {"reproduced": runs.shape(line), "seeds": 0, "margin": None, "failed": False}
 
 
 def _measured(line: Line, runs: Runs) -> Line:
-    """A line with its numbers as such, and what the seeds measured of it."""
+    """Convert the reported value to a number and add what the seeds measured of it."""
     values, reported_number = runs.values(line), float(line["reported"] or "nan")
+    low = high = float("nan")
+    middle, spread = values.mean(), values.std()
     if line["step"] == "all":
-        middle, low, high = values.median(), values.min(), values.max()
-        spread = high - low
-    else:
-        middle, spread, low, high = values.mean(), values.std(), float("nan"), float("nan")
-    return line | {
+        middle, spread = values.median(), values.max() - values.min()
+        low, high = values.min() - reported_number, values.max() - reported_number
+    return {
         "reported": reported_number,
         "reproduced": middle,
         "difference": middle - reported_number,
         "spread": spread,
+        "margin": margin(reported_number, line["unit"]),
         "low": low,
         "high": high,
         "seeds": values.index.nunique(),
@@ -73,32 +91,32 @@ def _measured(line: Line, runs: Runs) -> Line:
     }
 
 
-def _judged(row: Line, others: Deviation | None) -> Line:
-    """The verdict on a row, and where there is none yet the interval that it rests on."""
+def _judged(row: Line) -> Line:
+    """Return the verdict on a row, and the interval behind it."""
     if is_missing(row["reproduced"]):
-        return {"verdict": "failed" if row["failed"] else "not run"}
+        return {"verdict": FAILED if row["failed"] else NOT_RUN}
     if is_missing(row["reported"]):
-        return {"verdict": "not reported"}
-    if row["unit"] in EXACT:
-        return {"verdict": "equal" if row["reproduced"] == row["reported"] else "not equal"}
-    if row["unit"] not in POINTS:
+        return {"verdict": NOT_REPORTED}
+    if row["unit"] in COUNTED:
+        return {"verdict": EXACT if row["reproduced"] == row["reported"] else DIFFERS}
+    if is_missing(row["margin"]):
         return {"verdict": ""}
-    low, high = row["low"], row["high"]
-    if row["step"] != "all":
-        low, high = interval(row["reproduced"], row["spread"], row["seeds"], row["unit"], others)
-    word = verdict(row["reported"], row["reproduced"], low, high, row["unit"], row["decimals"])
-    return {"low": low, "high": high, "verdict": word}
+    rounding = 0.5 * 10.0 ** -row["decimals"]
+    if row["step"] == "all":
+        inside = row["low"] - rounding <= 0 <= row["high"] + rounding
+        return {"verdict": CLOSE if inside else FAR}
+    return judge(row["difference"], row["spread"], row["seeds"], row["margin"], rounding)._asdict()
 
 
-def wide(compared: pd.DataFrame) -> pd.DataFrame:
-    """A comparison as people read it: a row for each row of the report's tables, everything as text.
+def pivot(compared: pd.DataFrame) -> pd.DataFrame:
+    """Arrange a comparison as people read it, one row per row of the report, all as text.
 
     The index has `table` and `row`, the columns have a quantity with its unit and, below it, `reported`, `reproduced`
     (or 'not run', 'failed'), `spread`, `difference` and `verdict`; `seeds` stands once. Numbers have the digits that
     the report prints. Columns with nothing in them are left out.
 
     Args:
-        compared: What `table` gives, or some of its rows.
+        compared: The rows that `table` returns, or some of them.
     """
     places = [compared["table"], compared["row"]]
     index = pd.MultiIndex.from_frame(compared[["table", "row"]].drop_duplicates())

@@ -1,4 +1,13 @@
-"""What a claim of a report is checked against: the compared numbers, the runs behind them, and when means differ."""
+"""Evidence for the claims of a report, and the rules by which measured means differ.
+
+Two means differ when their distance is beyond the 95 % interval of their difference. The spread is
+that of the compared rows, else of the repeated rows of their table, pooled with the assumed spread
+of `tuner.reproduction.verdicts`. Rows of one seed in a table without repeats cannot be told apart.
+
+Where one row is set against the best of k others, each direction keeps an error of 2.5 % in all:
+it is above the best when it is above each (no correction is needed), and below when one of the k
+is above it at 2.5 % / k (Bonferroni). Rows that failed to train have no value and are no rivals.
+"""
 
 import math
 from collections.abc import Iterable
@@ -8,11 +17,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tuner.reproduction.runs import Runs
-from tuner.reproduction.verdicts import POINTS, UNREPEATED, borrowed, pooled
+from tuner.reproduction.verdicts import FAILED, margin, pooled
 
 HOLDS, FAILS = "holds", "does not hold"
 NOT_RUN = "cannot be told (not run)"
+FAILED_RUN = "cannot be told (training failed)"
 TOO_CLOSE = "cannot be told (closer than the spread)"
+ONE_RUN = "cannot be told (one run each)"
+TAIL = 0.025
+"""Error of a claim's verdict in each direction."""
 
 
 class Claim(NamedTuple):
@@ -30,13 +43,18 @@ class Number:
     row: str
     reported: float
     measured: float
-    """What was reproduced; 0 where training failed with every seed, NaN where it was not run."""
+    """Mean over the seeds; NaN where nothing was measured or training failed with every seed."""
     spread: float
     seeds: int
     unit: str
     verdict: str
     line: dict[Any, Any]
-    """The whole row: what `Runs.values` asks for."""
+    """The whole row, for `Runs.values`."""
+
+    @property
+    def failed(self) -> bool:
+        """Return True if training failed with every seed."""
+        return self.verdict == FAILED
 
 
 @dataclass(frozen=True)
@@ -82,47 +100,112 @@ class Evidence:
 
 
 def _number(line: dict[Any, Any]) -> Number:
-    measured = 0.0 if line["verdict"] == "failed" else float(line["reproduced"])
-    spread, seeds = float(line["spread"]), int(line["seeds"])
-    return Number(line["row"], line["reported"], measured, spread, seeds, line["unit"], line["verdict"], line)
+    return Number(
+        row=line["row"],
+        reported=line["reported"],
+        measured=float(line["reproduced"]),
+        spread=float(line["spread"]),
+        seeds=int(line["seeds"]),
+        unit=line["unit"],
+        verdict=line["verdict"],
+        line=line,
+    )
 
 
 def highest(numbers: Iterable[Number]) -> Number:
-    """The highest measured number; while one of them was not run, that one: nothing is the highest yet."""
-    return max(numbers, key=lambda number: math.inf if math.isnan(number.measured) else number.measured)
+    """Return the highest number that did not fail; the first that was not run, if any."""
+
+    def height(number: Number) -> float:
+        unknown = -math.inf if number.failed else math.inf
+        return unknown if math.isnan(number.measured) else number.measured
+
+    return max(numbers, key=height)
 
 
-def margin(*compared: Number, table: Iterable[Number]) -> float:
-    """By how much the means of two numbers must differ to be told apart, or the mean of one from a fixed number.
+def unknown(numbers: Iterable[Number]) -> str | None:
+    """Return the verdict for numbers of which one is not run or failed; None: all have values."""
+    missing = [number.failed for number in numbers if math.isnan(number.measured)]
+    if not missing:
+        return None
+    return FAILED_RUN if all(missing) else NOT_RUN
+
+
+def compare_means(difference: float, *compared: Number, table: list[Number]) -> str:
+    """Return the verdict on 'the first is more than the second' or 'than a fixed number'.
 
     Args:
+        difference: The first less the second, or less the fixed number.
         compared: One or two numbers of one unit.
-        table: Those of their table and quantity, whose deviation counts where none of `compared` was repeated.
+        table: Numbers of their table and quantity.
     """
-    deviation = pooled(map(_repeated, compared)) or borrowed(map(_repeated, table))
-    if deviation is None:
-        return UNREPEATED / POINTS[compared[0].unit]
-    return deviation.margin(*(max(1, number.seeds) for number in compared))
+    if missing := unknown(compared):
+        return missing
+    if abs(difference) <= least_difference(*compared, table=table, tail=TAIL):
+        return _undecided(table)
+    return told(difference > 0)
+
+
+def compare_best(numbers: Iterable[Number], rivals: Iterable[Number], table: list[Number]) -> str:
+    """Return the verdict on 'the best of the numbers is above every rival'.
+
+    Args:
+        numbers: Numbers that the claim calls better.
+        rivals: Numbers to beat.
+        table: Numbers of their table and quantity.
+    """
+    ours, others = [[n for n in group if not n.failed] for group in (numbers, rivals)]
+    if missing := unknown([*ours, *others]):
+        return missing
+    if not (ours and others):
+        return FAILED_RUN
+    if _one_above_all(ours, others, table):
+        return HOLDS
+    return FAILS if _one_above_all(others, ours, table) else _undecided(table)
+
+
+def compare_pairs(pairs: list[tuple[Number, Number]], table: list[Number]) -> str:
+    """Return the verdict on 'in every pair the first is above the second'."""
+    if missing := unknown(number for pair in pairs for number in pair):
+        return missing
+    if all(_above(first, second, TAIL, table) for first, second in pairs):
+        return HOLDS
+    reverse = any(_above(second, first, TAIL / len(pairs), table) for first, second in pairs)
+    return FAILS if reverse else _undecided(table)
+
+
+def least_difference(*compared: Number, table: list[Number], tail: float) -> float:
+    """Return the distance beyond which means differ; infinite where no row was repeated."""
+    rows = [_repeated(n) for n in compared if n.seeds > 1] or [_repeated(n) for n in table]
+    if all(seeds < 2 for _, seeds in rows):
+        return math.inf
+    width = max(margin(number.measured, number.unit) for number in compared)
+    counts = [max(1, number.seeds) for number in compared]
+    return pooled(rows, width).half_width(*counts, tail=tail)
+
+
+def _one_above_all(numbers: list[Number], others: list[Number], table: list[Number]) -> bool:
+    tail = TAIL / len(numbers)
+    return any(all(_above(one, other, tail, table) for other in others) for one in numbers)
+
+
+def _above(first: Number, second: Number, tail: float, table: list[Number]) -> bool:
+    least = least_difference(first, second, table=table, tail=tail)
+    return first.measured - second.measured > least
+
+
+def _undecided(table: list[Number]) -> str:
+    return TOO_CLOSE if any(number.seeds > 1 for number in table) else ONE_RUN
 
 
 def _repeated(number: Number) -> tuple[float, int]:
     return number.spread, number.seeds
 
 
-def told_by(difference: float, least: float) -> str:
-    """Whether 'this is more than that' holds, by how much more it is and how much it must be to be told apart."""
-    if math.isnan(difference):
-        return NOT_RUN
-    if abs(difference) <= least:
-        return TOO_CLOSE
-    return HOLDS if difference > 0 else FAILS
-
-
 def told(holds: bool) -> str:
-    """The words for a claim that was decided."""
+    """Return the words for a claim that was decided."""
     return HOLDS if holds else FAILS
 
 
 def said(number: float, digits: int = 2, sign: str = "", unit: str = "") -> str:
-    """A number in a sentence; 'not run' where it was not measured."""
-    return "not run" if math.isnan(number) else f"{number:{sign}.{digits}f}{unit}"
+    """Format a number for a sentence; 'not measured' for NaN."""
+    return "not measured" if math.isnan(number) else f"{number:{sign}.{digits}f}{unit}"

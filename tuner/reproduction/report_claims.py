@@ -1,5 +1,6 @@
 """The claims of the five reports, each checked against what was measured here."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import isnan
@@ -9,10 +10,22 @@ from statistics import fmean
 import pandas as pd
 
 from tuner.data.torchvision_files import CLASSES
+from tuner.reproduction import verdicts
 from tuner.reproduction.comparison import table
-from tuner.reproduction.evidence import NOT_RUN, Claim, Evidence, Number, highest, margin, said, told, told_by
+from tuner.reproduction.evidence import (
+    NOT_RUN,
+    Claim,
+    Evidence,
+    Number,
+    compare_best,
+    compare_means,
+    compare_pairs,
+    highest,
+    said,
+    told,
+    unknown,
+)
 from tuner.reproduction.runs import Runs, choice
-from tuner.reproduction.verdicts import WITHIN
 
 VEHICLES = ("airplane", "automobile", "ship", "truck")
 LARGE, SMALL = "large, its code: a batch norm for two convolutions", "small"
@@ -20,10 +33,11 @@ LARGE, SMALL = "large, its code: a batch norm for two convolutions", "small"
 
 
 def claims(name: str, results: str | Path, protocol: str = "as_published") -> pd.DataFrame:
-    """What a report concludes, a row a claim: `report, claim, verdict, numbers`.
+    """Check what a report concludes, one row per claim: `report, claim, verdict, numbers`.
 
-    `verdict` is 'holds', 'does not hold', or 'cannot be told' with the reason: something was not run, or the numbers
-    are closer than the spread (`tuner.reproduction.verdicts` says how that is measured).
+    `verdict` is 'holds', 'does not hold', or 'cannot be told' with the reason: something was not
+    run, training failed, the numbers are closer than the spread, or each has one run only
+    (`tuner.reproduction.evidence` has the rules).
 
     Args:
         name: One of `tuner.reported.REPORTS`.
@@ -40,12 +54,13 @@ def claims(name: str, results: str | Path, protocol: str = "as_published") -> pd
 
 def _architecture_gains_more(evidence: Evidence) -> Claim:
     rows, grid = evidence.numbers("accuracy"), _grid(evidence)
-    base, network, tuned = rows["Exp. 1"], highest([rows["Exp. 2"], rows["Exp. 4"]]), highest(grid)
+    networks = [rows["Exp. 2"], rows["Exp. 4"]]
+    base, network, tuned = rows["Exp. 1"], highest(networks), highest(grid)
     by_network, by_tuning = network.measured - base.measured, tuned.measured - base.measured
     reported = max(number.reported for number in grid) - base.reported
     return Claim(
         "Changing the architecture gains more than changing the hyperparameters.",
-        told_by(by_network - by_tuning, margin(network, tuned, table=rows.values())),
+        compare_best(networks, grid, table=list(rows.values())),
         f"points above Exp. 1: best architecture, reported {rows['Exp. 4'].reported - base.reported:+.2f}, reproduced "
         f"{said(by_network, sign='+')}; best of the grid, reported {reported:+.2f}, "
         f"reproduced {said(by_tuning, sign='+')}",
@@ -55,7 +70,7 @@ def _architecture_gains_more(evidence: Evidence) -> Claim:
 def _experiment_4_is_best(evidence: Evidence) -> Claim:
     rows = evidence.numbers("accuracy")
     best, others = rows["Exp. 4"], [number for row, number in rows.items() if row != "Exp. 4"]
-    return Claim("Experiment 4 is the best of the four.", *_beats(best, others))
+    return Claim("Experiment 4 is the best of the four.", *_beats(best, others, list(rows.values())))
 
 
 def _best_of_the_grid(evidence: Evidence) -> Claim:
@@ -63,37 +78,41 @@ def _best_of_the_grid(evidence: Evidence) -> Claim:
     if evidence.protocol == "clean":
         grid = [replace(number, measured=evidence.measured(number, "val_accuracy")) for number in grid]
     (best,) = (number for number in grid if number.row.endswith("lr 0.001, batch 128, 10 epochs"))
-    told, numbers = _beats(best, [number for number in grid if number is not best])
+    others = [number for number in grid if number is not best]
+    told, numbers = _beats(best, others, list(evidence.numbers("accuracy").values()))
     images = "validation" if evidence.protocol == "clean" else "test"
     return Claim(
         "The best of the grid is learning rate 0.001, batch 128, 10 epochs.", told, f"by the {images} images: {numbers}"
     )
 
 
-def _beats(best: Number, others: list[Number]) -> tuple[str, str]:
-    """Whether a number is above all others, and the highest of them, reported and reproduced."""
-    rival = highest(others)
+def _beats(best: Number, others: list[Number], table: list[Number]) -> tuple[str, str]:
+    """Return the verdict on a number that is to be above all others, and the highest of them."""
+    rival, failed = highest(others), sum(number.failed for number in others)
     reported = max(others, key=lambda number: number.reported)
     against = "" if isnan(rival.measured) else f" against {rival.measured:.2f} ({rival.row})"
+    left_out = f"; {failed} of {len(others)} rivals failed to train" if failed else ""
     return (
-        told_by(best.measured - rival.measured, margin(best, rival, table=[best, *others])),
+        compare_best([best], others, table),
         f"reported {best.reported:.2f} against {reported.reported:.2f} ({reported.row}), "
-        f"reproduced {said(best.measured)}{against}",
+        f"reproduced {said(best.measured)}{against}{left_out}",
     )
 
 
 def _learning_rate_is_too_high(evidence: Evidence) -> Claim:
-    grid = _grid(evidence)
-    rates = {rate: [n for n in grid if choice(n.line["trial"])["learning_rate"] == rate] for rate in (1e-2, 1e-3, 1e-4)}
+    grid, table = _grid(evidence), list(evidence.numbers("accuracy").values())
+    rates = {
+        rate: [number for number in grid if choice(number.line["trial"])["learning_rate"] == rate]
+        for rate in (1e-2, 1e-3, 1e-4)
+    }
     cells = list(zip(*rates.values(), strict=True))
     reported = sum(high.reported < min(mid.reported, low.reported) for high, mid, low in cells)
     measured = sum(high.measured < min(mid.measured, low.measured) for high, mid, low in cells)
-    known = not any(isnan(number.measured) for number in grid)
     lowest, most = (pick(number.measured for number in rates[1e-2]) for pick in (min, max))
-    reproduced = f"in {measured} ({lowest:.2f} to {most:.2f})" if known else "not run"
+    reproduced = "not measured" if unknown(grid) else f"in {measured} ({lowest:.2f} to {most:.2f})"
     return Claim(
         "A learning rate of 0.01 is too high: at each batch size and number of epochs it is the worst of the three.",
-        told(measured == len(cells)) if known else NOT_RUN,
+        compare_pairs([(other, cell[0]) for cell in cells for other in cell[1:]], table),
         f"the worst in {reported} of {len(cells)} as reported ({min(n.reported for n in rates[1e-2]):.2f} to "
         f"{max(n.reported for n in rates[1e-2]):.2f} %), reproduced {reproduced}",
     )
@@ -109,7 +128,7 @@ def _lenet_passes_98(evidence: Evidence) -> Claim:
     last = rows["epoch 10"]
     return Claim(
         "LeNet-5 passes 98 % on MNIST's test images.",
-        told_by(last.measured - 0.98, margin(last, table=rows.values())),
+        compare_means(last.measured - 0.98, last, table=list(rows.values())),
         f"after epoch 10: reported {last.reported:.4f}, reproduced {said(last.measured, 4)}",
     )
 
@@ -128,7 +147,7 @@ def _discussion_quotes_the_log(evidence: Evidence) -> Claim:
         "AlexNet's test accuracy rises from 35.72 to 65.79 %, as the discussion says.",
         told(same),
         f"the report's own log has {' and '.join(f'{n.reported:.2f}' for n in log.values())}; "
-        f"reproduced {', '.join(fits) or 'not run'}",
+        f"reproduced {', '.join(fits) or 'not measured'}",
     )
 
 
@@ -140,14 +159,14 @@ def _large_always_wins(evidence: Evidence) -> Claim:
     rows = evidence.numbers("accuracy", "Table 2")
     large, small = rows[LARGE], rows[SMALL]
     runs = [evidence.runs.values(number.line) for number in (large, small)]
-    known = all(len(values) for values in runs)
+    missing = unknown([large, small])
     ahead = (evidence.by_epoch(large) - evidence.by_epoch(small)).dropna() > 0
     found = f"{large.measured:.2f} against {small.measured:.2f}; ahead after {ahead.sum()} of {len(ahead)} epochs"
     return Claim(
         "The large network always beats the small one.",
-        told(bool(runs[0].min() > runs[1].max())) if known else NOT_RUN,
+        missing or told(bool(runs[0].min() > runs[1].max())),
         f"after epoch 20: reported {large.reported:.2f} against {small.reported:.2f}, "
-        f"reproduced {found if known else 'not run'}",
+        f"reproduced {'not measured' if missing else found}",
     )
 
 
@@ -191,11 +210,11 @@ def _named(recalls: "Mapping[str, pd.Series[float]]") -> str:
 def _at_most_71(evidence: Evidence) -> Claim:
     rows = evidence.numbers("accuracy", "Table 2")
     peak = max(evidence.by_epoch(rows[LARGE]).max(), evidence.by_epoch(rows[SMALL]).max())
-    known = not any(isnan(rows[network].measured) for network in (LARGE, SMALL))
+    missing = unknown([rows[LARGE], rows[SMALL]])
     return Claim(
         "Validation accuracy reaches about 0.71 at most.",
-        told(peak < 0.72) if known else NOT_RUN,
-        f"highest after any epoch: {f'{peak:.3f}' if known else 'not run'} (it holds below 0.72); "
+        missing or told(peak < 0.72),
+        f"highest after any epoch: {'not measured' if missing else f'{peak:.3f}'} (it holds below 0.72); "
         f"the report's own Table 2 has {rows[LARGE].reported:.2f} %",
     )
 
@@ -210,21 +229,24 @@ def _images_are_mnist(evidence: Evidence) -> Claim:
         for images, study in (("MNIST", "tinoco_mnist"), ("Fashion-MNIST", "tinoco_fashion"))
     }
     away = {images: 100 * fmean(map(_away, log)) for images, log in logs.items()}
-    fits = [
-        f"{images} {said(away[images], 1)} ({sum(number.verdict == WITHIN for number in log)} of {len(log)} {WITHIN})"
-        for images, log in logs.items()
-    ]
+    fits = [f"{images} {said(away[images], 1)} ({_counted(log)})" for images, log in logs.items()]
     return Claim(
         "The images are MNIST's digits.",
-        NOT_RUN if any(map(isnan, away.values())) else told(away["MNIST"] < away["Fashion-MNIST"]),
+        unknown([number for log in logs.values() for number in log]) or told(away["MNIST"] < away["Fashion-MNIST"]),
         f"mean distance to the logged test accuracies, in points: {', '.join(fits)}",
     )
 
 
+def _counted(log: list[Number]) -> str:
+    """Count the verdicts on the lines of a log."""
+    found = Counter(number.verdict for number in log)
+    return ", ".join(f"{found[word]} {word}" for word in verdicts.RULES if found[word])
+
+
 def _code_builds_the_slides(evidence: Evidence) -> Claim:
     built = evidence.compared[evidence.compared["table"].str.contains("built as the code says")]
-    other = built[built["verdict"] == "not equal"]
-    known = not (built["verdict"] == "not run").any()
+    other = built[built["verdict"] == verdicts.DIFFERS]
+    known = not (built["verdict"] == verdicts.NOT_RUN).any()
     differing = ", ".join(other["reproduced"].astype(str) + " for " + other["reported"].astype(str))
     return Claim(
         "The code builds the network that the slides describe.",
@@ -238,7 +260,7 @@ def _output_relu_costs(evidence: Evidence) -> Claim:
     without, having = rows["code, no ReLU on the output"], rows["code, ReLU on the output"]
     return Claim(
         "A ReLU on the output costs accuracy (the report has one and measures nothing).",
-        told_by(without.measured - having.measured, margin(without, having, table=rows.values())),
+        compare_means(without.measured - having.measured, without, having, table=list(rows.values())),
         f"test accuracy without it {said(without.measured, unit=' %')}, with it {said(having.measured, unit=' %')}",
     )
 

@@ -12,20 +12,28 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner import reported
-from tuner.reproduction.comparison import table, wide
+from tuner.reproduction.comparison import pivot, table
+from tuner.reproduction.evidence import FAILS, HOLDS
 from tuner.reproduction.report_claims import claims
 from tuner.reproduction.study_sources import sources
-from tuner.reproduction.verdicts import LINES_RULE, POINTS, RULES
+from tuner.reproduction.verdicts import (
+    CLOSE,
+    DIFFERS,
+    EXACT,
+    FAILED,
+    FAR,
+    LINES_RULE,
+    MARGINS,
+    NOT_RUN,
+    REPRODUCED,
+    RULES,
+    TOO_NOISY,
+)
 
 STYLES = {
-    "within the spread": "green",
-    "equal": "green",
-    "holds": "green",
-    "better": "yellow",
-    "worse": "yellow",
-    "not reproduced": "red",
-    "not equal": "red",
-    "does not hold": "red",
+    **dict.fromkeys((REPRODUCED, EXACT, HOLDS), "green"),
+    **dict.fromkeys((TOO_NOISY, CLOSE, FAR), "yellow"),
+    **dict.fromkeys((DIFFERS, FAILED, FAILS), "red"),
 }
 HEADING_WIDTH = 14
 """Characters in a line of a column's heading: about what the numbers below it take."""
@@ -53,17 +61,13 @@ def screen(name: str, results: Path, protocol: str, way_on: str) -> Iterator[Tab
         yield Text(CLEAN, "yellow")
     for title, rows in compared.groupby("table", sort=False):
         yield Text(f"\n{title}", "bold")
-        yield _comparison(wide(rows).droplevel("table"))
-    yield Text("")
-    if compared["unit"].isin([*POINTS]).any():
-        yield Text(RULES, "dim")
-    if (compared["step"] == "all").any():
-        yield Text(LINES_RULE, "dim")
+        yield _comparison(pivot(rows).droplevel("table"))
+    yield from _rules(compared)
     yield Text("\nClaims", "bold")
     for claim in claims(name, results, protocol).to_dict("records"):
         yield Text.assemble(claim["claim"], " ", (claim["verdict"], STYLES.get(claim["verdict"], "yellow")))
         yield Text(f"    {claim['numbers']}", "dim")
-    if (compared["verdict"] == "not run").any():
+    if (compared["verdict"] == NOT_RUN).any():
         yield Text(f"\nWhat was not run is trained by: {way_on}")
 
 
@@ -83,6 +87,18 @@ def _sources(rows: pd.DataFrame) -> Iterator[Text]:
             row["differs"] and f"otherwise than its file: {row['differs']}",
         ]
         yield Text(f"  {row['study']:{width}}  {'; '.join(filter(None, said))}")
+
+
+def _rules(compared: pd.DataFrame) -> Iterator[Text]:
+    """Yield the meaning of each verdict in a table, and the margins."""
+    yield Text("")
+    for word, meaning in RULES.items():
+        if (compared["verdict"] == word).any():
+            yield Text(f"{word}: {meaning}", "dim")
+    if compared["margin"].notna().any():
+        yield Text(MARGINS, "dim")
+    if (compared["step"] == "all").any():
+        yield Text(LINES_RULE, "dim")
 
 
 def _comparison(cells: pd.DataFrame) -> Table:

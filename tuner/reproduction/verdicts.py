@@ -1,91 +1,130 @@
-"""The rules by which a number counts as reproduced, and a claim as borne out.
+"""The rules by which a reproduced number gets its verdict.
 
-Reported numbers are of one run. A number is **within the spread** when it lies in the 95 % prediction interval for one
-more run here, m ± t * s * sqrt(1 + 1/n): m and s are mean and sample deviation over n seeds, t is Student's quantile
-for n - 1 degrees of freedom. A row with one seed takes s, and its degrees of freedom, from the repeated rows of the
-same table and quantity, pooled; where fewer than two were repeated the interval is m ± 2 percentage points. Half of the
-last printed digit is added, because the report rounded. Outside of it the reproduction is **better** or **worse** when
-it differs by at most 4 percentage points, and the number is **not reproduced** beyond that. Counts and shapes are
-**equal** or **not equal**. Losses and times have no verdict: losses have no points to count, times are of other
-hardware.
+A verdict compares means: what the report's experiment and the one here give on average. The report
+has one run, so the difference has the standard error s * sqrt(1 + 1/n), with s the spread over the
+n seeds here. Its 90 % interval is set against a margin that is fixed for each kind of number
+(`margin`). Inside the margin the number is reproduced, which is the test of equivalence by two
+one-sided tests at 5 %. Beyond the margin it differs, with the same error.
 
-A line of which the report does not say the step is compared with all logged lines of its epoch: their median, their
-range as the spread, and within it where it lies in that range.
-
-Two measured means differ when the distance is outside the 95 % confidence interval of their difference, with the pooled
-deviation of the rows compared, else of their table, else 2 percentage points.
+The spread of a few seeds is itself uncertain. So each is pooled with an assumed spread of a quarter
+of the margin that counts like one more pair of seeds. `docs/reproducing-reports.md` has the error
+rates of these rules, measured by simulation.
 """
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
 from scipy import stats
 
-WITHIN = "within the spread"
-LEVEL = 0.95
-UNREPEATED = 2.0  # percentage points
-CLOSE = 4.0  # percentage points
-POINTS = {"%": 1.0, "share": 100.0}
-"""Units that have a verdict by distance, and how many percentage points one of them is."""
-EXACT = ("parameters", "shape")
-"""Units that are equal or not."""
+REPRODUCED, DIFFERS, TOO_NOISY = "reproduced", "differs", "too noisy to tell"
+CLOSE, FAR = "close", "far"
+EXACT = "exact"
+FAILED, NOT_RUN, NOT_REPORTED = "failed", "not run", "not reported"
 
-RULES = (
-    "within the spread: inside the 95 % prediction interval for one more run (one seed: with the deviation of the "
-    f"table's repeated rows; fewer than two of them: ± {UNREPEATED:g} points); outside of it better or worse up to "
-    f"{CLOSE:g} points, beyond that not reproduced; spread: sample deviation over the seeds"
+TAIL = 0.05
+"""Error of each one-sided test: an interval leaves out so much on each side."""
+POINTS = {"%": 1.0, "share": 100.0}
+"""Units of accuracy, and the percentage points in one of each."""
+COUNTED = ("parameters", "shape")
+"""Units that are exact or differ."""
+ACCURACY_MARGIN = 2.0
+"""Percentage points of accuracy that do not matter."""
+HIGH_ACCURACY, HIGH_ACCURACY_MARGIN = 95.0, 0.5
+"""Accuracy in percent from which a smaller margin holds, and that margin in percentage points."""
+LOSS_MARGIN = 0.1
+"""Share of a reported loss that does not matter."""
+ASSUMED_SPREAD, ASSUMED_SEEDS = 0.25, 2
+"""Spread in margins that is assumed of every number, and the seeds that it counts for."""
+
+MARGINS = (
+    f"margin: {ACCURACY_MARGIN:g} points of accuracy ({HIGH_ACCURACY_MARGIN:g} from "
+    f"{HIGH_ACCURACY:g} % on), {100 * LOSS_MARGIN:g} % of a loss; times have no verdict"
 )
-LINES_RULE = "lines of epoch 2 stand without their step: against the median of all logged lines, spread is their range"
+RULES = {
+    REPRODUCED: "the 90 % interval of the difference lies within the margin",
+    DIFFERS: "the interval lies wholly beyond the margin; a count or shape is not the same",
+    TOO_NOISY: "the interval crosses the margin: more seeds are needed",
+    CLOSE: "one seed, the difference is within the margin: one run cannot tell more",
+    FAR: "one seed, the difference is beyond the margin: one run cannot tell more",
+    EXACT: "a count or shape is the same",
+    FAILED: "training failed with every seed: there is no value, which is not an accuracy of 0",
+    NOT_RUN: "nothing was measured yet",
+    NOT_REPORTED: "the report has no value",
+}
+"""Meaning of each verdict."""
+LINES_RULE = (
+    "a line of epoch 2 stands without its step: reproduced is the median of all logged lines, "
+    f"spread their range; {CLOSE} inside that range, {FAR} outside"
+)
+
+
+class Judgement(NamedTuple):
+    """A verdict and the ends of the interval behind it; NaN for one seed."""
+
+    verdict: str
+    low: float
+    high: float
 
 
 class Deviation(NamedTuple):
-    """A sample deviation, in the unit of its numbers, and the degrees of freedom that it rests on."""
+    """A sample deviation, in the unit of its numbers, and the degrees of freedom behind it."""
 
     value: float
     degrees: int
 
-    def margin(self, *counts: int, more: int = 0) -> float:
-        """Half of the 95 % interval: of a difference of means over `counts` seeds, or of `more` runs from a mean."""
-        quantile = float(stats.t.ppf((1 + LEVEL) / 2, self.degrees))
-        return quantile * self.value * math.sqrt(more + sum(1 / count for count in counts))
+    def half_width(self, *counts: int, tail: float = TAIL) -> float:
+        """Return half of the interval of a difference between means.
+
+        Args:
+            counts: Runs behind each mean; one count: the mean is compared with a fixed number.
+            tail: Share of the distribution to leave out on each side.
+        """
+        return _quantile(self.degrees, tail) * self.value * math.sqrt(sum(1 / n for n in counts))
 
 
-def pooled(rows: Iterable[tuple[float, int]]) -> Deviation | None:
-    """One deviation from the sample deviations and numbers of seeds of several rows; None where none was repeated."""
-    repeated = [(spread, seeds - 1) for spread, seeds in rows if seeds > 1]
-    degrees = sum(freedom for _, freedom in repeated)
-    if not degrees:
-        return None
-    return Deviation(math.sqrt(sum(freedom * spread**2 for spread, freedom in repeated) / degrees), degrees)
+@cache
+def _quantile(degrees: int, tail: float) -> float:
+    return float(stats.t.ppf(1 - tail, degrees))
 
 
-def borrowed(rows: Iterable[tuple[float, int]]) -> Deviation | None:
-    """As `pooled`, for rows that were not repeated themselves: of two others or more, as one may be unlike the rest."""
-    repeated = [row for row in rows if row[1] > 1]
-    return pooled(repeated) if len(repeated) > 1 else None
+def margin(reported: float, unit: str) -> float:
+    """Return the largest difference that does not matter, in the unit; NaN: there is none."""
+    if unit in POINTS and not math.isnan(reported):
+        high = reported * POINTS[unit] >= HIGH_ACCURACY
+        return (HIGH_ACCURACY_MARGIN if high else ACCURACY_MARGIN) / POINTS[unit]
+    return LOSS_MARGIN * abs(reported) if unit == "nats" else math.nan
 
 
-def interval(mean: float, spread: float, seeds: int, unit: str, others: Deviation | None) -> tuple[float, float]:
-    """Where one more run is expected: lowest and highest, in the unit of the numbers.
+def pooled(rows: Iterable[tuple[float, int]], width: float) -> Deviation:
+    """Pool the spreads of rows with each other and with the assumed spread.
 
     Args:
-        mean: Over the seeds.
-        spread: Sample deviation over the seeds; NaN for one.
-        seeds: How many.
-        unit: One of `POINTS`.
-        others: Deviation of the repeated rows of the same table.
+        rows: Sample deviation and number of seeds of each row; rows with one seed do not count.
+        width: The margin of these numbers.
     """
-    own = Deviation(spread, seeds - 1) if seeds > 1 else others
-    margin = own.margin(seeds, more=1) if own else UNREPEATED / POINTS[unit]
-    return mean - margin, mean + margin
+    repeated = [(spread, seeds - 1) for spread, seeds in rows if seeds > 1]
+    repeated.append((ASSUMED_SPREAD * width, ASSUMED_SEEDS - 1))
+    degrees = sum(freedom for _, freedom in repeated)
+    variance = sum(freedom * spread**2 for spread, freedom in repeated) / degrees
+    return Deviation(math.sqrt(variance), degrees)
 
 
-def verdict(reported: float, reproduced: float, low: float, high: float, unit: str, decimals: int) -> str:
-    """What the rules say of a number that has a verdict by distance; `low` and `high` as `interval` gives them."""
-    rounding = 0.5 * 10.0**-decimals
-    if low - rounding <= reported <= high + rounding:
-        return WITHIN
-    if abs(reproduced - reported) * POINTS[unit] > CLOSE:
-        return "not reproduced"
-    return "better" if reproduced > reported else "worse"
+def judge(difference: float, spread: float, seeds: int, width: float, rounding: float) -> Judgement:
+    """Judge the difference between the mean of some seeds here and a single reported run.
+
+    Args:
+        difference: Mean here minus the reported value.
+        spread: Sample deviation over the seeds; not used for one seed.
+        seeds: Number of seeds.
+        width: The margin.
+        rounding: Half of the last printed digit, which widens the interval.
+    """
+    if seeds == 1:
+        return Judgement(CLOSE if abs(difference) - rounding <= width else FAR, math.nan, math.nan)
+    half = pooled([(spread, seeds)], width).half_width(seeds, 1) + rounding
+    low, high = difference - half, difference + half
+    if -width <= low and high <= width:
+        return Judgement(REPRODUCED, low, high)
+    return Judgement(DIFFERS if low > width or high < -width else TOO_NOISY, low, high)
