@@ -16,8 +16,8 @@ from tuner.spec import parse_spec
 PACKAGE = Path(__file__).parents[1] / "tuner"
 # fmt: off
 ORDER = [
-    "errors", "complaints", "catalogue", "yaml_file", "config", "search_space", "sections", "spec",
-    "storage", "object_store", "lock", "results", "folder", "observer", "formatting",
+    "errors", "storage", "complaints", "catalogue", "yaml_file", "config", "search_space", "sections", "spec",
+    "results", "folder", "observer", "formatting",
     "analysis", "plots", "report", "display", "provenance",
     "models", "data", "reported", "reproduction",
     "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate", "largest",

@@ -21,8 +21,8 @@ from tuner import lock, recorder
 from tuner.attempt import _keep
 from tuner.errors import StudyError
 from tuner.folder import StudyFolder, find_studies, rank
-from tuner.object_store import ObjectStorage, StoreError, open_storage
 from tuner.results import FINISHED
+from tuner.storage import ObjectStorage, StoreError, open_storage
 from tuner.study import StudyRun
 from tuner.trial import Trial
 

@@ -12,8 +12,7 @@ import pytest
 
 from tests.object_store import BUCKET
 from tuner.errors import StudyError
-from tuner.object_store import open_storage
-from tuner.storage import Storage
+from tuner.storage import Storage, open_storage
 
 WRITER = """
 import sys

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from tuner.complaints import shown
-from tuner.errors import SpecError, nearest
+from tuner.errors import SpecError, suggest
 
 Scalar = bool | int | float | str
 
@@ -188,12 +188,12 @@ def architecture(name: Any) -> Architecture:
     if isinstance(name, str) and name in ARCHITECTURES:
         return ARCHITECTURES[name]
     if not isinstance(name, str) or ":" not in name:
-        raise SpecError(f"architecture: found {shown(name)}; {nearest(str(name), ARCHITECTURE_NAMES)}")
+        raise SpecError(f"architecture: found {shown(name)}; {suggest(str(name), ARCHITECTURE_NAMES)}")
     if is_own(name):
         return _described(name, own_network(name))
     member = name.removeprefix("torchvision:")
     if member not in TORCHVISION:
-        raise SpecError(f"architecture: torchvision has no '{member}'; {nearest(member, TORCHVISION)}")
+        raise SpecError(f"architecture: torchvision has no '{member}'; {suggest(member, TORCHVISION)}")
     return Architecture(f"{member} of torchvision, untrained", 1)
 
 
@@ -225,7 +225,7 @@ def own_network(name: str) -> Callable[..., Any]:
     found: Any = getattr(module, member, None)
     if not _is_network(found):
         there = [key for key, value in inspect.getmembers(module, _is_network) if value.__module__ == path]
-        raise SpecError(f"architecture: {path} has no class or function '{member}'; {nearest(member, there)}")
+        raise SpecError(f"architecture: {path} has no class or function '{member}'; {suggest(member, there)}")
     try:
         inspect.signature(found).bind("in_channels", "classes", "image_size")
     except (TypeError, ValueError) as error:

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner import __version__
-from tuner.errors import RayLostError, StudyError, UserError, nearest
+from tuner.errors import RayLostError, StudyError, UserError, suggest
 from tuner.screens import (
     DEFAULT_RESULTS,
     err,
@@ -36,6 +36,7 @@ from tuner.screens import (
     show_study,
     show_ways_on,
 )
+from tuner.storage import is_url
 
 if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
     from tuner.folder import StudyFolder, StudyResults
@@ -96,7 +97,7 @@ def run(
 ) -> None:
     """Run a study, or go on with it where it stopped."""
     spec = _load(study, settings, name)
-    if address and "://" in address and not dry_run:  # the study's driver has to run on the cluster
+    if address and is_url(address) and not dry_run:  # the study's driver has to run on the cluster
         again = _command(study, results, data, name, address, settings or [])
         jobs = _jobs(address)
         job = jobs.submit(spec, "run", results=results, data=data, fresh=fresh, command=again)
@@ -224,7 +225,7 @@ def submit(
 def _jobs(address: str) -> "Jobs":
     from tuner.jobs import Jobs
 
-    if "://" not in address:
+    if not is_url(address):
         raise UserError(f"--address: found '{address}'; allowed: http://HOST:8265 of the cluster's head")
     return Jobs(address)
 
@@ -256,7 +257,7 @@ def validate(
 ) -> None:
     """Check a study file and print it with every default; with --address, check every node of a cluster for it too."""
     spec = _load(study, settings, name)
-    if address and "://" in address:
+    if address and is_url(address):
         jobs = _jobs(address)
         raise typer.Exit(_follow(jobs, jobs.submit(spec, "validate", results=results, data=data)))
     if address:
@@ -269,7 +270,7 @@ def _validate_cluster(spec: "StudySpec", results: str, data: Path | None, addres
     """The look at each node that `run --address` begins with."""
     from tuner import data as datasets
     from tuner.cluster import connected
-    from tuner.object_store import open_storage
+    from tuner.storage import open_storage
 
     dataset = datasets.load(spec.dataset, data)
     datasets.split(dataset, spec.dataset)
@@ -296,7 +297,7 @@ def list_studies(
     if address:
         show_jobs(_jobs(address).list(), address)
         return
-    if results != DEFAULT_RESULTS and "://" not in results and not Path(results).is_dir():
+    if results != DEFAULT_RESULTS and not is_url(results) and not Path(results).is_dir():
         raise StudyError(f"--results: no folder {results}; allowed: the folder that studies were run into")
     studies = find_studies(results)
     if not studies:
@@ -311,10 +312,10 @@ def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) ->
     """Show the best trials of a study and how it stands."""
     from tuner.folder import StudyFolder, find_studies, load_study
 
-    is_place = "://" in study or StudyFolder(study).holds_a_study
+    is_place = is_url(study) or StudyFolder(study).holds_a_study
     folder = StudyFolder(study if is_place else f"{results}/{study}")
     if not folder.holds_a_study and (studies := [other.name for other in find_studies(results)]):
-        raise StudyError(f"{results}: no study '{study}'; {nearest(study, studies)}")
+        raise StudyError(f"{results}: no study '{study}'; {suggest(study, studies)}")
     show_study(load_study(str(folder)), top)
 
 
@@ -332,7 +333,7 @@ def reproduce(
     from tuner.reproduction.screen import full_width, screen
 
     studies = reported.studies(report, protocol)
-    if "://" in results:
+    if is_url(results):
         raise UserError(f"--results: found '{results}'; allowed here: a folder")
     if seeds and not train:
         raise UserError("--seeds: only together with --run")

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 import tuner
 from tuner.errors import ClusterError
+from tuner.storage import is_url
 from tuner.watch import CONNECT_SECONDS, is_there, lost
 
 ENVIRONMENT = {
@@ -73,7 +74,7 @@ def start(address: str | None = None, architectures: Iterable[str] = ()) -> None
 def _join(address: str, **settings: Any) -> None:
     """Connect to a running cluster, or say in one line why not."""
     allowed = "allowed: auto or HOST:PORT of a running cluster"
-    if "://" in address:  # from there a study is handed over as a job, see `tuner.jobs`
+    if is_url(address):  # from there a study is handed over as a job, see `tuner.jobs`
         raise ClusterError(f"--address: '{address}'; {allowed}, on one of its machines")
     host, _, port = address.rpartition(":")
     if address != "auto" and not (host and port.isdecimal()):

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tuner.errors import nearest
+from tuner.errors import suggest
 
 _ALLOWED = {
     "model_type": "a mapping",
@@ -30,7 +30,7 @@ def lines(error: ValidationError, raw: Any) -> list[str]:
             message = "missing"
         elif mistake["type"] == "literal_error":
             allowed = re.findall(r"'([^']*)'", mistake["ctx"]["expected"])
-            message = f"found {shown(found)}; {nearest(str(found), allowed)}"
+            message = f"found {shown(found)}; {suggest(str(found), allowed)}"
         elif mistake["type"] in _ALLOWED:
             message = f"found {shown(found)}; allowed: {_ALLOWED[mistake['type']]}"
         elif mistake["type"] != "value_error":

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidat
 
 from tuner.catalogue import Scalar, architecture
 from tuner.complaints import shown
-from tuner.errors import SpecError, nearest
+from tuner.errors import SpecError, suggest
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 _KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -25,7 +25,7 @@ class Settings(BaseModel):
             known = {field.alias or name for name, field in cls.model_fields.items()}
             for key in raw:
                 if key not in known:
-                    raise ValueError(f"unknown key {key!r}; {nearest(str(key), known)}")
+                    raise ValueError(f"unknown key {key!r}; {suggest(str(key), known)}")
         return raw
 
 
@@ -151,7 +151,7 @@ class TrainingConfig(BaseModel):
         for name, value in (self.model_extra or {}).items():
             if name not in declared:
                 known = {*declared, *type(self).model_fields}
-                raise ValueError(f"{name}: unknown for {self.architecture}; {nearest(name, known)}")
+                raise ValueError(f"{name}: unknown for {self.architecture}; {suggest(name, known)}")
             low, high, kind = declared[name].low, declared[name].high, type(declared[name].default)
             if type(value) is not kind and not (type(value) is int and kind is float):
                 raise ValueError(f"{name}: found {shown(value)}; allowed: {_KINDS[kind]}")

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from tuner.errors import SpecError, StudyError
-from tuner.lock import hold
-from tuner.object_store import StoreError, open_storage
 from tuner.results import Tables
 from tuner.spec import StudySpec, parse_spec
+from tuner.storage import StoreError, open_storage
+from tuner.storage.lock import hold
 from tuner.yaml_file import parse_yaml
 
 

@@ -24,9 +24,10 @@ from typing import Any, Literal, TypeVar
 
 from tuner.catalogue import DATASETS
 from tuner.cluster import TOKEN_REMEDY, sources
-from tuner.errors import ClusterError, UserError, nearest
+from tuner.errors import ClusterError, UserError, suggest
 from tuner.provenance import COMMAND, SOURCE, source
 from tuner.spec import StudySpec
+from tuner.storage import is_url
 
 STUDY, RESULTS = "tuner_study", "tuner_results"
 """What a job's metadata says, so that it can be listed."""
@@ -148,7 +149,7 @@ class Jobs:
         with self._explained():
             known = [str(each.submission_id) for each in self._client.list_jobs()]
         if job not in known:
-            raise ClusterError(f"--follow: no job '{job}' at {self.address}; {nearest(job, known)}")
+            raise ClusterError(f"--follow: no job '{job}' at {self.address}; {suggest(job, known)}")
 
     async def _tail(self, job: str, write: Callable[[str], Any], shown: int) -> int:
         """Pass on the output after the first `shown` characters, until the connection ends; returns how many now."""
@@ -241,7 +242,7 @@ def _refuse_relative(results: str, data: Path | None, dataset: str) -> None:
     """Paths that mean another place, or none, on the cluster."""
     places = {"--results": results, "--data": str(data or "/"), "dataset.name": "/" if dataset in DATASETS else dataset}
     for option, place in places.items():
-        if "://" not in place and not Path(place).is_absolute():
+        if not is_url(place) and not Path(place).is_absolute():
             allowed = "an absolute path there" + (", or s3://BUCKET/PREFIX" if option == "--results" else "")
             raise UserError(f"{option}: found '{place}', which the cluster cannot know; allowed: {allowed}")
 

@@ -16,8 +16,8 @@ from tuner.cluster import Node, alive
 from tuner.config import DatasetConfig
 from tuner.data.cache import at_hand
 from tuner.errors import ClusterError, UserError
-from tuner.object_store import open_storage
 from tuner.spec import StudySpec
+from tuner.storage import open_storage
 
 LOOK_SECONDS = 900.0
 """A node has so long to answer; most of it is for a data set that has to be fetched and decoded there."""

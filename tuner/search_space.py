@@ -28,7 +28,7 @@ from pydantic import (
 
 from tuner.complaints import shown
 from tuner.config import Settings
-from tuner.errors import SpecError, nearest
+from tuner.errors import SpecError, suggest
 
 KINDS = ("choice", "float", "int", "value")
 LARGEST_GRID = 100_000
@@ -255,7 +255,7 @@ class Space(RootModel[dict[str, Parameter]]):
         for name, parameter in self.root.items():
             for other, allowed in parameter.when.items():
                 if other not in self.root:
-                    raise ValueError(f"{name}.when: no parameter '{other}'; {nearest(other, self.root)}")
+                    raise ValueError(f"{name}.when: no parameter '{other}'; {suggest(other, self.root)}")
                 for value in allowed:
                     if not self.root[other].holds(value):
                         known = self.root[other].model_dump(by_alias=True, exclude={"when"}, exclude_defaults=True)

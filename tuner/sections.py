@@ -8,7 +8,7 @@ from pydantic import Field, model_serializer, model_validator
 from tuner.catalogue import METRICS, TEST_METRICS
 from tuner.complaints import shown
 from tuner.config import Settings
-from tuner.errors import nearest
+from tuner.errors import suggest
 
 Direction = Literal["maximize", "minimize"]
 
@@ -26,11 +26,11 @@ class Objective(Settings):
             raise ValueError(f"found {raw!r}; allowed: {{maximize: METRIC}} or {{minimize: METRIC}}")
         direction, metric = next(iter(raw.items()))
         if not isinstance(metric, str):
-            raise ValueError(f"found {shown(raw)}; {nearest('', METRICS)}")
+            raise ValueError(f"found {shown(raw)}; {suggest('', METRICS)}")
         if metric in TEST_METRICS:
             raise ValueError(f"'{metric}' is measured on test images, and nothing may choose by them; use val_accuracy")
         if metric not in METRICS:
-            raise ValueError(f"no metric '{metric}'; {nearest(metric, METRICS)}")
+            raise ValueError(f"no metric '{metric}'; {suggest(metric, METRICS)}")
         if direction != METRICS[metric].direction:
             raise ValueError(f"found {{{direction}: {metric}}}; allowed: {{{METRICS[metric].direction}: {metric}}}")
         return {"metric": metric, "direction": direction}

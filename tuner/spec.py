@@ -18,7 +18,7 @@ from pydantic import (
 from tuner.catalogue import ARCHITECTURE_NAMES, DATASETS, architecture, is_own
 from tuner.complaints import lines, shown
 from tuner.config import DatasetConfig, Settings, TrainingConfig
-from tuner.errors import SpecError, nearest
+from tuner.errors import SpecError, suggest
 from tuner.search_space import Choice, Constant, Parameter, Space, Value
 from tuner.sections import Budget, Objective, Repeats, Resources, Search, Stopping
 from tuner.yaml_file import override, read_yaml, to_yaml
@@ -122,7 +122,7 @@ class StudySpec(Settings):
         known = {*TrainingConfig.model_fields, *declared}
         for place, keys in (("training", self.training), ("space", self.space.root)):
             if unknown := [key for key in keys if key not in known]:
-                raise ValueError(f"{place}.{unknown[0]}: unknown; {nearest(unknown[0], known)}")
+                raise ValueError(f"{place}.{unknown[0]}: unknown; {suggest(unknown[0], known)}")
         for name in self.architectures:
             self._check_architecture(name)
 
@@ -162,7 +162,7 @@ class StudySpec(Settings):
             names: list[Any] = _extremes(self.space["architecture"])
             return names
         if "architecture" not in self.training:
-            raise ValueError(f"training.architecture: missing; {nearest('', ARCHITECTURE_NAMES)}")
+            raise ValueError(f"training.architecture: missing; {suggest('', ARCHITECTURE_NAMES)}")
         return [self.training["architecture"]]
 
     @property
@@ -208,7 +208,7 @@ def _check_dataset_name(name: str, source: str) -> None:
     """A misspelt name is refused; whether there is anything at a path is known when the data are looked up."""
     is_path = name.endswith(".parquet") or any(sign in name for sign in "/*?[") or Path(name).expanduser().is_dir()
     if name not in DATASETS and (not name or not is_path):
-        raise SpecError(f"{source}: dataset.name: found {name!r}; {nearest(name, DATASETS)}, or a path: ./{name}")
+        raise SpecError(f"{source}: dataset.name: found {name!r}; {suggest(name, DATASETS)}, or a path: ./{name}")
 
 
 def _extremes(parameter: Parameter) -> list[Value]:

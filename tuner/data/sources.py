@@ -10,7 +10,7 @@ from tuner.catalogue import DATASETS
 from tuner.config import DatasetConfig
 from tuner.data import digits, folder, parquet, torchvision_files
 from tuner.data.dataset import Decoded
-from tuner.errors import DataError, nearest
+from tuner.errors import DataError, suggest
 
 FORMAT = 1  # of the decoded arrays: a new number makes every cache entry be built anew
 
@@ -80,7 +80,7 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
     """A user's folder of images or Parquet files; relative paths from the working directory, then from `root`."""
     here = _matches(config.name, root)
     if not here:
-        raise DataError(f"dataset.name: no data set, folder or file '{config.name}'; {nearest(config.name, DATASETS)}")
+        raise DataError(f"dataset.name: no data set, folder or file '{config.name}'; {suggest(config.name, DATASETS)}")
     if here[0].is_dir():
         place = here[0]
         if config.test is not None:

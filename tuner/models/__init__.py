@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from torch import nn
 
 from tuner.catalogue import Scalar, architecture, is_own
-from tuner.errors import SpecError, nearest
+from tuner.errors import SpecError, suggest
 from tuner.models.alexnet import alexnet
 from tuner.models.layer_table import Layer, layer_table
 from tuner.models.lenet import lenet5, lenet5_cesar, lenet5_classic, lenet5_tinoco
@@ -60,7 +60,7 @@ def build(name: str, /, *, in_channels: int, classes: int, image_size: int, **hy
     known = architecture(name)
     for key, value in hyperparameters.items():
         if key not in known.hyperparameters:
-            raise SpecError(f"{key}: unknown for {name}; {nearest(key, known.hyperparameters)}")
+            raise SpecError(f"{key}: unknown for {name}; {suggest(key, known.hyperparameters)}")
         low, high = known.hyperparameters[key].low, known.hyperparameters[key].high
         if low is not None and high is not None and not (isinstance(value, (int, float)) and low <= value <= high):
             raise SpecError(f"{key}: {value!r} for {name} is outside [{low}, {high}]")

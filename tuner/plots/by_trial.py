@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from tuner.errors import UserError, nearest
+from tuner.errors import UserError, suggest
 from tuner.plots.style import (
     BLUE,
     GREY,
@@ -59,7 +59,7 @@ def optimization_history(
     """
     need("trials", trials, "number", "state", "value", "purpose")
     if direction not in ("maximize", "minimize"):
-        raise UserError(f"direction: found '{direction}'; {nearest(direction, ('maximize', 'minimize'))}")
+        raise UserError(f"direction: found '{direction}'; {suggest(direction, ('maximize', 'minimize'))}")
     axes = new_axes(ax)
     searched = trials[trials["purpose"] == "search"].sort_values("number")
     if not (searched["state"] == "COMPLETE").any():

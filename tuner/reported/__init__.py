@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tuner.errors import UserError, nearest
+from tuner.errors import UserError, suggest
 from tuner.spec import StudySpec, load_spec
 
 REPORTS: Mapping[str, str] = {
@@ -70,7 +70,7 @@ def _twin(study: str, ending: str) -> str:
 
 def _check(found: str, place: str, known: Mapping[str, str]) -> None:
     if found not in known:
-        raise UserError(f"{place} '{found}'; {nearest(found, known)}")
+        raise UserError(f"{place} '{found}'; {suggest(found, known)}")
 
 
 def studies(name: str, protocol: str = "as_published") -> list[str]:

@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from tuner.errors import StudyError
-from tuner.storage import Storage
+from tuner.storage.local import Storage
 
 T = TypeVar("T")
 
@@ -28,16 +27,6 @@ _DENIED = "ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|EXPIR
 
 class StoreError(StudyError, OSError):
     """The object store refuses a request or cannot be reached; the same request may do later."""
-
-
-def open_storage(root: str | Path) -> Storage:
-    """The files below a local folder or below `s3://BUCKET/PREFIX`; nothing is read or written yet.
-
-    Raises:
-        StudyError: A URL that is none of an object store, or that says credentials.
-    """
-    text = re.sub(r"^s3:/+", "s3://", str(root))  # a Path has made one slash of two
-    return ObjectStorage(text) if "://" in text else Storage(root)
 
 
 class ObjectStorage(Storage):

@@ -14,8 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tuner.errors import StudyError
-from tuner.object_store import ObjectStorage
-from tuner.storage import Storage
+from tuner.storage.local import Storage
+from tuner.storage.s3 import ObjectStorage
 
 HEARTBEAT_SECONDS = 10.0
 """Who holds a lease renews it so often."""
