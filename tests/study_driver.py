@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ray
 
-from tuner.spec import load_spec
+from tuner.config.study import load_spec
 from tuner.study import StudyRun
 from tuner.trial import Trial
 

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from tuner.analysis import as_far_as_run, counts_by_state, effort, leaderboard, read_pictures
+from tuner.config.study import StudyConfig, parse_spec
 from tuner.folder import StudyFolder, StudyResults, is_finished
-from tuner.spec import StudySpec, parse_spec
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 Row = dict[str, Any]
 
 
-def study(**changes: Any) -> StudySpec:
+def study(**changes: Any) -> StudyConfig:
     return parse_spec(
         {
             "study": "demo",
@@ -56,7 +56,7 @@ def epoch(number: int, epoch: int, minute: int) -> Row:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Callable[..., StudyResults]:
-    def write(spec: StudySpec, *rows: Row, epochs: list[Row] | None = None) -> StudyResults:
+    def write(spec: StudyConfig, *rows: Row, epochs: list[Row] | None = None) -> StudyResults:
         folder = StudyFolder(tmp_path / "demo")
         folder.storage.create()
         folder.write_spec(spec)

@@ -15,13 +15,13 @@ import torch
 from tuner import attempt as subject
 from tuner import models
 from tuner.attempt import CheckpointKeeper, attempt
-from tuner.catalogue import METRICS, TEST_METRICS
+from tuner.config.registry import METRICS, TEST_METRICS
+from tuner.config.study import StudyConfig, parse_spec
 from tuner.data import load
 from tuner.data.batches import device_data
 from tuner.errors import DataError, NotFiniteError, SpecError
 from tuner.folder import StudyFolder
 from tuner.measured import EpochResult
-from tuner.spec import StudySpec, parse_spec
 from tuner.training import Training, train
 
 SPEC = parse_spec(
@@ -94,7 +94,7 @@ def hanging(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def run(tmp_path: Path, dataset: Path) -> Run:
-    def run_(spec: StudySpec = SPEC, images: Path = dataset, seed: int = 1, **changes: Any) -> Reports:
+    def run_(spec: StudyConfig = SPEC, images: Path = dataset, seed: int = 1, **changes: Any) -> Reports:
         return attempt(spec, str(tmp_path), images, 4, PARAMETERS | changes, seed)
 
     return run_

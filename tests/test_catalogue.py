@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tuner.catalogue import ARCHITECTURES, TORCHVISION, architecture, is_own, own_network
+from tuner.config.registry import ARCHITECTURES, TORCHVISION, architecture
+from tuner.config.user_models import is_own, own_network
 from tuner.errors import SpecError
 
 OWN = """
@@ -95,7 +96,7 @@ def test_the_console_script_finds_a_class_in_the_current_directory(tmp_path: Pat
 def test_nothing_is_imported_for_a_network_that_is_not_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     code = (
-        "import sys; from tuner.catalogue import architecture; architecture('alexnet'); "
+        "import sys; from tuner.config.registry import architecture; architecture('alexnet'); "
         "architecture('torchvision:resnet18'); assert not {'torch', 'torchvision'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

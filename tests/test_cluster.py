@@ -21,7 +21,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from tests import trainables
-from tuner.spec import load_spec
+from tuner.config.study import load_spec
 from tuner.study import StudyRun
 folder, address = sys.argv[1:]
 for study, trainable in ("free", trainables.FreeTrial), ("real", trainables.PlacedTrial):
@@ -35,8 +35,8 @@ cluster.start(sys.argv[1], ["vazquez_base", "torchvision:resnet18", "own_network
 
 @ray.remote
 def files():
-    import own_network, tuner.spec
-    return [own_network.__file__, tuner.spec.__file__]
+    import own_network, tuner.config.study
+    return [own_network.__file__, tuner.config.study.__file__]
 
 print(*ray.get(files.remote()), sep="\\n")
 """

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from tuner import display
+from tuner.config.study import StudyConfig, parse_spec
 from tuner.display import LiveDisplay, PlainDisplay, Standing, watching
 from tuner.observer import Row
-from tuner.spec import StudySpec, parse_spec
 
 
 class Clock:
@@ -28,7 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def study(**changes: Any) -> StudySpec:
+def study(**changes: Any) -> StudyConfig:
     return parse_spec(
         {
             "study": "demo",
@@ -234,7 +234,7 @@ def test_the_panel_says_that_the_study_is_stopping(clock: Clock) -> None:
     assert "Ctrl-C again" in printed(panel)
 
 
-def recorded(spec: StudySpec) -> tuple[PlainDisplay, io.StringIO]:
+def recorded(spec: StudyConfig) -> tuple[PlainDisplay, io.StringIO]:
     text = io.StringIO()
     return PlainDisplay(Console(file=text, width=80), Standing(spec)), text
 

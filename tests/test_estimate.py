@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from tuner import data
+from tuner.config.study import StudyConfig, parse_spec
 from tuner.data.batches import device_data
 from tuner.errors import DataError, SpecError
 from tuner.estimate import REPORT_SECONDS, TRIAL_SECONDS, Estimate, estimate
-from tuner.spec import StudySpec, parse_spec
 from tuner.training import train
 
 
-def study(**changes: Any) -> StudySpec:
+def study(**changes: Any) -> StudyConfig:
     return parse_spec(
         {
             "study": "demo",

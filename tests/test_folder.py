@@ -13,10 +13,10 @@ import duckdb
 import polars as pl
 import pytest
 
+from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
 from tuner.folder import StudyFolder, load_study
 from tuner.results import parameters_to_row
-from tuner.spec import StudySpec, parse_spec
 
 START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOLDING = """
@@ -29,7 +29,7 @@ with StudyFolder(sys.argv[1]).lock():
 """
 
 
-def study(direction: str = "maximize", metric: str = "val_accuracy") -> StudySpec:
+def study(direction: str = "maximize", metric: str = "val_accuracy") -> StudyConfig:
     return parse_spec(
         {
             "study": "demo",
@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> StudyFolder:
     return folder
 
 
-def write_trials(folder: StudyFolder, spec: StudySpec, *rows: tuple[int, str, float | None], **cells: Any) -> None:
+def write_trials(folder: StudyFolder, spec: StudyConfig, *rows: tuple[int, str, float | None], **cells: Any) -> None:
     folder.write_spec(spec)
     tables = folder.tables(spec)
     for second, (number, state, value) in enumerate(rows):

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tuner.config.study import parse_spec
 from tuner.folder import StudyFolder
 from tuner.results import now
-from tuner.spec import parse_spec
 
 PACKAGE = Path(__file__).parents[1] / "tuner"
 # fmt: off
 ORDER = [
-    "errors", "storage", "complaints", "catalogue", "yaml_file", "config", "search_space", "sections", "spec",
+    "errors", "storage", "config",
     "results", "folder", "observer", "formatting",
     "analysis", "plots", "report", "display", "provenance",
     "models", "data", "reported", "reproduction",
@@ -38,7 +38,7 @@ NO_RAY = ORDER[: ORDER.index("searcher")]
 WITHOUT_RAY_AND_TORCH = (
     "folder",
     "results",
-    "spec",
+    "config",
     "observer",
     "formatting",
     "analysis",

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from tests.trainables import PlacedTrial
 from tuner import cluster
-from tuner.spec import load_spec
+from tuner.config.study import load_spec
 from tuner.study import StudyRun
 
 spec, address = sys.argv[1:]

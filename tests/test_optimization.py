@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn, optim
 
-from tuner.config import TrainingConfig
+from tuner.config.training import TrainingConfig
 from tuner.optimization import build_optimizer, learning_rate_at, set_learning_rate
 
 

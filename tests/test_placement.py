@@ -3,11 +3,11 @@
 import pytest
 
 from tuner import data
+from tuner.config.study import parse_spec
 from tuner.data.batches import DeviceData
 from tuner.largest import largest_recipes, one_step
 from tuner.measured import MemoryNeed
 from tuner.placement import Share, share_of_a_gpu, trials_on_a_gpu
-from tuner.spec import parse_spec
 
 GB = 1 << 30
 

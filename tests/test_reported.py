@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from tuner import reported
+from tuner.config.space import Choice
 from tuner.errors import SpecError, UserError
 from tuner.reproduction.runs import choice
-from tuner.search_space import Choice
 
 EVERY = [(name, protocol) for name in reported.REPORTS for protocol in reported.PROTOCOLS]
 

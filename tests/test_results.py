@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from tuner.config.space import Space, Value
 from tuner.results import KEYS, ORDER, Table, Tables, now, outcome, parameters_from_row, parameters_to_row, schema
-from tuner.search_space import Space, Value
 from tuner.storage import Storage
 
 SPACE = Space.model_validate(
@@ -34,7 +34,7 @@ START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 COMPACTING = """
 import sys
 from tuner.results import Tables, now
-from tuner.search_space import Space
+from tuner.config.space import Space
 from tuner.storage import Storage
 
 tables = Tables(Storage(sys.argv[1]), Space.model_validate({}))

@@ -12,15 +12,15 @@ import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
+from tuner.config.study import StudyConfig, parse_spec
 from tuner.scheduler import Asha, MedianStopping, NoStopping, Scheduler, make_scheduler, rungs
-from tuner.spec import StudySpec, parse_spec
 
 STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
 TUNE: Any = None  # the controller, which none of these schedulers looks at
 Decision = dict[str, Any]
 
 
-def study(stopping: Any, epochs: int = 20, goal: str = "maximize", seed: int = 0) -> StudySpec:
+def study(stopping: Any, epochs: int = 20, goal: str = "maximize", seed: int = 0) -> StudyConfig:
     return parse_spec(
         {
             "study": "compared",
@@ -36,7 +36,7 @@ def study(stopping: Any, epochs: int = 20, goal: str = "maximize", seed: int = 0
 class Played:
     """A scheduler that trials report to, as Ray Tune has them do it; all that it decides is kept."""
 
-    def __init__(self, spec: StudySpec) -> None:
+    def __init__(self, spec: StudyConfig) -> None:
         self.decisions: list[Decision] = []
         self.scheduler: Scheduler = make_scheduler(spec, self.decisions.append)
         self.metric = spec.objective[0].metric
@@ -90,7 +90,7 @@ def play(played: P, seed: int, trials: int, longest: int) -> P:
 class BesideRay(Played):
     """Ours beside Ray's own scheduler: at every report both must say the same."""
 
-    def __init__(self, spec: StudySpec, grace: int, factor: float) -> None:
+    def __init__(self, spec: StudyConfig, grace: int, factor: float) -> None:
         super().__init__(spec)
         mode = spec.objective[0].direction[:3]
         self.rays = AsyncHyperBandScheduler("epoch", self.metric, mode, spec.max_epochs, grace, factor)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tuner.complaints import lines
+from tuner.config.space import LARGEST_GRID, Choice, Float, Int, Parameter, Space, Value
+from tuner.config.validation_messages import lines
+from tuner.config.yaml import parse_yaml, to_yaml
 from tuner.errors import SpecError
-from tuner.search_space import LARGEST_GRID, Choice, Float, Int, Parameter, Space, Value
-from tuner.yaml_file import parse_yaml, to_yaml
 
 NESTED = """
 dropout: {choice: [0.1, 0.5], when: {dense: [64, 128]}}

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from tuner.spec import StudySpec, load_spec
+from tuner.config.study import StudyConfig, load_spec
 
 FOLDER = Path(__file__).parents[1] / "search_spaces"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 AS_PUBLISHED = [file for file in FILES if load_spec(file).protocol == "as_published"]
 
 
-def without(spec: StudySpec, *places: str) -> dict[str, Any]:
+def without(spec: StudyConfig, *places: str) -> dict[str, Any]:
     """A study as plain values, some of them taken out: 'dataset.validation'."""
     plain = spec.to_dict()
     for place in places:

@@ -17,14 +17,14 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from tuner.config.space import Parameter, Space, Value
+from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
 from tuner.folder import StudyFolder
 from tuner.observer import Silent
 from tuner.recorder import Recorder
 from tuner.results import Tables, now, outcome, parameters_to_row
-from tuner.search_space import Parameter, Space, Value
 from tuner.searcher import OptunaSearcher, Proposal, derive_seed, distribution, make_sampler, rebuild_study
-from tuner.spec import StudySpec, parse_spec
 from tuner.storage import Storage
 
 EPOCHS = 3
@@ -51,7 +51,7 @@ GRID = {
 SAMPLERS = ["tpe", "random", "grid", "gp", "cmaes", "nsga2"]
 
 
-def study(space: Mapping[str, Any] = FLAT, sampler: str = "random", trials: int = 12, **changes: Any) -> StudySpec:
+def study(space: Mapping[str, Any] = FLAT, sampler: str = "random", trials: int = 12, **changes: Any) -> StudyConfig:
     training = {"epochs": EPOCHS} | ({} if "architecture" in space else {"architecture": "vazquez_base"})
     search = {"sampler": sampler, "trials": trials, "seed": 5}
     dataset = {"name": "cifar10"}
@@ -75,7 +75,7 @@ def fate(config: Mapping[str, Any]) -> str:
 class Driven:
     """Searcher, recorder and tables of one run, driven in the order in which Ray Tune calls them, without a worker."""
 
-    def __init__(self, spec: StudySpec, folder: Path, slots: int = 2) -> None:
+    def __init__(self, spec: StudyConfig, folder: Path, slots: int = 2) -> None:
         home = StudyFolder(folder)
         self.tables = home.tables(spec)
         self.proposals: list[Proposal] = []
@@ -159,7 +159,7 @@ class Driven:
                 break
         return self
 
-    def killed(self, spec: StudySpec | None = None) -> "Driven":
+    def killed(self, spec: StudyConfig | None = None) -> "Driven":
         """What the next process finds: only what reached the disk."""
         return Driven(spec or self.searcher.spec, self.tables.storage.root, self.searcher._slots)
 
@@ -304,7 +304,7 @@ def test_a_grid_has_every_point_once_and_begins_anew_when_more_are_asked_for() -
     assert [proposal.parameters for proposal in asked(spec)] == points + points[:6]
 
 
-def bare(spec: StudySpec, proposed: list[Proposal] | None = None) -> OptunaSearcher:
+def bare(spec: StudyConfig, proposed: list[Proposal] | None = None) -> OptunaSearcher:
     """A searcher without a past and with slots for all."""
     empty, told_of = Tables(Storage("/nowhere"), spec.space), [] if proposed is None else proposed
     return OptunaSearcher(
@@ -312,7 +312,7 @@ def bare(spec: StudySpec, proposed: list[Proposal] | None = None) -> OptunaSearc
     )
 
 
-def asked(spec: StudySpec) -> list[Proposal]:
+def asked(spec: StudyConfig) -> list[Proposal]:
     """All that is proposed where nothing is ever reported."""
     proposed: list[Proposal] = []
     searcher = bare(spec, proposed)

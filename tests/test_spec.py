@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tuner.config import LastFraction, NextImages
+from tuner.config.dataset import LastFraction, NextImages
+from tuner.config.study import StudyConfig, load_spec, parse_spec
+from tuner.config.yaml import parse_yaml
 from tuner.errors import SpecError
-from tuner.spec import StudySpec, load_spec, parse_spec
-from tuner.yaml_file import parse_yaml
 
 SMALLEST = "study: demo\ntraining: {architecture: vazquez_deep}\ndataset: {name: mnist}\nspace: {}\n"
 TWO_NETWORKS = "architecture: {choice: [vazquez_base, alexnet]}"
@@ -58,7 +58,7 @@ stopping: {median: {min_trials: 2}}
 SINGLE = SMALLEST + "stopping: none"
 
 
-def spec(text: str) -> StudySpec:
+def spec(text: str) -> StudyConfig:
     return parse_spec(parse_yaml(text, "study.yaml"))
 
 

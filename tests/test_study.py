@@ -11,16 +11,16 @@ from optuna.trial import TrialState
 
 import tuner
 from tests.trainables import FaultyTrial, FreeTrial, StudiousTrial
+from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
 from tuner.observer import Row, Silent
 from tuner.searcher import rebuild_study
-from tuner.spec import StudySpec, parse_spec
 from tuner.study import StudyRun
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-def digits(**changes: object) -> StudySpec:
+def digits(**changes: object) -> StudyConfig:
     """A small study of digits that trains for real."""
     return parse_spec(
         {

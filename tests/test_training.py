@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name
 
 from tuner import models, training
-from tuner.config import Augment, DatasetConfig, Evaluate, TrainingConfig
+from tuner.config.dataset import Augment, DatasetConfig
+from tuner.config.training import Evaluate, TrainingConfig
 from tuner.data import Dataset, load
 from tuner.data.batches import DeviceData
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError

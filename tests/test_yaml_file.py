@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tuner.config.yaml import override, parse_yaml, read_yaml, to_yaml
 from tuner.errors import SpecError
-from tuner.yaml_file import override, parse_yaml, read_yaml, to_yaml
 
 
 @pytest.mark.parametrize(

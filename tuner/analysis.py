@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tuner.config.space import Constant
+from tuner.config.study import StudyConfig
 from tuner.folder import StudyFolder, StudyResults, rank
-from tuner.search_space import Constant
-from tuner.spec import StudySpec
 
 STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
 
 
-def as_far_as_run(spec: StudySpec, results: str | Path) -> StudyResults:
+def as_far_as_run(spec: StudyConfig, results: str | Path) -> StudyResults:
     """A study as far as it was run: its tables are empty where it was not begun.
 
     Args:

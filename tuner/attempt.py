@@ -17,11 +17,11 @@ from zipfile import ZipFile
 
 import torch
 
+from tuner.config.space import Value
+from tuner.config.study import StudyConfig
 from tuner.data.batches import Images, device_data
 from tuner.errors import TrialError
 from tuner.folder import StudyFolder
-from tuner.search_space import Value
-from tuner.spec import StudySpec
 from tuner.storage import Storage
 from tuner.training import Training
 
@@ -62,7 +62,7 @@ def _arm_watchdog() -> None:
 
 @_watched
 def attempt(
-    spec: StudySpec,
+    spec: StudyConfig,
     folder: str,
     dataset: Path,
     number: int,
@@ -143,7 +143,7 @@ def _predictions(training: Training, kind: Literal["validation", "test"]) -> dic
     }
 
 
-def identity(spec: StudySpec, dataset: Path, parameters: Mapping[str, Value], seed: int) -> str:
+def identity(spec: StudyConfig, dataset: Path, parameters: Mapping[str, Value], seed: int) -> str:
     """Hash of all that a checkpoint depends on: images (the cache names them by their contents), recipe and seed."""
     recipe = spec.training_config(parameters).model_dump(mode="json")
     parts = [dataset.name, spec.dataset.model_dump(mode="json"), recipe, seed]

@@ -39,9 +39,9 @@ from tuner.screens import (
 from tuner.storage import is_url
 
 if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
+    from tuner.config.study import StudyConfig
     from tuner.folder import StudyFolder, StudyResults
     from tuner.jobs import Jobs
-    from tuner.spec import StudySpec
 
 app = typer.Typer(
     help="Hyperparameter search for PyTorch image classifiers: YAML in, Ray Tune and Optuna, Parquet out.",
@@ -128,13 +128,13 @@ def run(
         raise typer.Exit(1)
 
 
-def _load(study: Path, settings: list[str] | None, name: str | None) -> "StudySpec":
-    from tuner.spec import load_spec
+def _load(study: Path, settings: list[str] | None, name: str | None) -> "StudyConfig":
+    from tuner.config.study import load_spec
 
     return load_spec(study, [*(settings or []), *([f"study={name}"] if name else [])])
 
 
-def _refuse_before_the_start(folder: "StudyFolder", spec: "StudySpec", data: Path | None, fresh: bool) -> None:
+def _refuse_before_the_start(folder: "StudyFolder", spec: "StudyConfig", data: Path | None, fresh: bool) -> None:
     """What the run would refuse after seconds, when Ray has started; it looks again, under the study's lock."""
     from tuner import data as datasets
     from tuner.folder import check_comparable
@@ -147,7 +147,7 @@ def _refuse_before_the_start(folder: "StudyFolder", spec: "StudySpec", data: Pat
 
 
 def _run(
-    spec: "StudySpec", results: str, data: Path | None, earlier: "StudyResults | None", address: str | None = None
+    spec: "StudyConfig", results: str, data: Path | None, earlier: "StudyResults | None", address: str | None = None
 ) -> str | None:
     from tuner.display import Standing, watching
     from tuner.folder import is_finished
@@ -266,7 +266,7 @@ def validate(
     err.print(f"{study}: valid", markup=False, soft_wrap=True)
 
 
-def _validate_cluster(spec: "StudySpec", results: str, data: Path | None, address: str) -> None:
+def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, address: str) -> None:
     """The look at each node that `run --address` begins with."""
     from tuner import data as datasets
     from tuner.cluster import connected
@@ -348,7 +348,7 @@ def reproduce(
         out.print(part, soft_wrap=isinstance(part, Text))
 
 
-def _train_report(report: str, specs: "list[StudySpec]", results: str, data: Path | None) -> None:
+def _train_report(report: str, specs: "list[StudyConfig]", results: str, data: Path | None) -> None:
     """Run the studies of a report one after the other, each as `run` does; then measure its shapes."""
     from tuner.folder import StudyFolder, is_finished, load_study
     from tuner.reproduction.shapes import write_shapes
@@ -391,7 +391,7 @@ def _set(settings: list[str]) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
 
 
-def _show_plan(spec: "StudySpec", data: Path | None, address: str | None) -> None:
+def _show_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> None:
     from tuner import data as datasets
 
     dataset = datasets.load(spec.dataset, data)

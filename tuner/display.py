@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuner.config.study import StudyConfig
 from tuner.formatting import clock, is_missing, metric_text, parameters_text
 from tuner.observer import Observer, Row
-from tuner.spec import StudySpec
 
 HEARTBEAT_SECONDS = 30.0
 """Without a terminal, a line about running trials at most so often."""
@@ -34,7 +34,7 @@ class Standing:
         earlier: Rows of its trials from earlier runs.
     """
 
-    def __init__(self, spec: StudySpec, earlier: Iterable[Mapping[Any, Any]] = ()) -> None:
+    def __init__(self, spec: StudyConfig, earlier: Iterable[Mapping[Any, Any]] = ()) -> None:
         self.spec = spec
         self.counts: Counter[str] = Counter()
         self.running: dict[int, Row] = {}

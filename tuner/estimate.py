@@ -11,13 +11,13 @@ from statistics import mean
 import torch
 
 from tuner import data
-from tuner.config import TrainingConfig
+from tuner.config.sections import Asha
+from tuner.config.space import Choice, Constant, Int, Parameter, Value
+from tuner.config.study import StudyConfig
+from tuner.config.training import TrainingConfig
 from tuner.data.batches import DeviceData, device_data
 from tuner.errors import SpecError, TunerError
 from tuner.measured import EpochResult
-from tuner.search_space import Choice, Constant, Int, Parameter, Value
-from tuner.sections import Asha
-from tuner.spec import StudySpec
 from tuner.training import train
 
 DRAWN = 300
@@ -55,7 +55,7 @@ class _EnoughError(Exception):
     pass
 
 
-def estimate(spec: StudySpec, root: Path | None, slots: int) -> Estimate:
+def estimate(spec: StudyConfig, root: Path | None, slots: int) -> Estimate:
     """Train some configurations of each architecture for a moment, and multiply.
 
     Args:
@@ -89,7 +89,7 @@ def estimate(spec: StudySpec, root: Path | None, slots: int) -> Estimate:
     )
 
 
-def _configurations(spec: StudySpec) -> list[dict[str, Value]]:
+def _configurations(spec: StudyConfig) -> list[dict[str, Value]]:
     """The grid, or configurations drawn as a random search would draw them."""
     if spec.search.sampler == "grid":
         return spec.space.grid()
@@ -158,7 +158,7 @@ def _time_one(recipe: TrainingConfig, on_device: DeviceData) -> _Speed:
     return _Speed(speed, images / speed)
 
 
-def _expected_epochs(spec: StudySpec, epochs: int) -> float:
+def _expected_epochs(spec: StudyConfig, epochs: int) -> float:
     """Epochs of a trial that may be stopped: each rung of ASHA lets a share through; other rules stop nobody here."""
     rule = spec.stopping.rule
     if not isinstance(rule, Asha):
@@ -172,7 +172,7 @@ def _expected_epochs(spec: StudySpec, epochs: int) -> float:
     return expected + surviving * (epochs - reached)
 
 
-def _repeats(spec: StudySpec) -> int:
+def _repeats(spec: StudyConfig) -> int:
     trials = spec.search.trials or 1
     if spec.repeats is None:
         return 0

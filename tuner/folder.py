@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from tuner.config.study import StudyConfig, parse_spec
+from tuner.config.yaml import parse_yaml
 from tuner.errors import SpecError, StudyError
 from tuner.results import Tables
-from tuner.spec import StudySpec, parse_spec
 from tuner.storage import StoreError, open_storage
 from tuner.storage.lock import hold
-from tuner.yaml_file import parse_yaml
 
 
 class StudyFolder:
@@ -38,7 +38,7 @@ class StudyFolder:
         """Whether a study was begun here."""
         return self.storage.exists("study.yaml")
 
-    def spec(self) -> StudySpec:
+    def spec(self) -> StudyConfig:
         """The study as resolved when it was begun; a StudyError where there is none."""
         try:
             text = self.storage.read("study.yaml").decode()
@@ -53,7 +53,7 @@ class StudyFolder:
         except SpecError as error:
             raise StudyError(str(error)) from None
 
-    def write_spec(self, spec: StudySpec) -> None:
+    def write_spec(self, spec: StudyConfig) -> None:
         """Keep the resolved study."""
         self.storage.write("study.yaml", spec.to_yaml().encode())
 
@@ -69,7 +69,7 @@ class StudyFolder:
         """Keep where the results come from."""
         self.storage.write("provenance.json", json.dumps(record, indent=2).encode())
 
-    def tables(self, spec: StudySpec) -> Tables:
+    def tables(self, spec: StudyConfig) -> Tables:
         """The tables of the study."""
         return Tables(self.storage, spec.space)
 
@@ -105,7 +105,7 @@ class StudyFolder:
                         self.storage.remove_all()
 
 
-def check_comparable(folder: StudyFolder, spec: StudySpec) -> None:
+def check_comparable(folder: StudyFolder, spec: StudyConfig) -> None:
     """Refuse to add rows to a study whose rows mean something else.
 
     Raises:
@@ -127,7 +127,7 @@ class StudyResults:
     """
 
     folder: StudyFolder
-    spec: StudySpec
+    spec: StudyConfig
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -167,14 +167,14 @@ class StudyResults:
         return ranked.iloc[0]
 
 
-def rank(spec: StudySpec, trials: pd.DataFrame) -> pd.DataFrame:
+def rank(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
     """Completed trials of the search, best first by the first objective, the earliest of equals first."""
     complete = trials[(trials["state"] == "COMPLETE") & (trials["purpose"] == "search")]
     ascending = spec.objective[0].direction == "minimize"
     return complete.sort_values("value", ascending=ascending, kind="stable", ignore_index=True)
 
 
-def is_finished(spec: StudySpec, trials: pd.DataFrame) -> bool:
+def is_finished(spec: StudyConfig, trials: pd.DataFrame) -> bool:
     """Whether every trial and every repeat that a study asks for has ended."""
     searched = trials[trials["purpose"] == "search"]
     if len(searched) < (spec.search.trials or 1) or (trials["state"] == "RUNNING").any():

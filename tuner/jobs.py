@@ -22,11 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tuner.catalogue import DATASETS
 from tuner.cluster import TOKEN_REMEDY, sources
+from tuner.config.registry import DATASETS
+from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, UserError, suggest
 from tuner.provenance import COMMAND, SOURCE, source
-from tuner.spec import StudySpec
 from tuner.storage import is_url
 
 STUDY, RESULTS = "tuner_study", "tuner_results"
@@ -81,7 +81,7 @@ class Jobs:
 
     def submit(
         self,
-        spec: StudySpec,
+        spec: StudyConfig,
         verb: Literal["run", "validate"],
         *,
         results: str,
@@ -247,7 +247,7 @@ def _refuse_relative(results: str, data: Path | None, dataset: str) -> None:
             raise UserError(f"{option}: found '{place}', which the cluster cannot know; allowed: {allowed}")
 
 
-def _stage(folder: Path, spec: StudySpec) -> None:
+def _stage(folder: Path, spec: StudyConfig) -> None:
     """What a job needs: this package, the modules of the user's own networks, and the study."""
     for path in sources(spec.architectures):
         if path.is_dir():

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from tuner.config import TrainingConfig
+from tuner.config.space import Choice, Constant, Parameter, Value
+from tuner.config.study import StudyConfig
+from tuner.config.training import TrainingConfig
 from tuner.data.batches import DeviceData, Images
 from tuner.data.cache import at_hand
 from tuner.data.dataset import Dataset
 from tuner.errors import OutOfMemoryError, TrialError
 from tuner.measured import MemoryNeed
-from tuner.search_space import Choice, Constant, Parameter, Value
-from tuner.spec import StudySpec
 from tuner.training import EVALUATION_BATCH, Training
 
 CONTEXT_BYTES = 700 << 20
@@ -23,7 +23,7 @@ class _EnoughError(Exception):
     pass
 
 
-def largest_recipes(spec: StudySpec) -> list[TrainingConfig]:
+def largest_recipes(spec: StudyConfig) -> list[TrainingConfig]:
     """For each architecture the recipe with the largest batch and the largest of every number that a trial may meet."""
 
     def recipe(name: str) -> TrainingConfig:
@@ -44,7 +44,7 @@ def _largest(parameter: Parameter) -> Value:
     return parameter.bounds[1]
 
 
-def gpu_need(spec: StudySpec, dataset: Path, root: Path | None) -> MemoryNeed:
+def gpu_need(spec: StudyConfig, dataset: Path, root: Path | None) -> MemoryNeed:
     """Try the largest trial of each architecture on this process's GPU; returns what the most demanding took.
 
     Args:

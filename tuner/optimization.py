@@ -7,7 +7,7 @@ from inspect import unwrap
 import torch
 from torch import nn, optim
 
-from tuner.config import TrainingConfig
+from tuner.config.training import TrainingConfig
 
 WARM_UP = 0.3
 """Share of a one-cycle training in which the learning rate rises."""

@@ -9,10 +9,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuner.cluster import Node, alive, nodes
+from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, SpecError
 from tuner.measured import MemoryNeed
 from tuner.preflight import NodeReport, look_at_nodes
-from tuner.spec import StudySpec
 
 MEMORY_SHARE = 0.95
 """Of a GPU's memory so much is shared out: pools fragment."""
@@ -52,7 +52,7 @@ class Placement:
     nodes: tuple[NodeReport, ...] = ()
 
 
-def place(spec: StudySpec, dataset: Path, data: Path | None, *, results: str | None = None) -> Placement:
+def place(spec: StudyConfig, dataset: Path, data: Path | None, *, results: str | None = None) -> Placement:
     """Decide what trials get on the cluster that is connected, after a look at all its nodes where that is asked for.
 
     Args:
@@ -73,11 +73,11 @@ def place(spec: StudySpec, dataset: Path, data: Path | None, *, results: str | N
     return Placement(share, count_slots(spec, share), reports)
 
 
-def _least_share(spec: StudySpec) -> Share:
+def _least_share(spec: StudyConfig) -> Share:
     return Share(float(spec.resources.cpu), 0.0 if spec.resources.gpu == "auto" else float(spec.resources.gpu))
 
 
-def choose_share(spec: StudySpec, dataset: Path, data: Path | None) -> Share:
+def choose_share(spec: StudyConfig, dataset: Path, data: Path | None) -> Share:
     """What a trial of this study gets here.
 
     `gpu: auto` is nothing where there is no GPU; where there are some, each is shared by as many of the largest trials
@@ -100,7 +100,7 @@ def choose_share(spec: StudySpec, dataset: Path, data: Path | None) -> Share:
     return Share(share.cpu, share_of_a_gpu(min(fitting, default=1)))
 
 
-def measure_gpus(spec: StudySpec, dataset: Path, data: Path | None) -> list[tuple[Node, MemoryNeed]]:
+def measure_gpus(spec: StudyConfig, dataset: Path, data: Path | None) -> list[tuple[Node, MemoryNeed]]:
     """What the largest trial of a study takes on a GPU of each node that has one.
 
     Raises:
@@ -131,7 +131,7 @@ def measure_gpus(spec: StudySpec, dataset: Path, data: Path | None) -> list[tupl
 
 
 @ray.remote(num_cpus=0, num_gpus=1, max_calls=1, max_retries=0)
-def _gpu_need(spec: StudySpec, dataset: Path, data: Path | None) -> MemoryNeed:
+def _gpu_need(spec: StudyConfig, dataset: Path, data: Path | None) -> MemoryNeed:
     from tuner.largest import gpu_need  # takes seconds: torch
 
     return gpu_need(spec, dataset, data)
@@ -165,7 +165,7 @@ def share_of_a_gpu(trials: int) -> float:
     return (10_000 // trials) / 10_000
 
 
-def count_slots(spec: StudySpec, share: Share) -> int:
+def count_slots(spec: StudyConfig, share: Share) -> int:
     """Trials that run side by side on the cluster that is connected; each has all it asks for on one node.
 
     Raises:

@@ -14,12 +14,12 @@ from ray import cloudpickle, tune
 from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 
+from tuner.config.study import StudyConfig
 from tuner.errors import StudyError
 from tuner.folder import StudyFolder
 from tuner.observer import Observer, Row
 from tuner.results import Tables, now, outcome, parameters_to_row
 from tuner.searcher import Proposal
-from tuner.spec import StudySpec
 
 FLUSH_SECONDS = 2.0
 """Epochs reach the disk at least so often."""
@@ -66,7 +66,7 @@ class Recorder(tune.Callback):
 
     def __init__(
         self,
-        spec: StudySpec,
+        spec: StudyConfig,
         folder: StudyFolder,
         tables: Tables,
         observer: Observer,

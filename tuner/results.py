@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tuner.search_space import Kind, Space, Value
+from tuner.config.space import Kind, Space, Value
 from tuner.storage import Storage
 
 Table = Literal["epochs", "steps", "decisions", "predictions", "trials"]

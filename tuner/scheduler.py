@@ -15,8 +15,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.schedulers.async_hyperband import AsyncHyperBandScheduler, _Bracket
 
-from tuner import sections
-from tuner.spec import StudySpec
+from tuner.config import sections
+from tuner.config.study import StudyConfig
 
 OnDecision = Callable[[dict[str, Any]], None]
 Values = Mapping[int, float]
@@ -247,7 +247,7 @@ class NoStopping(KeepsWorkers):
 Scheduler = Asha | MedianStopping | NoStopping
 
 
-def make_scheduler(spec: StudySpec, on_decision: OnDecision) -> Scheduler:
+def make_scheduler(spec: StudyConfig, on_decision: OnDecision) -> Scheduler:
     """The scheduler that a study names; it compares the first objective."""
     match spec.stopping.rule:
         case sections.Asha() as rule:
@@ -258,7 +258,7 @@ def make_scheduler(spec: StudySpec, on_decision: OnDecision) -> Scheduler:
             return NoStopping()  # type: ignore[no-untyped-call]
 
 
-def rungs(spec: StudySpec) -> list[int]:
+def rungs(spec: StudyConfig) -> list[int]:
     """Epochs at which trials are compared, for people to read before the start; of hyperband the first bracket's."""
     if isinstance(spec.stopping.rule, sections.Median):
         return list(range(spec.stopping.rule.grace_period, spec.max_epochs))

@@ -16,11 +16,11 @@ from tuner.errors import StudyError
 if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
     import pandas as pd
 
+    from tuner.config.study import StudyConfig
     from tuner.estimate import Estimate
     from tuner.folder import StudyFolder, StudyResults
     from tuner.jobs import Job
     from tuner.preflight import NodeReport
-    from tuner.spec import StudySpec
 
 PIPED_WIDTH = 200
 """Columns where nobody looks at a terminal: tables are for files and other programs then, and must not be folded."""
@@ -35,7 +35,7 @@ def program() -> list[str]:
     return ["python", "-m", "tuner"] if Path(sys.argv[0]).name == "__main__.py" else ["tuner"]
 
 
-def say_what_there_is(spec: "StudySpec", earlier: "StudyResults | None") -> None:
+def say_what_there_is(spec: "StudyConfig", earlier: "StudyResults | None") -> None:
     """Say what a run begins with."""
     repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
     trials = f"{spec.search.trials} trials, sampler {spec.search.sampler}{repeats}"
@@ -154,7 +154,7 @@ def show_ways_on(
         out.print(f"  {name + ':':13}{way}", soft_wrap=True, markup=False)
 
 
-def show_plan(spec: "StudySpec", slots: int, share: str, milestones: Iterable[float], cost: "Estimate") -> None:
+def show_plan(spec: "StudyConfig", slots: int, share: str, milestones: Iterable[float], cost: "Estimate") -> None:
     """What a run would do, and how long it should take."""
     from tuner.formatting import rough
 

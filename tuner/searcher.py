@@ -22,11 +22,11 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import TrialState, create_trial
 from ray.tune.search import Searcher
 
+from tuner.config.space import Choice, Float, Int, Parameter, Space, Value
+from tuner.config.study import StudyConfig
 from tuner.errors import StudyError
 from tuner.folder import rank
 from tuner.results import State, outcome, parameters_from_row
-from tuner.search_space import Choice, Float, Int, Parameter, Space, Value
-from tuner.spec import StudySpec
 
 STATES: Mapping[State, TrialState] = {
     "RUNNING": TrialState.RUNNING,
@@ -54,7 +54,7 @@ class Proposal:
     origin: str = ""
 
 
-def make_sampler(spec: StudySpec, seed: int) -> BaseSampler:
+def make_sampler(spec: StudyConfig, seed: int) -> BaseSampler:
     """The sampler that a study names, with a seed; a grid is handed to Optuna point by point."""
     match spec.search.sampler:
         case "tpe":
@@ -95,7 +95,7 @@ def _distributions(space: Space, parameters: Mapping[str, Value]) -> dict[str, B
     return {name: distribution(space[name]) for name in parameters if isinstance(space[name], Choice | Float | Int)}
 
 
-def rebuild_study(spec: StudySpec, trials: pd.DataFrame, epochs: pd.DataFrame) -> optuna.Study:
+def rebuild_study(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame) -> optuna.Study:
     """Optuna's study as the tables tell it: the search's trials in the order of their numbers.
 
     Args:
@@ -184,7 +184,7 @@ class OptunaSearcher(Searcher):
 
     def __init__(
         self,
-        spec: StudySpec,
+        spec: StudyConfig,
         trials: pd.DataFrame,
         epochs: pd.DataFrame,
         *,
@@ -318,7 +318,7 @@ def in_flight(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["state"] == "RUNNING"]
 
 
-def proposal_from_row(spec: StudySpec, row: Mapping[Any, Any]) -> Proposal:
+def proposal_from_row(spec: StudyConfig, row: Mapping[Any, Any]) -> Proposal:
     """The proposal that a trial's row came from."""
     return Proposal(
         int(row["number"]),
@@ -330,7 +330,7 @@ def proposal_from_row(spec: StudySpec, row: Mapping[Any, Any]) -> Proposal:
     )
 
 
-def missing_repeats(spec: StudySpec, trials: pd.DataFrame, first_number: int) -> list[Proposal]:
+def missing_repeats(spec: StudyConfig, trials: pd.DataFrame, first_number: int) -> list[Proposal]:
     """Repeats of the best completed trials, with other seeds, that the study asks for and that were not begun yet."""
     if spec.repeats is None:
         return []

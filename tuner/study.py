@@ -18,8 +18,9 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneCo
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from tuner import data
-from tuner.catalogue import architecture
 from tuner.cluster import connected
+from tuner.config.registry import architecture
+from tuner.config.study import StudyConfig
 from tuner.data import split
 from tuner.errors import RayLostError, SpecError
 from tuner.folder import StudyFolder, StudyResults, check_comparable, is_finished
@@ -30,7 +31,6 @@ from tuner.recorder import Recorder
 from tuner.results import Tables, now
 from tuner.scheduler import Scheduler, make_scheduler
 from tuner.searcher import OptunaSearcher, proposal_from_row
-from tuner.spec import StudySpec
 from tuner.trial import Job, Trial
 from tuner.watch import is_there, watched
 
@@ -75,7 +75,7 @@ class StudyRun:
 
     def __init__(
         self,
-        spec: StudySpec,
+        spec: StudyConfig,
         results: str | Path,
         *,
         data: Path | None = None,
@@ -293,7 +293,7 @@ def _signals(halting: _Halting) -> Iterator[None]:
 
 
 def run_study(
-    spec: StudySpec,
+    spec: StudyConfig,
     results: str | Path = "results",
     *,
     data: Path | None = None,

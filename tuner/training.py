@@ -24,7 +24,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name
 from torch import Tensor, nn
 
 from tuner import models, precision
-from tuner.config import TrainingConfig
+from tuner.config.training import TrainingConfig
 from tuner.data.augment import augment
 from tuner.data.batches import DeviceData, Images
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError

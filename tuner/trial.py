@@ -8,8 +8,8 @@ from typing import Any
 
 from ray import tune
 
+from tuner.config.study import StudyConfig
 from tuner.errors import TunerError
-from tuner.spec import StudySpec
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Job:
         data: Where data sets are looked for first on a machine without that cache; None: as `tuner.data.load` does.
     """
 
-    spec: StudySpec
+    spec: StudyConfig
     folder: str
     dataset: Path
     device: str

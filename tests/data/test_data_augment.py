@@ -7,7 +7,7 @@ from image_files import noise
 from PIL import Image
 from torch import Tensor
 
-from tuner.config import Augment
+from tuner.config.dataset import Augment
 from tuner.data.augment import augment, crop, flip, move
 
 EVERYTHING = Augment(flip=True, crop=3, rotate=15, shift=0.1)

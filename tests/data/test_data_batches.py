@@ -8,7 +8,7 @@ import pytest
 import torch
 from image_files import noise, write_folder
 
-from tuner.config import DatasetConfig, NextImages
+from tuner.config.dataset import DatasetConfig, NextImages
 from tuner.data import Dataset, load, split
 from tuner.data.batches import DeviceData, device_data
 
@@ -66,7 +66,7 @@ def test_on_a_cpu_the_images_stay_in_the_mapped_file(tmp_path: Path, validation:
     write(tmp_path / "entry", "large", "0", tuple("0123456789"), train, Part(train.images[:10], labels[:10]))
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from tuner.config import DatasetConfig; from tuner.data import Dataset\n"
+        "from tuner.config.dataset import DatasetConfig; from tuner.data import Dataset\n"
         "from tuner.data.batches import DeviceData; import torch\n"
         "def private():\n"
         "    fields = dict(line.split(':') for line in open('/proc/self/status') if line.startswith('RssAnon'))\n"

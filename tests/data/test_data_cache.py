@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from image_files import noise, write_folder, write_parquet, write_png
 
-from tuner.config import DatasetConfig
+from tuner.config.dataset import DatasetConfig
 from tuner.data import Dataset, load
 from tuner.data.cache import at_hand
 from tuner.errors import DataError
 
 LOADS = (
-    "import sys; from pathlib import Path; from tuner.config import DatasetConfig; from tuner.data import load\n"
+    "import sys; from pathlib import Path; from tuner.data import load\n"
+    "from tuner.config.dataset import DatasetConfig\n"
     "data = load(DatasetConfig(name=sys.argv[1]), None, Path(sys.argv[2]))\n"
     "print(data.folder, int(data.train_images.sum()))\n"
 )

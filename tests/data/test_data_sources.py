@@ -24,8 +24,8 @@ from image_files import (
 )
 from PIL import Image
 
-from tuner.catalogue import DATASETS
-from tuner.config import DatasetConfig
+from tuner.config.dataset import DatasetConfig
+from tuner.config.registry import DATASETS
 from tuner.data import load
 from tuner.data.torchvision_files import FOLDERS
 from tuner.errors import DataError

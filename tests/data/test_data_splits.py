@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from tuner.config import DatasetConfig, LastFraction, NextImages
+from tuner.config.dataset import DatasetConfig, LastFraction, NextImages
 from tuner.data import Split, load, split
 from tuner.data.dataset import Dataset, Part, write
 from tuner.data.splits import stratified_sample

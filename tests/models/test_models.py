@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name
 from torch import nn
 
 from tuner import models
-from tuner.catalogue import ARCHITECTURES, DATASETS
+from tuner.config.registry import ARCHITECTURES, DATASETS
 from tuner.errors import SpecError
 from tuner.models.init import keras_
 

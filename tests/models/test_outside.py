@@ -9,10 +9,10 @@ from torch import nn
 
 from tests.networks import Tiny
 from tuner import models
-from tuner.catalogue import TORCHVISION
+from tuner.config.registry import TORCHVISION
+from tuner.config.study import parse_spec
 from tuner.errors import SpecError
 from tuner.models.outside import look, weightless
-from tuner.spec import parse_spec
 from tuner.study import StudyRun
 
 SUITABLE = {"alexnet": 64, "inception_v3": 96, "maxvit_t": 224, "vit_h_14": 28}

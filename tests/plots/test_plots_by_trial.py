@@ -7,8 +7,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from tuner import plots
+from tuner.config.space import Space
 from tuner.errors import UserError
-from tuner.search_space import Space
 
 Point = tuple[float, float]
 

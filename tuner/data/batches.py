@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tuner.config import DatasetConfig
+from tuner.config.dataset import DatasetConfig
 from tuner.data.dataset import Dataset
 from tuner.data.splits import Indices, split
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tuner.catalogue import DATASETS
-from tuner.config import DatasetConfig
+from tuner.config.dataset import DatasetConfig
+from tuner.config.registry import DATASETS
 from tuner.data import sources
 from tuner.data.dataset import Dataset, Decoded, Part, reason, write
 from tuner.data.splits import stratified_sample

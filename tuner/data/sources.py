@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.catalogue import DATASETS
-from tuner.config import DatasetConfig
+from tuner.config.dataset import DatasetConfig
+from tuner.config.registry import DATASETS
 from tuner.data import digits, folder, parquet, torchvision_files
 from tuner.data.dataset import Decoded
 from tuner.errors import DataError, suggest

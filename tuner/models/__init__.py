@@ -1,4 +1,4 @@
-"""Architectures by name. What a study file may say about them without importing torch stands in `tuner.catalogue`.
+"""Architectures by name. What a study file may say of them, without torch, stands in `tuner.config.registry`.
 
 A network of ours is a function `(in_channels, classes, image_size, *, hyperparameters with defaults) -> nn.Module` in
 the file of its family; giving it a name here and in the catalogue is all that it needs.
@@ -9,7 +9,8 @@ from contextlib import nullcontext
 
 from torch import nn
 
-from tuner.catalogue import Scalar, architecture, is_own
+from tuner.config.registry import Scalar, architecture
+from tuner.config.user_models import is_own
 from tuner.errors import SpecError, suggest
 from tuner.models.alexnet import alexnet
 from tuner.models.layer_table import Layer, layer_table

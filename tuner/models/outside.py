@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from tuner.catalogue import Scalar, own_network
+from tuner.config.registry import Scalar
+from tuner.config.user_models import own_network
 from tuner.errors import SpecError
 
 
@@ -39,7 +40,7 @@ def torchvision_network(name: str, in_channels: int, classes: int, image_size: i
 def users_network(
     name: str, in_channels: int, classes: int, image_size: int, hyperparameters: dict[str, Scalar]
 ) -> nn.Module:
-    """A network of the user's own, `package.module:Class`; see `tuner.catalogue.own_network`.
+    """A network of the user's own, `package.module:Class`; see `tuner.config.user_models.own_network`.
 
     Raises:
         SpecError: It cannot be built, does not take images of this size, or does not give (N, classes) logits.

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from tuner.catalogue import METRICS
+from tuner.config.registry import METRICS
 from tuner.errors import UserError
 from tuner.plots.style import (
     BLUE,

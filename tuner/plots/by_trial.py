@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from tuner.config.space import Choice, Constant, Float, Int, Parameter
 from tuner.errors import UserError, suggest
 from tuner.plots.style import (
     BLUE,
@@ -28,7 +29,6 @@ from tuner.plots.style import (
     say_nothing_to_draw,
     whole_ticks,
 )
-from tuner.search_space import Choice, Constant, Float, Int, Parameter
 
 _LOOKS: dict[str, Mapping[str, Any]] = {
     "COMPLETE": {"linestyle": "", "marker": "o", "color": BLUE, "markersize": 5.5, "zorder": 4},

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from tuner.config.study import StudyConfig, load_spec
 from tuner.errors import UserError, suggest
-from tuner.spec import StudySpec, load_spec
 
 REPORTS: Mapping[str, str] = {
     "vazquez": "report 001 (Vázquez), four experiments on CIFAR-10",
@@ -84,7 +84,7 @@ def study_file(study: str) -> Path:
     return next((place for place in places if place.exists()), places[-1])
 
 
-def load_study_file(study: str, seeds: int | None = None) -> StudySpec:
+def load_study_file(study: str, seeds: int | None = None) -> StudyConfig:
     """The published study of this name.
 
     Args:

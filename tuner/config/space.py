@@ -26,8 +26,8 @@ from pydantic import (
     model_validator,
 )
 
-from tuner.complaints import shown
-from tuner.config import Settings
+from tuner.config.settings import Settings
+from tuner.config.validation_messages import shown
 from tuner.errors import SpecError, suggest
 
 KINDS = ("choice", "float", "int", "value")

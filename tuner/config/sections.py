@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_serializer, model_validator
 
-from tuner.catalogue import METRICS, TEST_METRICS
-from tuner.complaints import shown
-from tuner.config import Settings
+from tuner.config.registry import METRICS, TEST_METRICS
+from tuner.config.settings import Settings
+from tuner.config.validation_messages import shown
 from tuner.errors import suggest
 
 Direction = Literal["maximize", "minimize"]

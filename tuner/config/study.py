@@ -1,4 +1,4 @@
-"""A study file, read and checked: `StudySpec` holds every setting of a study, its defaults and its rules."""
+"""A study file, read and checked: `StudyConfig` holds every setting of a study, its defaults and its rules."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,13 +15,16 @@ from pydantic import (
     model_validator,
 )
 
-from tuner.catalogue import ARCHITECTURE_NAMES, DATASETS, architecture, is_own
-from tuner.complaints import lines, shown
-from tuner.config import DatasetConfig, Settings, TrainingConfig
+from tuner.config.dataset import DatasetConfig
+from tuner.config.registry import ARCHITECTURE_NAMES, DATASETS, architecture
+from tuner.config.sections import Budget, Objective, Repeats, Resources, Search, Stopping
+from tuner.config.settings import Settings
+from tuner.config.space import Choice, Constant, Parameter, Space, Value
+from tuner.config.training import TrainingConfig
+from tuner.config.user_models import is_own
+from tuner.config.validation_messages import lines, shown
+from tuner.config.yaml import override, read_yaml, to_yaml
 from tuner.errors import SpecError, suggest
-from tuner.search_space import Choice, Constant, Parameter, Space, Value
-from tuner.sections import Budget, Objective, Repeats, Resources, Search, Stopping
-from tuner.yaml_file import override, read_yaml, to_yaml
 
 
 def _check_name(name: Any) -> Any:
@@ -34,7 +37,7 @@ def _as_list(raw: Any) -> Any:
     return raw if isinstance(raw, list) else [raw]
 
 
-class StudySpec(Settings):
+class StudyConfig(Settings):
     """A study: which images, which recipe, what is searched and how. Immutable; every default is filled in."""
 
     study: Annotated[str, BeforeValidator(_check_name)]
@@ -184,7 +187,7 @@ class StudySpec(Settings):
         name = str(parameters.get("architecture", self.training.get("architecture")))
         return TrainingConfig.model_validate({**self._constants(name), **parameters})
 
-    def differences(self, other: "StudySpec") -> list[str]:
+    def differences(self, other: "StudyConfig") -> list[str]:
         """Settings in which old rows would not be comparable to new ones: `search.seed: 0 -> 1`."""
         ours, theirs = self.to_dict(), other.to_dict()
         changes: list[str] = []
@@ -232,7 +235,7 @@ def _differences(place: str, old: Any, new: Any) -> list[str]:
     return [] if old == new else [f"{place}: {old} -> {new}"]
 
 
-def parse_spec(raw: Any, source: str = "study", *, stored: bool = False) -> StudySpec:
+def parse_spec(raw: Any, source: str = "study", *, stored: bool = False) -> StudyConfig:
     """Check a study given as plain values; a SpecError has one line for each mistake, each naming `source`.
 
     A study that is `stored` was checked when it began; that its rows can be read must not depend on a class of the
@@ -241,12 +244,12 @@ def parse_spec(raw: Any, source: str = "study", *, stored: bool = False) -> Stud
     if not isinstance(raw, Mapping):
         raise SpecError(f"{source}: a mapping with `study:` and `space:` is needed, found {type(raw).__name__}")
     try:
-        return StudySpec.model_validate(raw, context={"stored": stored})
+        return StudyConfig.model_validate(raw, context={"stored": stored})
     except ValidationError as error:
         raise SpecError("\n".join(f"{source}: {line}" for line in lines(error, raw))) from None
 
 
-def load_spec(path: str | Path, settings: Iterable[str] = ()) -> StudySpec:
+def load_spec(path: str | Path, settings: Iterable[str] = ()) -> StudyConfig:
     """Read and check a study file, with `--set`-style overrides; raises SpecError, one line for each mistake."""
     path = Path(path)
     spec = parse_spec(override(read_yaml(path), settings), str(path))
