@@ -27,7 +27,7 @@ from tests.trainables import FreeTrial  # noqa: E402
 from tuner import cluster, folder  # noqa: E402
 from tuner.config.study import parse_spec  # noqa: E402
 from tuner.observer import Row, Silent  # noqa: E402
-from tuner.results import Tables  # noqa: E402
+from tuner.results.tables import Tables  # noqa: E402
 from tuner.study import StudyRun  # noqa: E402
 
 STUDIES = (

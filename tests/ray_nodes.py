@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tuner.folder import StudyResults
+from tuner.results.folder import StudyResults
 
 ROOT = Path(__file__).parents[1]
 QUICK = {

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tuner.analysis import as_far_as_run, counts_by_state, effort, leaderboard, read_pictures
+from tuner.analysis.leaderboard import best_by_epochs, counts_by_state, leaderboard, load_or_empty, read_pictures
 from tuner.config.study import StudyConfig, parse_spec
-from tuner.folder import StudyFolder, StudyResults, is_finished
+from tuner.results.folder import StudyFolder, StudyResults, is_finished
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 Row = dict[str, Any]
@@ -144,7 +144,7 @@ def test_every_state_is_counted_by_name() -> None:
 
 
 def test_a_study_that_was_not_begun_has_empty_tables_with_every_column(tmp_path: Path) -> None:
-    read = as_far_as_run(study(), tmp_path)
+    read = load_or_empty(study(), tmp_path)
     assert read.trials.empty
     assert read.epochs.empty
     assert "param_learning_rate" in read.trials
@@ -153,7 +153,7 @@ def test_a_study_that_was_not_begun_has_empty_tables_with_every_column(tmp_path:
 
 def test_a_study_that_was_begun_is_what_its_folder_says(results: Write, tmp_path: Path) -> None:
     results(study(), trial(0, 0.7))
-    read = as_far_as_run(study(search={"trials": 9}), tmp_path)
+    read = load_or_empty(study(search={"trials": 9}), tmp_path)
     assert (read.spec.search.trials, len(read.trials)) == (4, 1)
 
 
@@ -169,7 +169,7 @@ def test_effort_counts_the_epochs_of_every_trial_until_one_is_complete(results: 
         repeat(4, of=1, value=0.9),
         epochs=interleaved + untrained_and_repeat,
     )
-    assert effort(read).to_dict("list") == {
+    assert best_by_epochs(read).to_dict("list") == {
         "number": [1, 0], "epochs": [4, 5], "value": [0.8, 0.7], "best": [0.8, 0.8],
     }  # fmt: skip
 
@@ -177,7 +177,7 @@ def test_effort_counts_the_epochs_of_every_trial_until_one_is_complete(results: 
 def test_effort_towards_what_is_minimized_falls(results: Write) -> None:
     spec = study(objective={"minimize": "val_loss"})
     read = results(spec, trial(0, 0.7), trial(1, 0.2), trial(2, 0.4), epochs=[epoch(n, 1, n) for n in range(3)])
-    assert list(effort(read)["best"]) == [0.7, 0.2, 0.2]
+    assert list(best_by_epochs(read)["best"]) == [0.7, 0.2, 0.2]
 
 
 def test_pictures_are_read_in_the_shape_that_they_were_kept_in(tmp_path: Path) -> None:

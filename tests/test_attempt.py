@@ -20,8 +20,8 @@ from tuner.config.study import StudyConfig, parse_spec
 from tuner.data import load
 from tuner.data.batches import device_data
 from tuner.errors import DataError, NotFiniteError, SpecError
-from tuner.folder import StudyFolder
-from tuner.measured import EpochResult
+from tuner.results.folder import StudyFolder
+from tuner.results.schema import EpochResult
 from tuner.training import Training, train
 
 SPEC = parse_spec(

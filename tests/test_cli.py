@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 import tuner
-from tuner.folder import StudyFolder
 from tuner.reported import load_study_file
-from tuner.results import now
+from tuner.results.folder import StudyFolder
+from tuner.results.tables import now
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "search_spaces/digits.yaml"

@@ -15,13 +15,13 @@ import pytest
 
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
-from tuner.folder import StudyFolder, load_study
-from tuner.results import parameters_to_row
+from tuner.results.folder import StudyFolder, load_study
+from tuner.results.schema import parameters_to_row
 
 START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOLDING = """
 import sys
-from tuner.folder import StudyFolder
+from tuner.results.folder import StudyFolder
 
 with StudyFolder(sys.argv[1]).lock():
     print("held", flush=True)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from tuner.formatting import board_table, clock, metric_text, number_text, parameters_text, rough
+from tuner.analysis.formatting import board_table, clock, metric_text, number_text, parameters_text, rough
 
 PARAMETERS = ["learning_rate", "batch_size", "dense"]
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from tuner.config.study import parse_spec
-from tuner.folder import StudyFolder
-from tuner.results import now
+from tuner.results.folder import StudyFolder
+from tuner.results.tables import now
 
 PACKAGE = Path(__file__).parents[1] / "tuner"
 # fmt: off
 ORDER = [
     "errors", "storage", "config",
-    "results", "folder", "observer", "formatting",
-    "analysis", "plots", "report", "display", "provenance",
+    "results", "observer",
+    "analysis", "plots", "report", "display",
     "models", "data", "reported", "reproduction",
-    "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate", "largest",
+    "randomness", "optimization", "precision", "training", "attempt", "estimate", "largest",
     "searcher", "scheduler", "recorder", "trial", "watch", "cluster", "preflight", "placement", "jobs", "study",
     "screens", "cli", "__main__",
 ]
@@ -36,11 +36,9 @@ finally:
 """
 NO_RAY = ORDER[: ORDER.index("searcher")]
 WITHOUT_RAY_AND_TORCH = (
-    "folder",
     "results",
     "config",
     "observer",
-    "formatting",
     "analysis",
     "plots",
     "report",

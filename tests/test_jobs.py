@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tuner
-from tuner.provenance import source
+from tuner.results.provenance import source
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import pandas as pd
 import tuner
 from tests import study_driver
 from tests.trainables import StudiousTrial
-from tuner.results import FINISHED
+from tuner.results.schema import FINISHED
 from tuner.scheduler import make_scheduler
 from tuner.searcher import rebuild_study
 from tuner.study import StudyRun

@@ -20,8 +20,8 @@ from tests.object_store import BUCKET, SECRET_KEY, ObjectStore
 from tuner import lock, recorder
 from tuner.attempt import _keep
 from tuner.errors import StudyError
-from tuner.folder import StudyFolder, find_studies, rank
-from tuner.results import FINISHED
+from tuner.results.folder import StudyFolder, find_studies, rank
+from tuner.results.schema import FINISHED
 from tuner.storage import ObjectStorage, StoreError, open_storage
 from tuner.study import StudyRun
 from tuner.trial import Trial
@@ -40,7 +40,7 @@ stopping: {{asha: {{grace_period: 2, reduction_factor: 3}}}}
 """
 HOLDING = """
 import sys
-from tuner.folder import StudyFolder
+from tuner.results.folder import StudyFolder
 
 with StudyFolder(sys.argv[1]).lock():
     print("held", flush=True)

@@ -5,8 +5,7 @@ import pytest
 from tuner import data
 from tuner.config.study import parse_spec
 from tuner.data.batches import DeviceData
-from tuner.largest import largest_recipes, one_step
-from tuner.measured import MemoryNeed
+from tuner.largest import MemoryNeed, largest_recipes, one_step
 from tuner.placement import Share, share_of_a_gpu, trials_on_a_gpu
 
 GB = 1 << 30

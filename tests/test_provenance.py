@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuner import __version__
-from tuner.provenance import describe_run, source
+from tuner.results.provenance import describe_run, source
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -62,7 +62,7 @@ def test_a_run_says_what_ran_on_what() -> None:
 
 
 def test_a_run_keeps_its_whole_command_line() -> None:
-    code = "from tuner.provenance import describe_run; print(describe_run({}, 0)['command'])"
+    code = "from tuner.results.provenance import describe_run; print(describe_run({}, 0)['command'])"
     command = [sys.executable, "-c", code, "--set", "search.trials=4"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
     assert done.stdout.strip() == str(command)

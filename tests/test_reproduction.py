@@ -13,12 +13,12 @@ from rich.table import Table
 from scipy import stats
 
 from tuner import reported, reproduction
-from tuner.analysis import as_far_as_run
-from tuner.folder import StudyFolder, load_study
+from tuner.analysis.leaderboard import load_or_empty
 from tuner.reproduction.runs import SHAPES
 from tuner.reproduction.screen import full_width, screen
 from tuner.reproduction.shapes import write_shapes
 from tuner.reproduction.verdicts import Deviation, interval, pooled, verdict
+from tuner.results.folder import StudyFolder, load_study
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 Row = dict[str, Any]
@@ -398,7 +398,7 @@ def test_a_source_says_what_is_in_flight_and_what_is_not_on_record(write: Write,
 
 
 def test_a_study_that_was_not_begun_is_not_run(tmp_path: Path) -> None:
-    study = as_far_as_run(reported.load_study_file("rubio"), tmp_path)
+    study = load_or_empty(reported.load_study_file("rubio"), tmp_path)
     assert reproduction.source(study)["runs"] == "not run"
 
 

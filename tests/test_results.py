@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tuner.config.space import Space, Value
-from tuner.results import KEYS, ORDER, Table, Tables, now, outcome, parameters_from_row, parameters_to_row, schema
+from tuner.results.schema import KEYS, ORDER, Table, outcome, parameters_from_row, parameters_to_row, schema
+from tuner.results.tables import Tables, now
 from tuner.storage import Storage
 
 SPACE = Space.model_validate(
@@ -33,7 +34,7 @@ ALEXNET: dict[str, Value] = LENET | {"architecture": "alexnet", "dropout": 0.25,
 START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 COMPACTING = """
 import sys
-from tuner.results import Tables, now
+from tuner.results.tables import Tables, now
 from tuner.config.space import Space
 from tuner.storage import Storage
 

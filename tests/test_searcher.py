@@ -20,10 +20,11 @@ from ray.tune.search import Searcher
 from tuner.config.space import Parameter, Space, Value
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
-from tuner.folder import StudyFolder
 from tuner.observer import Silent
 from tuner.recorder import Recorder
-from tuner.results import Tables, now, outcome, parameters_to_row
+from tuner.results.folder import StudyFolder
+from tuner.results.schema import outcome, parameters_to_row
+from tuner.results.tables import Tables, now
 from tuner.searcher import OptunaSearcher, Proposal, derive_seed, distribution, make_sampler, rebuild_study
 from tuner.storage import Storage
 

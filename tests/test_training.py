@@ -18,8 +18,8 @@ from tuner.config.training import Evaluate, TrainingConfig
 from tuner.data import Dataset, load
 from tuner.data.batches import DeviceData
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError
-from tuner.measured import EpochResult
 from tuner.randomness import derive_seed, shuffled
+from tuner.results.schema import EpochResult
 from tuner.training import Training
 
 AUGMENTED = DatasetConfig(train=300, validation=100, augment=Augment(flip=True, crop=2, rotate=10))

@@ -21,7 +21,7 @@ from tuner.config.space import Value
 from tuner.config.study import StudyConfig
 from tuner.data.batches import Images, device_data
 from tuner.errors import TrialError
-from tuner.folder import StudyFolder
+from tuner.results.folder import StudyFolder
 from tuner.storage import Storage
 from tuner.training import Training
 

@@ -40,8 +40,8 @@ from tuner.storage import is_url
 
 if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
     from tuner.config.study import StudyConfig
-    from tuner.folder import StudyFolder, StudyResults
     from tuner.jobs import Jobs
+    from tuner.results.folder import StudyFolder, StudyResults
 
 app = typer.Typer(
     help="Hyperparameter search for PyTorch image classifiers: YAML in, Ray Tune and Optuna, Parquet out.",
@@ -105,7 +105,7 @@ def run(
     if dry_run:
         _show_plan(spec, data, address)
         return
-    from tuner.folder import StudyFolder, load_study
+    from tuner.results.folder import StudyFolder, load_study
 
     folder = StudyFolder(f"{results}/{spec.study}")
     _refuse_before_the_start(folder, spec, data, fresh)
@@ -137,7 +137,7 @@ def _load(study: Path, settings: list[str] | None, name: str | None) -> "StudyCo
 def _refuse_before_the_start(folder: "StudyFolder", spec: "StudyConfig", data: Path | None, fresh: bool) -> None:
     """What the run would refuse after seconds, when Ray has started; it looks again, under the study's lock."""
     from tuner import data as datasets
-    from tuner.folder import check_comparable
+    from tuner.results.folder import check_comparable
 
     if not fresh:
         check_comparable(folder, spec)
@@ -150,7 +150,7 @@ def _run(
     spec: "StudyConfig", results: str, data: Path | None, earlier: "StudyResults | None", address: str | None = None
 ) -> str | None:
     from tuner.display import Standing, watching
-    from tuner.folder import is_finished
+    from tuner.results.folder import is_finished
 
     if earlier is not None and is_finished(spec, earlier.trials):
         out.print(f"Study {spec.study} has all its trials; nothing is left to do")
@@ -292,7 +292,7 @@ def list_studies(
     ] = None,
 ) -> None:
     """List the studies of a results directory, or the studies that were handed over to a cluster."""
-    from tuner.folder import find_studies
+    from tuner.results.folder import find_studies
 
     if address:
         show_jobs(_jobs(address).list(), address)
@@ -310,7 +310,7 @@ def list_studies(
 @app.command()
 def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) -> None:
     """Show the best trials of a study and how it stands."""
-    from tuner.folder import StudyFolder, find_studies, load_study
+    from tuner.results.folder import StudyFolder, find_studies, load_study
 
     is_place = is_url(study) or StudyFolder(study).holds_a_study
     folder = StudyFolder(study if is_place else f"{results}/{study}")
@@ -350,8 +350,8 @@ def reproduce(
 
 def _train_report(report: str, specs: "list[StudyConfig]", results: str, data: Path | None) -> None:
     """Run the studies of a report one after the other, each as `run` does; then measure its shapes."""
-    from tuner.folder import StudyFolder, is_finished, load_study
     from tuner.reproduction.shapes import write_shapes
+    from tuner.results.folder import StudyFolder, is_finished, load_study
 
     for spec in specs:
         folder = StudyFolder(f"{results}/{spec.study}")
@@ -374,7 +374,7 @@ def _command(
     verb: str = "run",
 ) -> str:
     """The command that goes on with a study; `--fresh` would begin it anew."""
-    from tuner.provenance import COMMAND
+    from tuner.results.provenance import COMMAND
 
     words = shlex.split(os.environ.get(COMMAND, ""))
     if words:  # a job: what was handed over has its settings in the file

@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tuner.analysis.formatting import clock, is_missing, metric_text, parameters_text
 from tuner.config.study import StudyConfig
-from tuner.formatting import clock, is_missing, metric_text, parameters_text
 from tuner.observer import Observer, Row
 
 HEARTBEAT_SECONDS = 30.0

@@ -17,7 +17,7 @@ from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
 from tuner.data.batches import DeviceData, device_data
 from tuner.errors import SpecError, TunerError
-from tuner.measured import EpochResult
+from tuner.results.schema import EpochResult
 from tuner.training import train
 
 DRAWN = 300

@@ -26,7 +26,7 @@ from tuner.cluster import TOKEN_REMEDY, sources
 from tuner.config.registry import DATASETS
 from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, UserError, suggest
-from tuner.provenance import COMMAND, SOURCE, source
+from tuner.results.provenance import COMMAND, SOURCE, source
 from tuner.storage import is_url
 
 STUDY, RESULTS = "tuner_study", "tuner_results"

@@ -1,6 +1,7 @@
 """What the largest trials of a space take of a GPU's memory, by one real training step of each. It knows no Ray."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,11 +13,22 @@ from tuner.data.batches import DeviceData, Images
 from tuner.data.cache import at_hand
 from tuner.data.dataset import Dataset
 from tuner.errors import OutOfMemoryError, TrialError
-from tuner.measured import MemoryNeed
 from tuner.training import EVALUATION_BATCH, Training
 
 CONTEXT_BYTES = 700 << 20
 """What CUDA itself takes of a GPU for a process, beside PyTorch's pool: 500 to 700 MB are usual; not measured."""
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """What the largest trial of a study takes of a GPU's memory."""
+
+    what: str
+    """The trial, in words: `alexnet, batch size 256`."""
+    bytes: int | None
+    """Memory of its process; None where it does not fit into the whole GPU."""
+    of: int
+    """The GPU's memory, in bytes."""
 
 
 class _EnoughError(Exception):

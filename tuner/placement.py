@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tuner.cluster import Node, alive, nodes
 from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, SpecError
-from tuner.measured import MemoryNeed
+from tuner.largest import MemoryNeed
 from tuner.preflight import NodeReport, look_at_nodes
 
 MEMORY_SHARE = 0.95

@@ -16,9 +16,10 @@ from ray.tune.experiment import Trial
 
 from tuner.config.study import StudyConfig
 from tuner.errors import StudyError
-from tuner.folder import StudyFolder
 from tuner.observer import Observer, Row
-from tuner.results import Tables, now, outcome, parameters_to_row
+from tuner.results.folder import StudyFolder
+from tuner.results.schema import outcome, parameters_to_row
+from tuner.results.tables import Tables, now
 from tuner.searcher import Proposal
 
 FLUSH_SECONDS = 2.0

@@ -18,9 +18,9 @@ if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study fil
 
     from tuner.config.study import StudyConfig
     from tuner.estimate import Estimate
-    from tuner.folder import StudyFolder, StudyResults
     from tuner.jobs import Job
     from tuner.preflight import NodeReport
+    from tuner.results.folder import StudyFolder, StudyResults
 
 PIPED_WIDTH = 200
 """Columns where nobody looks at a terminal: tables are for files and other programs then, and must not be folded."""
@@ -46,7 +46,7 @@ def say_what_there_is(spec: "StudyConfig", earlier: "StudyResults | None") -> No
 
 def counts_text(trials: "pd.DataFrame") -> str:
     """How many trials are in each state, in words."""
-    from tuner.analysis import counts_by_state
+    from tuner.analysis.leaderboard import counts_by_state
 
     named = {"RUNNING": "in flight"}
     counts = counts_by_state(trials).items()
@@ -70,9 +70,9 @@ def show_studies(folders: "Iterable[StudyFolder]") -> None:
 
 
 def _study_cells(folder: "StudyFolder") -> list[str]:
-    from tuner.analysis import counts_by_state
-    from tuner.folder import load_study, rank
-    from tuner.formatting import metric_text, rough
+    from tuner.analysis.formatting import metric_text, rough
+    from tuner.analysis.leaderboard import counts_by_state
+    from tuner.results.folder import load_study, rank
 
     study = load_study(str(folder))
     trials, metric = study.trials, study.spec.objective[0].metric
@@ -85,7 +85,7 @@ def _study_cells(folder: "StudyFolder") -> list[str]:
 
 def show_jobs(jobs: "list[Job]", address: str) -> None:
     """A line a job, with its study."""
-    from tuner.formatting import rough
+    from tuner.analysis.formatting import rough
 
     if not jobs:
         out.print(f"No study was handed over to {address}; tuner submit does that", soft_wrap=True, markup=False)
@@ -109,8 +109,8 @@ def show_nodes(reports: "Iterable[NodeReport]") -> None:
 
 def show_study(study: "StudyResults", top: int) -> None:
     """A study's objective, counts by state, failures and leaderboard."""
-    from tuner.analysis import leaderboard
-    from tuner.formatting import board_table
+    from tuner.analysis.formatting import board_table
+    from tuner.analysis.leaderboard import leaderboard
 
     objectives = ", ".join(f"{objective.direction} {objective.metric}" for objective in study.spec.objective)
     out.print(f"[bold]{study.spec.study}[/bold]  {objectives}  ({counts_text(study.trials)})")
@@ -156,7 +156,7 @@ def show_ways_on(
 
 def show_plan(spec: "StudyConfig", slots: int, share: str, milestones: Iterable[float], cost: "Estimate") -> None:
     """What a run would do, and how long it should take."""
-    from tuner.formatting import rough
+    from tuner.analysis.formatting import rough
 
     out.print(spec.to_yaml(), markup=False, soft_wrap=True)
     rungs = ", ".join(f"{rung:g}" for rung in milestones) or "none, every trial runs to its end"

@@ -25,8 +25,8 @@ from ray.tune.search import Searcher
 from tuner.config.space import Choice, Float, Int, Parameter, Space, Value
 from tuner.config.study import StudyConfig
 from tuner.errors import StudyError
-from tuner.folder import rank
-from tuner.results import State, outcome, parameters_from_row
+from tuner.results.folder import rank
+from tuner.results.schema import State, outcome, parameters_from_row
 
 STATES: Mapping[State, TrialState] = {
     "RUNNING": TrialState.RUNNING,

@@ -23,12 +23,12 @@ from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.data import split
 from tuner.errors import RayLostError, SpecError
-from tuner.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.observer import Observer, Silent
 from tuner.placement import Placement, Share, place
-from tuner.provenance import describe_run
 from tuner.recorder import Recorder
-from tuner.results import Tables, now
+from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
+from tuner.results.provenance import describe_run
+from tuner.results.tables import Tables, now
 from tuner.scheduler import Scheduler, make_scheduler
 from tuner.searcher import OptunaSearcher, proposal_from_row
 from tuner.trial import Job, Trial

@@ -28,11 +28,11 @@ from tuner.config.training import TrainingConfig
 from tuner.data.augment import augment
 from tuner.data.batches import DeviceData, Images
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError
-from tuner.measured import EpochResult, StepResult
 from tuner.models.init import keras_
 from tuner.optimization import build_optimizer, learning_rate_at, set_learning_rate, take_step
 from tuner.precision import Precision
 from tuner.randomness import batches, derive_seed, seed_global_generator, shuffled
+from tuner.results.schema import EpochResult, StepResult
 
 CHECK_EVERY = 50
 """Steps between two looks at the loss; each look waits for the device."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from tuner import reported
-from tuner.formatting import is_missing
+from tuner.analysis.formatting import is_missing
 from tuner.reproduction.runs import Runs
 from tuner.reproduction.verdicts import EXACT, POINTS, Deviation, borrowed, interval, verdict
 

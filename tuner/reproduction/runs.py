@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from tuner.folder import StudyFolder, StudyResults
+from tuner.results.folder import StudyFolder, StudyResults
 
 SHAPES = "shapes.parquet"
 """Beside the studies: `architecture, image_size, layer, kind, output, parameters`, a row a layer of some networks."""

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from tuner import reported
-from tuner.folder import StudyResults
 from tuner.reproduction.runs import Runs
+from tuner.results.folder import StudyResults
 
 NOT_RUN = "not run"
 

@@ -9,12 +9,12 @@ import pandas as pd
 
 from tuner.config.space import Constant
 from tuner.config.study import StudyConfig
-from tuner.folder import StudyFolder, StudyResults, rank
+from tuner.results.folder import StudyFolder, StudyResults, rank
 
 STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
 
 
-def as_far_as_run(spec: StudyConfig, results: str | Path) -> StudyResults:
+def load_or_empty(spec: StudyConfig, results: str | Path) -> StudyResults:
     """A study as far as it was run: its tables are empty where it was not begun.
 
     Args:
@@ -76,7 +76,7 @@ def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:
     return {state: int(counts.get(state, 0)) for state in STATES}
 
 
-def effort(study: StudyResults) -> pd.DataFrame:
+def best_by_epochs(study: StudyResults) -> pd.DataFrame:
     """What the search had reached by the time that each of its trials was complete, and what that had taken.
 
     A row for each completed trial of the search, in the order of time. Columns: `number`, `epochs` (trained by all

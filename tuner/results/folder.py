@@ -14,7 +14,7 @@ import pandas as pd
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.config.yaml import parse_yaml
 from tuner.errors import SpecError, StudyError
-from tuner.results import Tables
+from tuner.results.tables import Tables
 from tuner.storage import StoreError, open_storage
 from tuner.storage.lock import hold
 
