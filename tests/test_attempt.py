@@ -18,7 +18,7 @@ from tuner.attempt import CheckpointKeeper, attempt
 from tuner.config.registry import METRICS, TEST_METRICS
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.data import load
-from tuner.data.batches import device_data
+from tuner.data.device import device_data
 from tuner.errors import DataError, NotFiniteError, SpecError
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import EpochResult

@@ -7,7 +7,7 @@ import torch
 
 from tuner import data
 from tuner.config.study import StudyConfig, parse_spec
-from tuner.data.batches import device_data
+from tuner.data.device import device_data
 from tuner.errors import DataError, SpecError
 from tuner.estimate import REPORT_SECONDS, TRIAL_SECONDS, Estimate, estimate
 from tuner.training import train

@@ -19,7 +19,7 @@ ORDER = [
     "errors", "storage", "config",
     "results", "observer",
     "analysis", "plots", "report", "display",
-    "models", "data", "reported", "reproduction",
+    "data", "models", "reported", "reproduction",
     "randomness", "optimization", "precision", "training", "attempt", "estimate", "largest",
     "searcher", "scheduler", "recorder", "trial", "watch", "cluster", "preflight", "placement", "jobs", "study",
     "screens", "cli", "__main__",

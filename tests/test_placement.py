@@ -4,7 +4,7 @@ import pytest
 
 from tuner import data
 from tuner.config.study import parse_spec
-from tuner.data.batches import DeviceData
+from tuner.data.device import DeviceDataset
 from tuner.largest import MemoryNeed, largest_recipes, one_step
 from tuner.placement import Share, share_of_a_gpu, trials_on_a_gpu
 
@@ -58,4 +58,4 @@ def test_the_largest_trial_of_each_architecture_has_the_largest_of_every_number(
     assert (deep.architecture, deep.batch_size) == ("vazquez_deep", 256)
     assert (base.architecture, base.batch_size, base.hyperparameters["dense"]) == ("vazquez_base", 256, 512)
     digits = spec.dataset
-    one_step(base, DeviceData.open(data.load(digits), digits))
+    one_step(base, DeviceDataset.open(data.load(digits), digits))

@@ -19,7 +19,7 @@ import torch
 
 from tuner.config.space import Value
 from tuner.config.study import StudyConfig
-from tuner.data.batches import Images, device_data
+from tuner.data.device import ImageSubset, device_data
 from tuner.errors import TrialError
 from tuner.results.folder import StudyFolder
 from tuner.storage import Storage
@@ -133,7 +133,7 @@ def attempt(
 
 def _predictions(training: Training, kind: Literal["validation", "test"]) -> dict[str, list[Any]]:
     """Columns of the table `predictions`: true and predicted label of each image, and the probability of the latter."""
-    images: Images = getattr(training.data, kind)
+    images: ImageSubset = getattr(training.data, kind)
     probability, predicted = training.predict(images).max(dim=1)
     return {
         "index": list(range(len(images))),

@@ -15,7 +15,7 @@ from tuner.config.sections import Asha
 from tuner.config.space import Choice, Constant, Int, Parameter, Value
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
-from tuner.data.batches import DeviceData, device_data
+from tuner.data.device import DeviceDataset, device_data
 from tuner.errors import SpecError, TunerError
 from tuner.results.schema import EpochResult
 from tuner.training import train
@@ -116,7 +116,7 @@ class _Speed:
     epoch_seconds: float
 
 
-def _time(recipes: list[TrainingConfig], on_device: DeviceData) -> _Speed:
+def _time(recipes: list[TrainingConfig], on_device: DeviceDataset) -> _Speed:
     """Mean speed of some configurations of one architecture; one that cannot be trained is passed over."""
     speeds: list[_Speed] = []
     began, refused = time.perf_counter(), ""
@@ -134,7 +134,7 @@ def _time(recipes: list[TrainingConfig], on_device: DeviceData) -> _Speed:
     )
 
 
-def _time_one(recipe: TrainingConfig, on_device: DeviceData) -> _Speed:
+def _time_one(recipe: TrainingConfig, on_device: DeviceDataset) -> _Speed:
     """Train for a share of TIMED_SECONDS: whole epochs where they are that short, else some steps, at least one."""
     endless = recipe.model_copy(update={"epochs": 1_000_000, "learning_rate": 1e-6})  # and never NaN
     taken = 0

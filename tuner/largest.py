@@ -9,9 +9,9 @@ import torch
 from tuner.config.space import Choice, Constant, Parameter, Value
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
-from tuner.data.batches import DeviceData, Images
-from tuner.data.cache import at_hand
+from tuner.data.cache import ensure_cached
 from tuner.data.dataset import Dataset
+from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.errors import OutOfMemoryError, TrialError
 from tuner.training import EVALUATION_BATCH, Training
 
@@ -70,13 +70,13 @@ def gpu_need(spec: StudyConfig, dataset: Path, root: Path | None) -> MemoryNeed:
     """
     if not torch.cuda.is_available():
         raise TrialError("Ray counts a GPU here, but torch sees none; is this torch built for its driver?")
-    data = DeviceData.open(Dataset.open(at_hand(dataset, spec.dataset, root)), spec.dataset, "cuda")
+    data = DeviceDataset.open(Dataset.open(ensure_cached(dataset, spec.dataset, root)), spec.dataset, "cuda")
     of = torch.cuda.get_device_properties(0).total_memory
     needs = [_need(recipe, data, of) for recipe in largest_recipes(spec)]
     return max(needs, key=lambda need: float("inf") if need.bytes is None else need.bytes)
 
 
-def _need(recipe: TrainingConfig, data: DeviceData, of: int) -> MemoryNeed:
+def _need(recipe: TrainingConfig, data: DeviceDataset, of: int) -> MemoryNeed:
     what = f"{recipe.architecture} with batches of {recipe.batch_size}"
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -87,7 +87,7 @@ def _need(recipe: TrainingConfig, data: DeviceData, of: int) -> MemoryNeed:
     return MemoryNeed(what, torch.cuda.max_memory_reserved() + CONTEXT_BYTES, of)
 
 
-def one_step(recipe: TrainingConfig, data: DeviceData) -> None:
+def one_step(recipe: TrainingConfig, data: DeviceDataset) -> None:
     """Train one step of a recipe and evaluate one batch, on the device of the data.
 
     Raises:
@@ -101,4 +101,4 @@ def one_step(recipe: TrainingConfig, data: DeviceData) -> None:
     with suppress(_EnoughError):
         next(training)
     pixels, labels = data.validation.batch(slice(0, EVALUATION_BATCH[data.device.type]))
-    training.evaluate(Images(pixels, None, labels))
+    training.evaluate(ImageSubset(pixels, None, labels))

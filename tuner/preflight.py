@@ -15,7 +15,7 @@ import tuner
 from tuner.cluster import Node, alive
 from tuner.config.dataset import DatasetConfig
 from tuner.config.study import StudyConfig
-from tuner.data.cache import at_hand
+from tuner.data.cache import ensure_cached
 from tuner.errors import ClusterError, UserError
 from tuner.storage import open_storage
 
@@ -111,7 +111,7 @@ def _look(
     except (OSError, UserError) as error:
         problems.append(f"{results} cannot be written: {error}")
     try:
-        at_hand(dataset, config, data)
+        ensure_cached(dataset, config, data)
     except UserError as error:
         problems.append(str(error))
     return {"versions": versions(), "problems": problems, "wrote": None if problems else wrote}

@@ -156,7 +156,7 @@ class StudyRun:
             if ":" in name:  # not ours: only a trial shows whether these images suit it
                 from tuner import models  # takes seconds: torch
 
-                models.outline(
+                models.build_on_meta(
                     name,
                     in_channels=dataset.in_channels,
                     classes=len(dataset.classes),

@@ -1,6 +1,6 @@
 """From a configuration to epoch results: one training loop that knows neither Ray nor files.
 
-    >>> data = DeviceData.open(dataset, dataset_config, "cpu")          # doctest: +SKIP
+    >>> data = DeviceDataset.open(dataset, dataset_config, "cpu")          # doctest: +SKIP
     >>> for result in tuner.training.train(TrainingConfig(), data):     # doctest: +SKIP
     ...     print(result.epoch, result.val_accuracy)
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tuner import models, precision
 from tuner.config.training import TrainingConfig
 from tuner.data.augment import augment
-from tuner.data.batches import DeviceData, Images
+from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError
 from tuner.models.init import keras_
 from tuner.optimization import build_optimizer, learning_rate_at, set_learning_rate, take_step
@@ -56,7 +56,7 @@ class Training:
     def __init__(
         self,
         config: TrainingConfig,
-        data: DeviceData,
+        data: DeviceDataset,
         *,
         seed: int = 0,
         log_every: int | None = None,
@@ -116,12 +116,12 @@ class Training:
             self._train_epoch()
             return self._finish_epoch()
 
-    def evaluate(self, images: Images) -> tuple[float, float]:
+    def evaluate(self, images: ImageSubset) -> tuple[float, float]:
         """Loss (nats) and accuracy (0 to 1) on `images` as in validation; the network stays as it is."""
         with self._looking_only():
             return self._evaluate(images)
 
-    def predict(self, images: Images) -> Tensor:
+    def predict(self, images: ImageSubset) -> Tensor:
         """Probabilities (N, classes), float32 on the device, of `images` in their order; the network stays as it is.
 
         Of the validation images they are those that the last epoch's accuracy was computed from.
@@ -250,14 +250,14 @@ class Training:
         for name, buffer in self.model.named_buffers():
             buffer.copy_(before[name])
 
-    def _evaluate(self, images: Images) -> tuple[float, float]:
+    def _evaluate(self, images: ImageSubset) -> tuple[float, float]:
         """Mean cross-entropy (nats) and accuracy (0 to 1)."""
         logits = self._logits(images)
         loss = F.cross_entropy(logits.double(), images.labels)
         accuracy = (logits.argmax(dim=1) == images.labels).double().mean()
         return loss.item(), accuracy.item()
 
-    def _logits(self, images: Images) -> Tensor:
+    def _logits(self, images: ImageSubset) -> Tensor:
         """Logits (N, classes) float32 in the order of `images`, looked at as `config.evaluate` says.
 
         `batch_norm: train` does what a report did that never called `net.eval()`: the network stays in training mode,
@@ -348,7 +348,7 @@ class Training:
 
 
 def train(
-    config: TrainingConfig, data: DeviceData, *, seed: int = 0, on_step: Callable[[], None] | None = None
+    config: TrainingConfig, data: DeviceDataset, *, seed: int = 0, on_step: Callable[[], None] | None = None
 ) -> Training:
     """Train `config` on `data`: iterate over what this returns, one `EpochResult` an epoch."""
     return Training(config, data, seed=seed, on_step=on_step)

@@ -51,13 +51,13 @@ class Trial(tune.Trainable):
 
     def _attempt(self) -> Iterator[dict[str, Any]]:
         from tuner.attempt import attempt
-        from tuner.data.cache import at_hand
+        from tuner.data.cache import ensure_cached
 
         job, config = self._job, self.config
         yield from attempt(
             job.spec,
             job.folder,
-            at_hand(job.dataset, job.spec.dataset, job.data),
+            ensure_cached(job.dataset, job.spec.dataset, job.data),
             number=config["number"],
             parameters=config["parameters"],
             seed=config["seed"],

@@ -10,7 +10,7 @@ from image_files import noise, write_folder
 
 from tuner.config.dataset import DatasetConfig, NextImages
 from tuner.data import Dataset, load, split
-from tuner.data.batches import DeviceData, device_data
+from tuner.data.device import DeviceDataset, device_data
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def dataset(tmp_path: Path) -> Dataset:
 @pytest.mark.parametrize("validation", [20, 0.25, {"last": 0.25}])
 def test_a_batch_holds_the_images_and_labels_of_the_split_at_its_indices(dataset: Dataset, validation: object) -> None:
     config = DatasetConfig.model_validate({"validation": validation})
-    data, parts = DeviceData.open(dataset, config), split(dataset, config)
+    data, parts = DeviceDataset.open(dataset, config), split(dataset, config)
     assert (len(data.train), len(data.validation), len(data.test)) == (60, 20, 10)
     assert (data.in_channels, data.image_size, data.classes) == (3, 6, ("a", "b"))
     for part, indices in ((data.train, parts.train), (data.validation, parts.validation)):
@@ -41,16 +41,16 @@ def test_a_batch_holds_the_images_and_labels_of_the_split_at_its_indices(dataset
 
 
 def test_the_last_batch_may_be_smaller(dataset: Dataset) -> None:
-    data = DeviceData.open(dataset, DatasetConfig(validation=20))
+    data = DeviceDataset.open(dataset, DatasetConfig(validation=20))
     order = torch.arange(len(data.train))
     assert [len(data.train.batch(order[start : start + 32])[1]) for start in range(0, 60, 32)] == [32, 28]
     assert [len(data.train.batch(slice(start, start + 32))[1]) for start in range(0, 60, 32)] == [32, 28]
 
 
 def test_next_images_and_all_training_images_are_in_file_order(dataset: Dataset) -> None:
-    data = DeviceData.open(dataset, DatasetConfig(train=50, validation=NextImages(next=10)))
+    data = DeviceDataset.open(dataset, DatasetConfig(train=50, validation=NextImages(next=10)))
     assert np.array_equal(data.validation.batch(torch.arange(10))[0].numpy(), dataset.train_images[50:60])
-    published = DeviceData.open(dataset, DatasetConfig(validation="test"))
+    published = DeviceDataset.open(dataset, DatasetConfig(validation="test"))
     assert published.validation_is_test
     assert published.validation is published.test
     assert np.array_equal(published.train.images.numpy(), dataset.train_images)
@@ -67,13 +67,13 @@ def test_on_a_cpu_the_images_stay_in_the_mapped_file(tmp_path: Path, validation:
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from tuner.config.dataset import DatasetConfig; from tuner.data import Dataset\n"
-        "from tuner.data.batches import DeviceData; import torch\n"
+        "from tuner.data.device import DeviceDataset; import torch\n"
         "def private():\n"
         "    fields = dict(line.split(':') for line in open('/proc/self/status') if line.startswith('RssAnon'))\n"
         "    return int(fields['RssAnon'].split()[0]) * 1024\n"
         f"config = DatasetConfig.model_validate({{'validation': {validation!r}}})\n"
         "before = private()\n"
-        "data = DeviceData.open(Dataset.open(Path(sys.argv[1])), config)\n"
+        "data = DeviceDataset.open(Dataset.open(Path(sys.argv[1])), config)\n"
         "for start in range(0, len(data.train), 100):\n"
         "    assert data.train.batch(torch.arange(start, start + 100))[0].all()\n"
         "print(private() - before)"
@@ -87,7 +87,7 @@ def test_on_a_cpu_the_images_stay_in_the_mapped_file(tmp_path: Path, validation:
 
 
 def test_writing_to_a_view_does_not_reach_the_file(dataset: Dataset) -> None:
-    data = DeviceData.open(dataset, DatasetConfig(validation="test"))
+    data = DeviceDataset.open(dataset, DatasetConfig(validation="test"))
     data.train.batch(slice(0, 10))[0].zero_()
     assert Dataset.open(dataset.folder).train_images[:10].any()
 
@@ -104,13 +104,13 @@ def test_pixels_reach_the_network_as_the_study_says(dataset: Dataset) -> None:
         "raw": plain,
     }
     for pixels, values in expected.items():
-        normalized = DeviceData.open(dataset, DatasetConfig.model_validate({"pixels": pixels})).normalize(batch)
+        normalized = DeviceDataset.open(dataset, DatasetConfig.model_validate({"pixels": pixels})).normalize(batch)
         assert normalized.dtype == torch.float32
         np.testing.assert_allclose(normalized.numpy(), values, rtol=1e-5, atol=1e-5)
 
 
 def test_standard_pixels_take_no_notice_of_validation_and_test_images(dataset: Dataset) -> None:
-    data = DeviceData.open(dataset, DatasetConfig(pixels="standard", train=40, validation=NextImages(next=20)))
+    data = DeviceDataset.open(dataset, DatasetConfig(pixels="standard", train=40, validation=NextImages(next=20)))
     training = data.normalize(data.train.images)
     assert torch.allclose(training.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
     assert torch.allclose(training.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5)
@@ -122,12 +122,12 @@ def test_a_channel_without_contrast_is_not_divided_by_zero(tmp_path: Path) -> No
 
     part = Part(np.full((20, 1, 4, 4), 7, np.uint8), np.resize(np.arange(2), 20))
     write(tmp_path / "entry", "flat", "0", ("a", "b"), part, part)
-    data = DeviceData.open(Dataset.open(tmp_path / "entry"), DatasetConfig(pixels="standard"))
+    data = DeviceDataset.open(Dataset.open(tmp_path / "entry"), DatasetConfig(pixels="standard"))
     assert torch.allclose(data.normalize(data.train.images), torch.zeros(1), atol=1e-6)
 
 
 def test_normalizing_leaves_its_argument_alone(dataset: Dataset) -> None:
-    data = DeviceData.open(dataset, DatasetConfig())
+    data = DeviceDataset.open(dataset, DatasetConfig())
     floats = torch.full((2, 3, 6, 6), 51.0)
     assert torch.allclose(data.normalize(floats), torch.tensor(0.2))
     assert floats.eq(51).all()
@@ -142,7 +142,7 @@ def test_a_worker_opens_a_data_set_once_for_consecutive_trials(dataset: Dataset)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_holds_the_same_images(dataset: Dataset) -> None:
     config = DatasetConfig(validation=20, pixels="standard")
-    here, there = DeviceData.open(dataset, config), DeviceData.open(dataset, config, "cuda")
+    here, there = DeviceDataset.open(dataset, config), DeviceDataset.open(dataset, config, "cuda")
     order = torch.randperm(60)
     (images, labels), (images_there, labels_there) = here.train.batch(order[:32]), there.train.batch(order[:32])
     assert images_there.is_cuda

@@ -12,7 +12,7 @@ from image_files import noise, write_folder, write_parquet, write_png
 
 from tuner.config.dataset import DatasetConfig
 from tuner.data import Dataset, load
-from tuner.data.cache import at_hand
+from tuner.data.cache import ensure_cached
 from tuner.errors import DataError
 
 LOADS = (
@@ -149,14 +149,14 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_entry_of_another_machine_is_made_here_when_it_is_first_asked_for(elsewhere: Path, tmp_path: Path) -> None:
-    here = at_hand(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)
+    here = ensure_cached(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)
     assert here == tmp_path / "here" / "arrays" / elsewhere.name
     assert len(Dataset.open(here).train_labels) == 16
     (tmp_path / "own.parquet").unlink()
-    assert at_hand(here, DatasetConfig(name="own.parquet"), tmp_path) == here
+    assert ensure_cached(here, DatasetConfig(name="own.parquet"), tmp_path) == here
 
 
 def test_other_images_than_those_of_the_other_machine_are_refused(elsewhere: Path, tmp_path: Path) -> None:
     write_parquet(tmp_path / "own.parquet", noise(20, 6, 6), [1, 0] * 10)
     with pytest.raises(DataError, match=rf"^own.parquet: the images on \S+ .* are not the study's \({elsewhere}\)$"):
-        at_hand(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)
+        ensure_cached(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)

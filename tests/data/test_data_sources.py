@@ -27,7 +27,7 @@ from PIL import Image
 from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import DATASETS
 from tuner.data import load
-from tuner.data.torchvision_files import FOLDERS
+from tuner.data.formats.torchvision import FOLDERS
 from tuner.errors import DataError
 
 

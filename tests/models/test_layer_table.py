@@ -38,7 +38,7 @@ def test_a_layer_has_its_place_its_kind_and_its_parameters() -> None:
 def test_layers_together_have_the_parameters_of_the_network(name: str) -> None:
     images = {"in_channels": 3, "classes": 10, "image_size": 32}
     layers = models.shapes(name, **images)
-    assert sum(layer.parameters for layer in layers) == models.parameters_count(models.outline(name, **images))
+    assert sum(layer.parameters for layer in layers) == models.parameters_count(models.build_on_meta(name, **images))
 
 
 def test_a_layer_that_is_passed_twice_is_listed_twice_and_counted_once() -> None:
@@ -55,5 +55,5 @@ def test_looking_draws_nothing() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     models.shapes("alexnet", in_channels=3, classes=10, image_size=32)
-    models.outline("torchvision:resnet18", in_channels=1, classes=10, image_size=32)
+    models.build_on_meta("torchvision:resnet18", in_channels=1, classes=10, image_size=32)
     assert torch.equal(torch.get_rng_state(), before)

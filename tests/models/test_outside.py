@@ -12,7 +12,7 @@ from tuner import models
 from tuner.config.registry import TORCHVISION
 from tuner.config.study import parse_spec
 from tuner.errors import SpecError
-from tuner.models.outside import look, weightless
+from tuner.models.external import look, weightless
 from tuner.study import StudyRun
 
 SUITABLE = {"alexnet": 64, "inception_v3": 96, "maxvit_t": 224, "vit_h_14": 28}
@@ -22,10 +22,13 @@ DIGITS = {"in_channels": 1, "classes": 10, "image_size": 8}
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_a_network_of_torchvision_gives_logits_for_gray_images_and_for_rgb(name: str) -> None:
     size = SUITABLE.get(name, 32)
-    gray = models.outline(f"torchvision:{name}", in_channels=1, classes=7, image_size=size)
+    gray = models.build_on_meta(f"torchvision:{name}", in_channels=1, classes=7, image_size=size)
     assert {parameter.device.type for parameter in gray.parameters()} == {"meta"}
     assert look(gray, 2, 1, size).shape == (2, 7)
-    models.outline(f"torchvision:{name}", in_channels=3, classes=7, image_size=size)  # refused if it gave no logits
+    # Refused if it gave no logits.
+    models.build_on_meta(
+        f"torchvision:{name}", in_channels=3, classes=7, image_size=size
+    )  # refused if it gave no logits
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
@@ -56,7 +59,7 @@ def test_a_network_of_torchvision_has_its_own_first_layer_for_rgb_and_weights_of
 @pytest.mark.parametrize("name", ["alexnet", "vit_b_16", "maxvit_t"])
 def test_images_that_a_network_of_torchvision_does_not_take_are_refused_in_one_line(name: str) -> None:
     expected = rf"^architecture: torchvision:{name} does not work with images of 3x30x30: \w+Error: [^\n]+$"
-    for how in (models.build, models.outline):
+    for how in (models.build, models.build_on_meta):
         with pytest.raises(SpecError, match=expected):
             how(f"torchvision:{name}", in_channels=3, classes=10, image_size=30)
 
@@ -94,7 +97,7 @@ def test_a_lazy_layer_of_the_users_own_has_its_parameters_once_it_is_built() -> 
 )
 def test_a_class_of_the_users_own_that_does_not_give_logits_is_refused_in_one_line(member: str, line: str) -> None:
     with pytest.raises(SpecError) as caught:
-        models.outline(f"tests.networks:{member}", **DIGITS)
+        models.build_on_meta(f"tests.networks:{member}", **DIGITS)
     assert str(caught.value) == f"architecture: tests.networks:{member} {line}"
 
 

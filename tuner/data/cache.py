@@ -48,7 +48,7 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
     return Dataset.open(entry)
 
 
-def at_hand(entry: Path, config: DatasetConfig, root: Path | None = None) -> Path:
+def ensure_cached(entry: Path, config: DatasetConfig, root: Path | None = None) -> Path:
     """The cache entry `entry` on this machine, which need not be the one that made it: `load` brings it here once.
 
     Args:

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from tuner.data.torchvision_files import CLASSES
+from tuner.data.formats.torchvision import CLASSES
 from tuner.reproduction.comparison import table
 from tuner.reproduction.evidence import NOT_RUN, Claim, Evidence, Number, highest, margin, said, told, told_by
 from tuner.reproduction.runs import Runs, choice

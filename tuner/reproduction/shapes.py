@@ -6,7 +6,7 @@ import pandas as pd
 
 from tuner import reported
 from tuner.models import shapes
-from tuner.models.layer_table import Layer
+from tuner.models.summary import Layer
 from tuner.reproduction.runs import SHAPES, choice
 
 KINDS = ("Conv2d", "AvgPool2d", "MaxPool2d", "Linear")

@@ -15,7 +15,7 @@ from tuner.data.splits import Indices, split
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class ImageSubset:
     """Some images of a pool, in an order of their own; cutting a batch copies only that batch.
 
     Attributes:
@@ -50,7 +50,7 @@ class Images:
 
 
 @dataclass(frozen=True, eq=False)
-class DeviceData:
+class DeviceDataset:
     """A data set, split, on one device, and how its pixels reach the network.
 
     Attributes:
@@ -64,9 +64,9 @@ class DeviceData:
         offset: (1, C, 1, 1) float32.
     """
 
-    train: Images
-    validation: Images
-    test: Images
+    train: ImageSubset
+    validation: ImageSubset
+    test: ImageSubset
     config: DatasetConfig
     classes: tuple[str, ...]
     validation_is_test: bool
@@ -84,7 +84,7 @@ class DeviceData:
         train_pool, train_labels = _mapped(dataset, "train", device, stop=_end(parts.train, parts.validation))
         test_pool, test_labels = _mapped(dataset, "test", device, stop=len(dataset.test_labels))
         train = _pick(train_pool, train_labels, parts.train)
-        test = Images(test_pool, None, test_labels)
+        test = ImageSubset(test_pool, None, test_labels)
         validation = test if parts.validation_is_test else _pick(train_pool, train_labels, parts.validation)
         scale, offset = (values.to(device) for values in _normalization(config, train))
         return cls(train, validation, test, config, dataset.classes, parts.validation_is_test, scale, offset)
@@ -110,13 +110,13 @@ class DeviceData:
 
 
 @lru_cache(maxsize=1)
-def device_data(folder: Path, config: DatasetConfig, device: str) -> DeviceData:
-    """`DeviceData.open` for the cache entry `folder`, kept until another is asked for: a worker opens it once.
+def device_data(folder: Path, config: DatasetConfig, device: str) -> DeviceDataset:
+    """`DeviceDataset.open` for the cache entry `folder`, kept until another is asked for: a worker opens it once.
 
     Raises:
         DataError: `folder` is no cache entry, or the split that `config` asks for is not possible.
     """
-    return DeviceData.open(Dataset.open(folder), config, device)
+    return DeviceDataset.open(Dataset.open(folder), config, device)
 
 
 def _mapped(dataset: Dataset, part: str, device: str | torch.device, stop: int) -> tuple[Tensor, Tensor]:
@@ -132,16 +132,16 @@ def _end(*indices: Indices) -> int:
     return max(int(part.max()) + 1 for part in indices if len(part))
 
 
-def _pick(pool: Tensor, labels: Tensor, indices: Indices) -> Images:
+def _pick(pool: Tensor, labels: Tensor, indices: Indices) -> ImageSubset:
     """The images at `indices`, as a view of the pool where they stand in one row."""
     first, stop = int(indices[0]), int(indices[-1]) + 1
     if stop - first == len(indices):
-        return Images(pool[first:stop], None, labels[first:stop])
+        return ImageSubset(pool[first:stop], None, labels[first:stop])
     index = torch.from_numpy(indices).to(pool.device)
-    return Images(pool, index, labels.index_select(0, index))
+    return ImageSubset(pool, index, labels.index_select(0, index))
 
 
-def _normalization(config: DatasetConfig, train: Images) -> tuple[Tensor, Tensor]:
+def _normalization(config: DatasetConfig, train: ImageSubset) -> tuple[Tensor, Tensor]:
     """Scale and offset, (1, C, 1, 1) float32 each, that make of a pixel (0 to 255) what `config.pixels` says."""
     ones = torch.ones(1, train.pool.shape[1], 1, 1)
     match config.pixels:
@@ -157,7 +157,7 @@ def _normalization(config: DatasetConfig, train: Images) -> tuple[Tensor, Tensor
             return (1 / (255 * deviation)).float(), (-mean / deviation).float()
 
 
-def _moments(train: Images) -> tuple[Tensor, Tensor]:
+def _moments(train: ImageSubset) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each channel over all images, (C,) float64, of pixels scaled to [0, 1]."""
     sums = torch.zeros(2, train.pool.shape[1], dtype=torch.float64, device=train.pool.device)
     for start in range(0, len(train), 256):  # few enough to stay in a processor's cache

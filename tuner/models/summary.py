@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tuner.models.outside import look
+from tuner.models.external import look
 
 
 @dataclass(frozen=True)
