@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tuner import attempt as subject
 from tuner import models
-from tuner.attempt import CheckpointKeeper, attempt
 from tuner.config.registry import METRICS, TEST_METRICS
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.data import load
@@ -22,7 +20,10 @@ from tuner.data.device import device_data
 from tuner.errors import DataError, NotFiniteError, SpecError
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import EpochResult
-from tuner.training import Training, train
+from tuner.training import checkpoint as checkpoints
+from tuner.training.checkpoint import Checkpointer
+from tuner.training.loop import Trainer, train
+from tuner.training.run_trial import run_trial
 
 SPEC = parse_spec(
     {
@@ -39,10 +40,11 @@ HANGING = """
 import sys, time
 from pathlib import Path
 from tests.test_attempt import PARAMETERS, SPEC
-from tuner import attempt as subject
+from tuner.training import checkpoint, watchdog
+from tuner.training.run_trial import run_trial
 
 def go():
-    return subject.attempt(SPEC, sys.argv[1], Path(sys.argv[2]), 0, PARAMETERS, 1)
+    return run_trial(SPEC, sys.argv[1], Path(sys.argv[2]), 0, PARAMETERS, 1)
 
 def slow_then_hang(self):
     global calls
@@ -51,8 +53,8 @@ def slow_then_hang(self):
     time.sleep(0.5 if calls <= 6 else 60)
 
 list(go())  # what is imported late is imported now
-subject.HANG_SECONDS, calls = 2.0, 0
-save, subject.CheckpointKeeper.save_if_due = subject.CheckpointKeeper.save_if_due, slow_then_hang
+watchdog.HANG_SECONDS, calls = 2.0, 0
+save, checkpoint.Checkpointer.save_if_due = checkpoint.Checkpointer.save_if_due, slow_then_hang
 reports = go()
 next(reports)
 print("an epoch longer than a hang", flush=True)
@@ -95,20 +97,20 @@ def hanging(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def run(tmp_path: Path, dataset: Path) -> Run:
     def run_(spec: StudyConfig = SPEC, images: Path = dataset, seed: int = 1, **changes: Any) -> Reports:
-        return attempt(spec, str(tmp_path), images, 4, PARAMETERS | changes, seed)
+        return run_trial(spec, str(tmp_path), images, 4, PARAMETERS | changes, seed)
 
     return run_
 
 
 @pytest.fixture(scope="module")
 def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return numbers(attempt(SPEC, str(tmp_path_factory.mktemp("whole")), dataset, 4, PARAMETERS, 1))
+    return numbers(run_trial(SPEC, str(tmp_path_factory.mktemp("whole")), dataset, 4, PARAMETERS, 1))
 
 
 @pytest.fixture
 def save_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(subject, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 1e9)
 
 
 def numbers(reports: Reports) -> list[dict[str, Any]]:
@@ -123,9 +125,9 @@ def checkpoint(folder: Path) -> Path:
 def kill_after(calls: int, reports: Reports, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Train until something might have been saved for the n-th time, and let the process die there."""
     made: list[dict[str, Any]] = []
-    save, count = CheckpointKeeper.save_if_due, 0
+    save, count = Checkpointer.save_if_due, 0
 
-    def save_and_die(keeper: CheckpointKeeper) -> None:
+    def save_and_die(keeper: Checkpointer) -> None:
         nonlocal count
         save(keeper)
         count += 1
@@ -133,7 +135,7 @@ def kill_after(calls: int, reports: Reports, monkeypatch: pytest.MonkeyPatch) ->
             raise KilledError
 
     with monkeypatch.context() as context:
-        context.setattr(CheckpointKeeper, "save_if_due", save_and_die)
+        context.setattr(Checkpointer, "save_if_due", save_and_die)
         with pytest.raises(KilledError):
             made.extend(reports)
     return made
@@ -169,7 +171,7 @@ def test_an_attempt_is_the_training_of_its_recipe(dataset: Path, undisturbed: li
 
 
 def test_nothing_happens_before_the_first_report_is_asked_for(tmp_path: Path) -> None:
-    attempt(SPEC, str(tmp_path), tmp_path / "nowhere", 0, PARAMETERS, 1)
+    run_trial(SPEC, str(tmp_path), tmp_path / "nowhere", 0, PARAMETERS, 1)
 
 
 # --- going on -----------------------------------------------------------------------------------------------------
@@ -218,8 +220,8 @@ def test_epochs_since_the_checkpoint_are_trained_again(
     undisturbed: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(subject, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(subject, "CHECKPOINT_SHARE", 1e-9)  # one is written, and the next would take too large a share
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SHARE", 1e-9)
     assert len(kill_after(15, run(), monkeypatch)) == 2
     assert torch.load(checkpoint(tmp_path), weights_only=True)["training"]["step"] == 1
     after = list(run())
@@ -318,7 +320,7 @@ def test_the_memory_of_an_attempt_is_free_when_it_ends(run: Run) -> None:
     """Without waiting for the garbage collector: the next trial of the same worker needs the room."""
 
     def trainings() -> int:
-        return sum(type(thing) is Training for thing in gc.get_objects())
+        return sum(type(thing) is Trainer for thing in gc.get_objects())
 
     gc.collect()
     gc.disable()
@@ -351,7 +353,7 @@ def test_what_the_user_got_wrong_is_said_in_one_line(tmp_path: Path, dataset: Pa
     lonely = {"architecture": "rubio_small", "batch_size": 1, "epochs": 1}
     spec = parse_spec({"study": "lonely", "dataset": SPEC.to_dict()["dataset"], "training": lonely, "space": {}})
     with pytest.raises(SpecError, match=r"^batch_size: rubio_small [^\n]+$"):
-        next(attempt(spec, str(tmp_path), dataset, 0, {}, 1))
+        next(run_trial(spec, str(tmp_path), dataset, 0, {}, 1))
 
 
 def test_a_hanging_step_ends_the_process_and_a_slow_epoch_or_a_pause_does_not(

@@ -10,7 +10,7 @@ from tuner.config.study import StudyConfig, parse_spec
 from tuner.data.device import device_data
 from tuner.errors import DataError, SpecError
 from tuner.estimate import REPORT_SECONDS, TRIAL_SECONDS, Estimate, estimate
-from tuner.training import train
+from tuner.training.loop import train
 
 
 def study(**changes: Any) -> StudyConfig:

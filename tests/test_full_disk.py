@@ -14,10 +14,10 @@ import tuner
 from tests.ray_nodes import study_file
 from tests.trainables import StudiousTrial
 from tuner import recorder
-from tuner.attempt import _keep
 from tuner.errors import StudyError
 from tuner.storage import Storage
 from tuner.study import StudyRun
+from tuner.training.checkpoint import write_state
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 TRIALS, EPOCHS = 8, 12
@@ -135,10 +135,10 @@ def test_tables_that_cannot_be_compacted_stay_in_parts(
 
 def test_a_checkpoint_on_a_full_disk_costs_nothing_but_itself(disk: Disk) -> None:
     storage = Storage(disk.place / "small")
-    _keep(storage, "checkpoints/00001/latest.pt", {"epoch": 1})
+    write_state(storage, "checkpoints/00001/latest.pt", {"epoch": 1})
     kept = storage.read("checkpoints/00001/latest.pt")
     disk.fill()
     with pytest.warns(UserWarning, match=r"latest\.pt cannot be written: .*No space left on device"):
-        _keep(storage, "checkpoints/00001/latest.pt", {"epoch": 2})
+        write_state(storage, "checkpoints/00001/latest.pt", {"epoch": 2})
     assert storage.names("checkpoints/00001") == ["checkpoints/00001/latest.pt"]
     assert storage.read("checkpoints/00001/latest.pt") == kept

@@ -20,7 +20,7 @@ ORDER = [
     "results", "observer",
     "analysis", "plots", "report", "display",
     "data", "models", "reported", "reproduction",
-    "randomness", "optimization", "precision", "training", "attempt", "estimate", "largest",
+    "training", "estimate",
     "searcher", "scheduler", "recorder", "trial", "watch", "cluster", "preflight", "placement", "jobs", "study",
     "screens", "cli", "__main__",
 ]
@@ -94,8 +94,8 @@ def test_a_module_imports_only_from_those_before_it(module: str) -> None:
         assert rooms(file) <= allowed, f"{file.name} imports {rooms(file) - allowed}"
 
 
-def test_nothing_up_to_training_and_attempt_names_ray() -> None:
-    assert "attempt" in NO_RAY
+def test_nothing_up_to_training_names_ray() -> None:
+    assert "training" in NO_RAY
     for module in NO_RAY:
         for file in sources(module):
             assert not {name for name in imported(file) if name.split(".")[0] == "ray"}, file.name
@@ -108,7 +108,7 @@ def test_the_check_sees_imports_within_functions(tmp_path: Path) -> None:
 
 
 def test_training_runs_without_ray() -> None:
-    heavy, done = heavy_after("import tuner.attempt, tuner.estimate")
+    heavy, done = heavy_after("import tuner.training.run_trial, tuner.estimate")
     assert done.returncode == 0
     assert "torch" in heavy
     assert not heavy & {"ray", "optuna"}

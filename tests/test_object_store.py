@@ -18,12 +18,12 @@ import tuner
 from tests import study_driver
 from tests.object_store import BUCKET, SECRET_KEY, ObjectStore
 from tuner import lock, recorder
-from tuner.attempt import _keep
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder, find_studies, rank
 from tuner.results.schema import FINISHED
 from tuner.storage import ObjectStorage, StoreError, open_storage
 from tuner.study import StudyRun
+from tuner.training.checkpoint import write_state
 from tuner.trial import Trial
 
 ROOT = Path(__file__).parents[1]
@@ -52,9 +52,9 @@ class SavingTrial(Trial):
     """Trains for real and keeps checkpoints often, so that there is something to go on from."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        import tuner.attempt
+        import tuner.training.checkpoint
 
-        tuner.attempt.CHECKPOINT_SECONDS, tuner.attempt.CHECKPOINT_SHARE = 0.3, 1e9
+        tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.3, 1e9
         return super().reset_config(new_config)
 
 
@@ -305,4 +305,4 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(monkeypatc
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     storage = open_storage(f"s3://{BUCKET}/results/a")
     with pytest.warns(UserWarning, match=r"^s3://studies/results/a/checkpoints/00001/latest\.pt cannot be written: "):
-        _keep(storage, "checkpoints/00001/latest.pt", {"epoch": 1})
+        write_state(storage, "checkpoints/00001/latest.pt", {"epoch": 1})

@@ -5,7 +5,7 @@ import torch
 from torch import nn, optim
 
 from tuner.config.training import TrainingConfig
-from tuner.optimization import build_optimizer, learning_rate_at, set_learning_rate
+from tuner.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 
 
 @pytest.mark.parametrize(

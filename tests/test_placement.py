@@ -5,8 +5,8 @@ import pytest
 from tuner import data
 from tuner.config.study import parse_spec
 from tuner.data.device import DeviceDataset
-from tuner.largest import MemoryNeed, largest_recipes, one_step
 from tuner.placement import Share, share_of_a_gpu, trials_on_a_gpu
+from tuner.training.probe import MemoryNeed, largest_recipes, one_step
 
 GB = 1 << 30
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tuner import models
-from tuner.precision import Precision, choose, on_cpu
+from tuner.training.precision import Precision, choose, on_cpu
 
 ON_CPU = on_cpu()
 

@@ -3,18 +3,20 @@
 import pytest
 import torch
 
-from tuner.randomness import batches, derive_seed, seed_global_generator, shuffled
+from tuner.training.seeds import batches, derive_step_seed, seed_global_generator, shuffled
 
 
 def test_a_seed_depends_on_each_of_its_parts() -> None:
-    seeds = {derive_seed(seed, purpose, epoch) for seed in range(20) for purpose in ("a", "b") for epoch in range(20)}
+    seeds = {
+        derive_step_seed(seed, purpose, epoch) for seed in range(20) for purpose in ("a", "b") for epoch in range(20)
+    }
     assert len(seeds) == 800
     assert all(0 <= seed < 2**32 for seed in seeds)
-    assert derive_seed(1, 23) != derive_seed(12, 3)
+    assert derive_step_seed(1, 23) != derive_step_seed(12, 3)
 
 
 def test_a_seed_is_the_same_in_every_process_and_version() -> None:
-    assert derive_seed(3, "weights", 7) == 1_888_448_423
+    assert derive_step_seed(3, "weights", 7) == 1_888_448_423
 
 
 def test_the_global_generator_is_seeded_as_manual_seed_does_it() -> None:

@@ -25,7 +25,7 @@ from tuner.recorder import Recorder
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
-from tuner.searcher import OptunaSearcher, Proposal, derive_seed, distribution, make_sampler, rebuild_study
+from tuner.searcher import OptunaSearcher, Proposal, derive_trial_seed, distribution, make_sampler, rebuild_study
 from tuner.storage import Storage
 
 EPOCHS = 3
@@ -384,9 +384,9 @@ def test_seeds_are_all_different_and_always_the_same() -> None:
     seeds = [config["seed"] for config in configs if isinstance(config, dict)]
     assert len(set(seeds)) == 500
     assert all(0 <= seed < 2**31 for seed in seeds)
-    assert seeds[:3] == [derive_seed(5, "trial", number) for number in range(3)]
-    assert derive_seed(5, "trial", 12) == 2_038_292_087
-    assert derive_seed(5, "trial", 12) != derive_seed(51, "trial", 2)
+    assert seeds[:3] == [derive_trial_seed(5, "trial", number) for number in range(3)]
+    assert derive_trial_seed(5, "trial", 12) == 2_038_292_087
+    assert derive_trial_seed(5, "trial", 12) != derive_trial_seed(51, "trial", 2)
 
 
 def test_no_more_trials_than_slots_and_an_end(tmp_path: Path) -> None:

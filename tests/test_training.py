@@ -18,9 +18,9 @@ from tuner.config.training import Evaluate, TrainingConfig
 from tuner.data import Dataset, load
 from tuner.data.device import DeviceDataset
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError
-from tuner.randomness import derive_seed, shuffled
 from tuner.results.schema import EpochResult
-from tuner.training import Training
+from tuner.training.loop import Trainer
+from tuner.training.seeds import derive_step_seed, shuffled
 
 AUGMENTED = DatasetConfig(train=300, validation=100, augment=Augment(flip=True, crop=2, rotate=10))
 EVERYTHING_RANDOM = TrainingConfig(
@@ -81,7 +81,7 @@ def numbers(result: EpochResult) -> dict[str, Any]:
     return {key: value for key, value in dataclasses.asdict(result).items() if key not in clock}
 
 
-def weights(run: Training) -> dict[str, torch.Tensor]:
+def weights(run: Trainer) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in run.model.state_dict().items()}
 
 
@@ -101,7 +101,7 @@ def interrupt_at(step: int, file: Path, config: TrainingConfig, data: DeviceData
             torch.save(run.state_dict(), file)
             raise InterruptedTrainingError
 
-    run = Training(config, data, seed=7, log_every=LOG_EVERY, on_step=on_step)
+    run = Trainer(config, data, seed=7, log_every=LOG_EVERY, on_step=on_step)
     results: list[EpochResult] = []
     with pytest.raises(InterruptedTrainingError):
         results.extend(run)
@@ -125,10 +125,10 @@ def test_a_training_repeats_bit_for_bit_whatever_others_draw(
     config: TrainingConfig, opened: Callable[..., DeviceDataset]
 ) -> None:
     torch.manual_seed(1)
-    first = Training(config, opened(AUGMENTED), seed=7)
+    first = Trainer(config, opened(AUGMENTED), seed=7)
     expected = [numbers(result) for result in first]
     torch.manual_seed(2)
-    second = Training(config, opened(AUGMENTED), seed=7, on_step=lambda: torch.manual_seed(3))
+    second = Trainer(config, opened(AUGMENTED), seed=7, on_step=lambda: torch.manual_seed(3))
     assert [numbers(result) for result in second] == expected
     assert_same_weights(weights(first), weights(second))
 
@@ -138,7 +138,7 @@ def test_a_step_log_has_a_line_every_so_many_steps_and_leaves_the_training_alone
 ) -> None:
     data = opened(DatasetConfig(train=320, validation=100))
     config = TrainingConfig(architecture="rubio_small", filters=4, batch_size=32, epochs=3, learning_rate=STILL)
-    logged, plain = Training(config, data, seed=7, log_every=15), Training(config, data, seed=7)
+    logged, plain = Trainer(config, data, seed=7, log_every=15), Trainer(config, data, seed=7)
     results = list(logged)
     assert [[line.step for line in result.steps] for result in results] == [[], [15], [30]]  # ten steps an epoch
     assert [{**numbers(result), "steps": ()} for result in results] == [numbers(result) for result in plain]
@@ -150,14 +150,14 @@ def test_a_step_log_has_a_line_every_so_many_steps_and_leaves_the_training_alone
 
 
 def test_evaluating_a_network_before_its_training_changes_nothing(opened: Callable[..., DeviceDataset]) -> None:
-    looked_at, plain = (Training(BATCH_STATISTICS, opened(AUGMENTED), seed=7) for _ in range(2))
+    looked_at, plain = (Trainer(BATCH_STATISTICS, opened(AUGMENTED), seed=7) for _ in range(2))
     assert looked_at.evaluate(looked_at.data.validation)[1] < 0.4
     assert numbers(next(looked_at)) == numbers(next(plain))
 
 
 def test_another_seed_is_another_training(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(AUGMENTED)
-    one, other = (Training(EVERYTHING_RANDOM, data, seed=seed) for seed in (1, 2))
+    one, other = (Trainer(EVERYTHING_RANDOM, data, seed=seed) for seed in (1, 2))
     assert not torch.equal(next(one.model.parameters()), next(other.model.parameters()))
     assert next(one).train_loss != next(other).train_loss
 
@@ -168,11 +168,11 @@ def test_a_training_goes_on_from_any_step_as_if_never_interrupted(
     config: TrainingConfig, step: int, tmp_path: Path, opened: Callable[..., DeviceDataset]
 ) -> None:
     data = opened(AUGMENTED)
-    uninterrupted = Training(config, data, seed=7, log_every=LOG_EVERY)
+    uninterrupted = Trainer(config, data, seed=7, log_every=LOG_EVERY)
     expected = [numbers(result) for result in uninterrupted]
     before = interrupt_at(step, tmp_path / "checkpoint.pt", config, data)
 
-    resumed = Training(config, data, seed=7, log_every=LOG_EVERY)
+    resumed = Trainer(config, data, seed=7, log_every=LOG_EVERY)
     resumed.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
     assert resumed.epoch == len(before) == (step - 1) // 10  # ten steps make an epoch
     assert [numbers(result) for result in [*before, *resumed]] == expected
@@ -182,13 +182,13 @@ def test_a_training_goes_on_from_any_step_as_if_never_interrupted(
 
 def test_a_training_goes_on_from_the_end_of_an_epoch(tmp_path: Path, opened: Callable[..., DeviceDataset]) -> None:
     data = opened(AUGMENTED)
-    run = Training(EVERYTHING_RANDOM, data, seed=7)
+    run = Trainer(EVERYTHING_RANDOM, data, seed=7)
     next(run)
     torch.save(run.state_dict(), tmp_path / "checkpoint.pt")
     expected = [numbers(result) for result in run]
     assert [result["epoch"] for result in expected] == [2, 3]
 
-    resumed = Training(EVERYTHING_RANDOM, data, seed=7)
+    resumed = Trainer(EVERYTHING_RANDOM, data, seed=7)
     resumed.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
     assert [numbers(result) for result in resumed] == expected
 
@@ -199,7 +199,7 @@ def test_seconds_of_a_partial_epoch_carry_over(tmp_path: Path, opened: Callable[
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["train_seconds"] > 0
     state["train_seconds"] += 1000
-    resumed = Training(EVERYTHING_RANDOM, data, seed=7)
+    resumed = Trainer(EVERYTHING_RANDOM, data, seed=7)
     resumed.load_state_dict(state)
     first, second, _ = resumed
     assert first.train_seconds > 1000
@@ -218,21 +218,21 @@ def test_seconds_of_a_partial_epoch_carry_over(tmp_path: Path, opened: Callable[
 def test_a_checkpoint_of_another_training_is_refused(
     config: TrainingConfig, dataset: DatasetConfig, seed: int, complaint: str, opened: Callable[..., DeviceDataset]
 ) -> None:
-    state = Training(EVERYTHING_RANDOM, opened(AUGMENTED), seed=7).state_dict()
+    state = Trainer(EVERYTHING_RANDOM, opened(AUGMENTED), seed=7).state_dict()
     with pytest.raises(SpecError, match=f"^checkpoint: of a training with {complaint}$"):
-        Training(config, opened(dataset), seed=seed).load_state_dict(state)
+        Trainer(config, opened(dataset), seed=seed).load_state_dict(state)
 
 
 def test_a_default_written_out_is_the_same_training(opened: Callable[..., DeviceDataset]) -> None:
     data = opened()
-    state = Training(TrainingConfig(architecture="vazquez_base"), data).state_dict()
-    Training(TrainingConfig(architecture="vazquez_base", dropout=0.0, dense=128), data).load_state_dict(state)
+    state = Trainer(TrainingConfig(architecture="vazquez_base"), data).state_dict()
+    Trainer(TrainingConfig(architecture="vazquez_base", dropout=0.0, dense=128), data).load_state_dict(state)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_within_fifty_steps(opened: Callable[..., DeviceDataset]) -> None:
     steps: list[int] = []
     config = TrainingConfig(architecture="vazquez_base", learning_rate=1e20, batch_size=4)
-    run = Training(config, opened(), on_step=lambda: steps.append(1))
+    run = Trainer(config, opened(), on_step=lambda: steps.append(1))
     with pytest.raises(NotFiniteError, match=r"^training loss is (nan|inf) in epoch 1, at or before step 50$"):
         next(run)
     assert len(steps) < 50
@@ -241,7 +241,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_within_fifty_steps(opened: 
 def test_a_loss_that_is_not_finite_is_found_at_the_end_of_a_short_epoch(opened: Callable[..., DeviceDataset]) -> None:
     config = TrainingConfig(architecture="vazquez_base", learning_rate=1e20, batch_size=100)
     with pytest.raises(NotFiniteError, match=r"^training loss is (nan|inf) in epoch 1, at or before step 3$"):
-        next(Training(config, opened(AUGMENTED)))
+        next(Trainer(config, opened(AUGMENTED)))
 
 
 def test_a_validation_loss_that_is_not_finite_ends_the_training(opened: Callable[..., DeviceDataset]) -> None:
@@ -250,7 +250,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_training(opened: Callable
             next(run.model.parameters()).fill_(math.nan)
 
     config = TrainingConfig(architecture="vazquez_base", batch_size=300)  # one step, spoilt after its loss was taken
-    run = Training(config, opened(AUGMENTED), on_step=spoil)
+    run = Trainer(config, opened(AUGMENTED), on_step=spoil)
     with pytest.raises(NotFiniteError, match=r"^validation loss is nan after epoch 1$"):
         next(run)
 
@@ -258,7 +258,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_training(opened: Callable
 def test_losses_are_means_over_images_and_only_training_is_smoothed(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=300, validation=100))
     config = TrainingConfig(architecture="vazquez_base", learning_rate=STILL, label_smoothing=0.2, batch_size=64)
-    run = Training(config, data)
+    run = Trainer(config, data)
     result = next(run)
     with torch.no_grad():
         for images, smoothing, loss, accuracy in (
@@ -275,13 +275,13 @@ def test_losses_are_means_over_images_and_only_training_is_smoothed(opened: Call
 def test_weights_are_those_of_a_plain_loop(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=300, validation=100))
     config = TrainingConfig(architecture="vazquez_base", optimizer="sgd", learning_rate=0.02, batch_size=32, epochs=2)
-    run = Training(config, data, seed=3)
+    run = Trainer(config, data, seed=3)
     initial = weights(run)
     plain = models.build("vazquez_base", in_channels=1, classes=10, image_size=8)
     plain.load_state_dict(run.model.state_dict())
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.9, nesterov=True, foreach=False)
     for epoch in range(2):
-        for indices in shuffled(300, derive_seed(3, "order", epoch)).split(32):
+        for indices in shuffled(300, derive_step_seed(3, "order", epoch)).split(32):
             loss = F.cross_entropy(plain(data.train.images[indices] / 255), data.train.labels[indices])
             optimizer.zero_grad()
             loss.backward()
@@ -294,12 +294,12 @@ def test_weights_are_those_of_a_plain_loop(opened: Callable[..., DeviceDataset])
 
 def test_the_learning_rate_reported_is_that_of_the_last_step(opened: Callable[..., DeviceDataset]) -> None:
     config = TrainingConfig(architecture="vazquez_base", schedule="cosine", learning_rate=0.01, batch_size=32, epochs=2)
-    rates = [result.learning_rate for result in Training(config, opened(AUGMENTED))]
+    rates = [result.learning_rate for result in Trainer(config, opened(AUGMENTED))]
     assert rates == [pytest.approx(0.005 * (1 + math.cos(math.pi * step / 20))) for step in (9, 19)]
 
 
 def test_keras_initialization_has_zero_biases(opened: Callable[..., DeviceDataset]) -> None:
-    run = Training(TrainingConfig(architecture="vazquez_base", init="keras"), opened())
+    run = Trainer(TrainingConfig(architecture="vazquez_base", init="keras"), opened())
     assert not any(value.any() for name, value in weights(run).items() if name.endswith("bias"))
 
 
@@ -312,7 +312,7 @@ def test_evaluation_leaves_batch_statistics_alone_unless_a_report_did_otherwise(
             architecture="rubio_small", filters=4, batch_size=100, evaluate=Evaluate(batch_norm=mode)
         )
         trained: list[dict[str, torch.Tensor]] = []
-        run = Training(config, data, on_step=lambda: trained.append(weights(run)))  # noqa: B023 - called in this turn
+        run = Trainer(config, data, on_step=lambda: trained.append(weights(run)))  # noqa: B023 - called in this turn
         next(run)
         key = next(name for name in trained[-1] if name.endswith("running_mean"))
         assert torch.equal(trained[-1][key], weights(run)[key]) is not moved
@@ -325,11 +325,11 @@ def test_evaluation_in_training_mode_normalizes_shuffled_batches_by_their_own_st
     config = TrainingConfig(
         architecture="rubio_small", filters=4, batch_size=32, epochs=1, evaluate=Evaluate(batch_norm="train")
     )
-    run = Training(config, data, seed=5)
+    run = Trainer(config, data, seed=5)
     result = next(run)
     run.model.train()
     with torch.no_grad():
-        cut = shuffled(100, derive_seed(5, "evaluation order", 1)).split(32)
+        cut = shuffled(100, derive_step_seed(5, "evaluation order", 1)).split(32)
         logits = torch.cat([run.model(data.validation.images[indices] / 255) for indices in cut])
     labels = data.validation.labels[torch.cat(cut)]
     assert result.val_loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
@@ -346,7 +346,7 @@ def test_evaluation_in_training_mode_keeps_dropout_on(opened: Callable[..., Devi
         config = TrainingConfig(
             architecture="vazquez_base", dropout=0.5, learning_rate=STILL, evaluate=Evaluate(batch_norm=mode)
         )
-        losses[mode] = [next(Training(config, data)).val_loss for _ in range(2)]
+        losses[mode] = [next(Trainer(config, data)).val_loss for _ in range(2)]
         assert losses[mode][0] == losses[mode][1]
     assert losses["eval"][0] != losses["train"][0]
 
@@ -355,7 +355,7 @@ def test_validation_images_are_augmented_only_where_a_report_did_so(opened: Call
     def val_loss(augment: Augment, evaluate: Evaluate) -> float:
         data = opened(DatasetConfig(augment=augment))
         config = TrainingConfig(architecture="vazquez_base", learning_rate=STILL, evaluate=evaluate)
-        return next(Training(config, data)).val_loss
+        return next(Trainer(config, data)).val_loss
 
     plain = val_loss(Augment(), Evaluate())
     assert val_loss(Augment(crop=3), Evaluate()) == plain
@@ -368,7 +368,7 @@ def test_predictions_are_probabilities_and_agree_with_the_reported_accuracy(
     config: TrainingConfig, opened: Callable[..., DeviceDataset]
 ) -> None:
     data = opened(AUGMENTED)
-    run = Training(config, data)
+    run = Trainer(config, data)
     result = next(run)
     probabilities = run.predict(data.validation)
     assert probabilities.shape == (100, 10)
@@ -378,7 +378,7 @@ def test_predictions_are_probabilities_and_agree_with_the_reported_accuracy(
 
 
 def test_the_test_images_leave_no_trace_in_the_network(opened: Callable[..., DeviceDataset]) -> None:
-    run = Training(BATCH_STATISTICS, opened(AUGMENTED))
+    run = Trainer(BATCH_STATISTICS, opened(AUGMENTED))
     next(run)
     before = weights(run)
     assert run.evaluate(run.data.test) == run.evaluate(run.data.test)
@@ -392,7 +392,7 @@ def test_a_last_batch_of_one_image_is_no_obstacle_to_batch_norm(opened: Callable
             architecture="rubio_small", filters=4, batch_size=64, evaluate=Evaluate(batch_norm=mode)
         )
         steps: list[int] = []
-        result = next(Training(config, data, on_step=lambda: steps.append(1)))  # noqa: B023 - called in this turn
+        result = next(Trainer(config, data, on_step=lambda: steps.append(1)))  # noqa: B023 - called in this turn
         assert len(steps) == 1
         assert math.isfinite(result.val_loss)
 
@@ -400,18 +400,18 @@ def test_a_last_batch_of_one_image_is_no_obstacle_to_batch_norm(opened: Callable
 def test_batches_of_one_image_are_refused_with_batch_norm_and_only_there(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=20, validation=20))
     with pytest.raises(SpecError, match=r"^batch_size: rubio_small has batch normalization [^\n]*; 2 or more$"):
-        Training(TrainingConfig(architecture="rubio_small", batch_size=1), data)
-    assert next(Training(TrainingConfig(architecture="vazquez_base", batch_size=1), data)).epoch == 1
+        Trainer(TrainingConfig(architecture="rubio_small", batch_size=1), data)
+    assert next(Trainer(TrainingConfig(architecture="vazquez_base", batch_size=1), data)).epoch == 1
 
 
 def test_images_too_small_for_the_network_are_refused(opened: Callable[..., DeviceDataset]) -> None:
     with pytest.raises(SpecError, match=r"^architecture: alexnet needs images of 15 pixels or more, not 8$"):
-        Training(TrainingConfig(architecture="alexnet"), opened())
+        Trainer(TrainingConfig(architecture="alexnet"), opened())
 
 
 def test_an_epoch_reports_its_speed_and_a_cpu_no_peak_memory(opened: Callable[..., DeviceDataset]) -> None:
     steps: list[int] = []
-    run = Training(EVERYTHING_RANDOM, opened(AUGMENTED), on_step=lambda: steps.append(1))
+    run = Trainer(EVERYTHING_RANDOM, opened(AUGMENTED), on_step=lambda: steps.append(1))
     result = next(run)
     assert len(steps) == 10
     assert result.seconds > result.train_seconds > 0
@@ -425,7 +425,7 @@ def test_an_epoch_reports_its_speed_and_a_cpu_no_peak_memory(opened: Callable[..
 def test_running_out_of_memory_is_one_line(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=300, validation=100))
     wide = TrainingConfig(architecture="vazquez_base", filters=8192, dense=64, batch_size=300)  # 354 MB of maps
-    run = Training(wide, data)
+    run = Trainer(wide, data)
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (in_use + 100 * 2**20, hard))
@@ -441,12 +441,12 @@ def test_an_error_that_is_not_about_memory_stays_itself(opened: Callable[..., De
         raise RuntimeError("disk on fire")
 
     with pytest.raises(RuntimeError, match="disk on fire"):
-        next(Training(EVERYTHING_RANDOM, opened(AUGMENTED), on_step=fail))
+        next(Trainer(EVERYTHING_RANDOM, opened(AUGMENTED), on_step=fail))
 
 
 @needs_cuda
 def test_a_small_network_learns_digits_on_cuda(opened: Callable[..., DeviceDataset]) -> None:
-    run = Training(TrainingConfig(architecture="vazquez_base", epochs=6, batch_size=32), opened(device="cuda:0"))
+    run = Trainer(TrainingConfig(architecture="vazquez_base", epochs=6, batch_size=32), opened(device="cuda:0"))
     results = list(run)
     assert results[-1].val_accuracy > 0.9
     assert results[-1].peak_memory_bytes > 0
@@ -456,7 +456,7 @@ def test_a_small_network_learns_digits_on_cuda(opened: Callable[..., DeviceDatas
 
 @needs_cuda
 def test_a_training_starts_with_the_same_weights_on_cuda(opened: Callable[..., DeviceDataset]) -> None:
-    ours, theirs = (Training(EVERYTHING_RANDOM, opened(AUGMENTED, device), seed=7) for device in ("cpu", "cuda:0"))
+    ours, theirs = (Trainer(EVERYTHING_RANDOM, opened(AUGMENTED, device), seed=7) for device in ("cpu", "cuda:0"))
     assert_same_weights(weights(ours), {name: value.cpu() for name, value in weights(theirs).items()})
 
 
@@ -465,10 +465,10 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch_on_cuda(
     tmp_path: Path, opened: Callable[..., DeviceDataset]
 ) -> None:
     data = opened(AUGMENTED, "cuda:0")
-    uninterrupted = Training(EVERYTHING_RANDOM, data, seed=7)
+    uninterrupted = Trainer(EVERYTHING_RANDOM, data, seed=7)
     expected = [result.train_loss for result in uninterrupted]
     before = interrupt_at(14, tmp_path / "checkpoint.pt", EVERYTHING_RANDOM, data)
-    resumed = Training(EVERYTHING_RANDOM, data, seed=7)
+    resumed = Trainer(EVERYTHING_RANDOM, data, seed=7)
     resumed.load_state_dict(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
     losses = [result.train_loss for result in [*before, *resumed]]
     assert losses == pytest.approx(expected, rel=0.05)  # CUDA adds up in no fixed order
@@ -482,6 +482,6 @@ def test_running_out_of_cuda_memory_is_one_line(opened: Callable[..., DeviceData
     torch.cuda.set_per_process_memory_fraction(0.001)
     try:
         with pytest.raises(OutOfMemoryError, match=r"^vazquez_base with batch_size 300 does not fit .* of cuda:0$"):
-            next(Training(wide, data))
+            next(Trainer(wide, data))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

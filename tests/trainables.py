@@ -57,9 +57,9 @@ class FaultyTrial(Trial):
     """
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        import tuner.attempt
+        import tuner.training.checkpoint
 
-        tuner.attempt.CHECKPOINT_SECONDS, tuner.attempt.CHECKPOINT_SHARE = 0.0, 1e9
+        tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.0, 1e9
         rate = {5: 1e20}.get(new_config["number"], 1e-9 if new_config["number"] > 5 else 3e-3)
         new_config["parameters"] = {**new_config["parameters"], "learning_rate": rate}
         if new_config["number"] == 4:
@@ -91,9 +91,9 @@ class StudiousTrial(Trial):
     """Trains for real and keeps a checkpoint of every epoch, so that there is something to go on from."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        import tuner.attempt
+        import tuner.training.checkpoint
 
-        tuner.attempt.CHECKPOINT_SECONDS, tuner.attempt.CHECKPOINT_SHARE = 0.0, 1e9
+        tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.0, 1e9
         return super().reset_config(new_config)
 
 

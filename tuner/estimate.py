@@ -18,7 +18,7 @@ from tuner.config.training import TrainingConfig
 from tuner.data.device import DeviceDataset, device_data
 from tuner.errors import SpecError, TunerError
 from tuner.results.schema import EpochResult
-from tuner.training import train
+from tuner.training.loop import train
 
 DRAWN = 300
 """Configurations drawn from the space to know its mean epochs."""

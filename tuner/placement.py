@@ -11,8 +11,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tuner.cluster import Node, alive, nodes
 from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, SpecError
-from tuner.largest import MemoryNeed
 from tuner.preflight import NodeReport, look_at_nodes
+from tuner.training.probe import MemoryNeed
 
 MEMORY_SHARE = 0.95
 """Of a GPU's memory so much is shared out: pools fragment."""
@@ -132,7 +132,7 @@ def measure_gpus(spec: StudyConfig, dataset: Path, data: Path | None) -> list[tu
 
 @ray.remote(num_cpus=0, num_gpus=1, max_calls=1, max_retries=0)
 def _gpu_need(spec: StudyConfig, dataset: Path, data: Path | None) -> MemoryNeed:
-    from tuner.largest import gpu_need  # takes seconds: torch
+    from tuner.training.probe import gpu_need  # takes seconds: torch
 
     return gpu_need(spec, dataset, data)
 

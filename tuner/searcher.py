@@ -36,8 +36,8 @@ STATES: Mapping[State, TrialState] = {
 }
 
 
-def derive_seed(*parts: int | str) -> int:
-    """A seed in [0, 2**31) that depends on every part: `derive_seed(study_seed, 'trial', 12)`."""
+def derive_trial_seed(*parts: int | str) -> int:
+    """A seed in [0, 2**31) that depends on every part: `derive_trial_seed(study_seed, 'trial', 12)`."""
     text = "/".join(map(str, parts)).encode()
     return int.from_bytes(blake2b(text, digest_size=4).digest(), "big") >> 1
 
@@ -241,7 +241,7 @@ class OptunaSearcher(Searcher):
     def _ask(self) -> Proposal:
         """Draw one configuration; a grid's n-th point is fixed beforehand."""
         number, index, seed = self._next_number, self._searched, self.spec.search.seed
-        self.study.sampler = make_sampler(self.spec, derive_seed(seed, "proposal", index))
+        self.study.sampler = make_sampler(self.spec, derive_trial_seed(seed, "proposal", index))
         if self.spec.search.sampler == "grid":
             point = self._grid[index % len(self._grid)]
             drawn = _distributions(self.spec.space, point)
@@ -252,7 +252,7 @@ class OptunaSearcher(Searcher):
         self._asked[number] = trial
         self._searched += 1
         self._next_number += 1
-        return Proposal(number, parameters, derive_seed(seed, "trial", number), origin=self.spec.search.sampler)
+        return Proposal(number, parameters, derive_trial_seed(seed, "trial", number), origin=self.spec.search.sampler)
 
     def sampler_attrs(self, number: int) -> str:
         """What the sampler keeps about a trial, for the tables: JSON."""
@@ -339,7 +339,10 @@ def missing_repeats(spec: StudyConfig, trials: pd.DataFrame, first_number: int) 
     for best in ranked.head(len(ranked) if spec.repeats.top == "all" else spec.repeats.top).to_dict("records"):
         begun = int((trials["repeat_of"] == best["number"]).sum())
         for index in range(begun, spec.repeats.seeds):
-            number, seed = first_number + len(proposals), derive_seed(spec.search.seed, "repeat", best["number"], index)
+            number, seed = (
+                first_number + len(proposals),
+                derive_trial_seed(spec.search.seed, "repeat", best["number"], index),
+            )
             parameters = parameters_from_row(spec.space, best)
             proposals.append(Proposal(number, parameters, seed, "repeat", best["number"], "repeat"))
     return proposals

@@ -1,4 +1,4 @@
-"""The Ray trainable: a thin skin over `tuner.attempt`, so thin that the driver can import it without torch."""
+"""The Ray trainable: a thin skin over `run_trial`, so thin that the driver can import it without torch."""
 
 import faulthandler
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Trial(tune.Trainable):
     """One trial after another in one worker process; each `step` is an epoch.
 
     The configuration from the searcher has `number`, `parameters`, `seed` and `purpose`. Reports are those of
-    `tuner.attempt.attempt`; a trial that cannot be trained ends with a report that has `error`.
+    `tuner.training.run_trial.attempt`; a trial that cannot be trained ends with a report that has `error`.
     """
 
     def setup(self, config: dict[str, Any], job: Job) -> None:  # type: ignore[override]
@@ -50,11 +50,11 @@ class Trial(tune.Trainable):
         return True
 
     def _attempt(self) -> Iterator[dict[str, Any]]:
-        from tuner.attempt import attempt
         from tuner.data.cache import ensure_cached
+        from tuner.training.run_trial import run_trial
 
         job, config = self._job, self.config
-        yield from attempt(
+        yield from run_trial(
             job.spec,
             job.folder,
             ensure_cached(job.dataset, job.spec.dataset, job.data),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def derive_seed(*parts: int | str) -> int:
+def derive_step_seed(*parts: int | str) -> int:
     """A 32-bit seed made of `parts`; different parts give unrelated seeds."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=4).digest(), "little")
 

@@ -13,7 +13,7 @@ from tuner.data.cache import ensure_cached
 from tuner.data.dataset import Dataset
 from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.errors import OutOfMemoryError, TrialError
-from tuner.training import EVALUATION_BATCH, Training
+from tuner.training.loop import EVALUATION_BATCH, Trainer
 
 CONTEXT_BYTES = 700 << 20
 """What CUDA itself takes of a GPU for a process, beside PyTorch's pool: 500 to 700 MB are usual; not measured."""
@@ -97,7 +97,7 @@ def one_step(recipe: TrainingConfig, data: DeviceDataset) -> None:
     def stop() -> None:
         raise _EnoughError
 
-    training = Training(recipe, data, on_step=stop)
+    training = Trainer(recipe, data, on_step=stop)
     with suppress(_EnoughError):
         next(training)
     pixels, labels = data.validation.batch(slice(0, EVALUATION_BATCH[data.device.type]))

@@ -1,7 +1,7 @@
 """From a configuration to epoch results: one training loop that knows neither Ray nor files.
 
     >>> data = DeviceDataset.open(dataset, dataset_config, "cpu")          # doctest: +SKIP
-    >>> for result in tuner.training.train(TrainingConfig(), data):     # doctest: +SKIP
+    >>> for result in tuner.training.loop.train(TrainingConfig(), data):     # doctest: +SKIP
     ...     print(result.epoch, result.val_accuracy)
 
 Nothing here depends on random state left behind by others: initial weights, the order of an epoch, and augmentation and
@@ -23,16 +23,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name
 from torch import Tensor, nn
 
-from tuner import models, precision
+from tuner import models
 from tuner.config.training import TrainingConfig
 from tuner.data.augment import augment
 from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError
 from tuner.models.init import keras_
-from tuner.optimization import build_optimizer, learning_rate_at, set_learning_rate, take_step
-from tuner.precision import Precision
-from tuner.randomness import batches, derive_seed, seed_global_generator, shuffled
 from tuner.results.schema import EpochResult, StepResult
+from tuner.training import precision
+from tuner.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate, take_step
+from tuner.training.precision import Precision
+from tuner.training.seeds import batches, derive_step_seed, seed_global_generator, shuffled
 
 CHECK_EVERY = 50
 """Steps between two looks at the loss; each look waits for the device."""
@@ -43,7 +44,7 @@ EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|ALLOC_FAILED|not enough memory", re.IGNORECASE)
 
 
-class Training:
+class Trainer:
     """One training: an iterator that trains an epoch, evaluates, and yields an `EpochResult`.
 
     Attributes:
@@ -173,7 +174,7 @@ class Training:
     def _train_epoch(self) -> None:
         """Train what is left of the current epoch."""
         config, train = self.config, self.data.train
-        order = shuffled(len(train), derive_seed(self.seed, "order", self.epoch))
+        order = shuffled(len(train), derive_step_seed(self.seed, "order", self.epoch))
         steps = batches(order.to(self.device), config.batch_size)
         done, planned = self.epoch * len(steps), config.epochs * len(steps)
         self.model.train()
@@ -268,7 +269,7 @@ class Training:
         self.model.train(as_training)
         order, size = torch.arange(len(images)), EVALUATION_BATCH[self.device.type]
         if as_training:
-            order = shuffled(len(images), derive_seed(self.seed, "evaluation order", self.epoch))
+            order = shuffled(len(images), derive_step_seed(self.seed, "evaluation order", self.epoch))
             size = self.config.batch_size
         logits = torch.empty(len(images), len(self.data.classes), device=self.device)
         with torch.inference_mode():
@@ -287,14 +288,14 @@ class Training:
 
     def _seed_step(self, purpose: str, step: int) -> None:
         """Seed all that this step draws: dropout and augmentation."""
-        seed = derive_seed(self.seed, purpose, self.epoch, step)
+        seed = derive_step_seed(self.seed, purpose, self.epoch, step)
         self._augment_generator.manual_seed(seed)
         seed_global_generator(self.device, seed)
 
     def _build_model(self) -> nn.Module:
         """Build the network with the weights that the seed decides, the same on every device."""
         config, data = self.config, self.data
-        torch.default_generator.manual_seed(derive_seed(self.seed, "weights"))
+        torch.default_generator.manual_seed(derive_step_seed(self.seed, "weights"))
         model = models.build(
             config.architecture,
             in_channels=data.in_channels,
@@ -349,6 +350,6 @@ class Training:
 
 def train(
     config: TrainingConfig, data: DeviceDataset, *, seed: int = 0, on_step: Callable[[], None] | None = None
-) -> Training:
+) -> Trainer:
     """Train `config` on `data`: iterate over what this returns, one `EpochResult` an epoch."""
-    return Training(config, data, seed=seed, on_step=on_step)
+    return Trainer(config, data, seed=seed, on_step=on_step)
