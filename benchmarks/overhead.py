@@ -28,11 +28,11 @@ SPEC = {
 
 def with_tuner(results: str, data: str | None) -> None:
     """The job as a study."""
-    from tuner import cluster
+    from tuner.cluster import connection
 
-    cluster.start()
+    connection.start()
     from tuner.config.study import parse_spec
-    from tuner.study import StudyRun
+    from tuner.study.run import StudyRun
 
     study = StudyRun(parse_spec(SPEC), results, data=Path(data) if data else None).run()
     took = study.trials["train_seconds"].sum()
@@ -106,7 +106,7 @@ def free_trials(results: str) -> None:
     """Bookkeeping: 200 trials that cost nothing, on two slots, from the first to the last row."""
     from tests.trainables import FreeTrial
     from tuner.config.study import parse_spec
-    from tuner.study import StudyRun
+    from tuner.study.run import StudyRun
 
     spec = parse_spec({
         "study": "free",

@@ -221,7 +221,7 @@ def test_epochs_since_the_checkpoint_are_trained_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(checkpoint, "CHECKPOINT_SHARE", 1e-9)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 1e-9)
     assert len(kill_after(15, run(), monkeypatch)) == 2
     assert torch.load(checkpoint(tmp_path), weights_only=True)["training"]["step"] == 1
     after = list(run())

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 
 import tuner
 from tests.ray_nodes import ROOT, RayNode, assert_whole, wait_until
-from tuner.cluster import SYSTEM_CONFIG
+from tuner.cluster.connection import SYSTEM_CONFIG
 
 pytestmark = pytest.mark.cluster
 DRIVER = """
@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from tests import trainables
 from tuner.config.study import load_spec
-from tuner.study import StudyRun
+from tuner.study.run import StudyRun
 folder, address = sys.argv[1:]
 for study, trainable in ("free", trainables.FreeTrial), ("real", trainables.PlacedTrial):
     StudyRun(load_spec(Path(folder, f"{study}.yaml")), folder, address=address, trainable=trainable).run()
@@ -30,8 +30,8 @@ for study, trainable in ("free", trainables.FreeTrial), ("real", trainables.Plac
 TRAVELLED = """
 import sys
 import ray
-from tuner import cluster
-cluster.start(sys.argv[1], ["vazquez_base", "torchvision:resnet18", "own_network:Net"])
+from tuner.cluster import connection, nodes
+connection.start(sys.argv[1], ["vazquez_base", "torchvision:resnet18", "own_network:Net"])
 
 @ray.remote
 def files():
@@ -44,18 +44,19 @@ print(*ray.get(files.remote()), sep="\\n")
 
 WAITING = """
 import sys, time
-from tuner import cluster
-cluster.start(sys.argv[1])
-while sys.argv[2] not in [node.address for node in cluster.alive()]:
+from tuner.cluster import connection, nodes
+connection.start(sys.argv[1])
+while sys.argv[2] not in [node.address for node in nodes.alive()]:
     time.sleep(0.2)
 """
 
 REFUSED = """
 import sys
-from tuner import cluster, errors
+from tuner import errors
+from tuner.cluster import connection
 for address in sys.argv[1:]:
     try:
-        cluster.start(address)
+        connection.start(address)
     except errors.UserError as error:
         print(error)
 """

@@ -16,7 +16,7 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
-from tuner.cluster import addable
+from tuner.cluster.nodes import autoscaler_capacity
 
 ROOT = Path(__file__).parents[1]
 LAUNCHER = ["cluster.yaml", "clusters/local.yaml"]
@@ -133,8 +133,8 @@ def test_a_study_counts_on_the_workers_that_may_still_be_added_spot_first(tmp_pa
     config["available_node_types"]["gpu_spot"]["resources"] = {"CPU": 4, "GPU": 1}  # to tell them apart
     config["available_node_types"]["gpu_spot"]["max_workers"] = 5
     left = tmp_path / "ray_bootstrap_config.yaml"
-    assert addable(left, 0) == []
+    assert autoscaler_capacity(left, 0) == []
     left.write_text(yaml.safe_dump(config))
-    assert [worker["CPU"] for worker in addable(left, 0)] == [4, 4, 4, 4, 4, 8, 8, 8]
-    assert [worker["CPU"] for worker in addable(left, 4)] == [4, 8, 8, 8]
-    assert addable(left, 8) == addable(left, 9) == []
+    assert [worker["CPU"] for worker in autoscaler_capacity(left, 0)] == [4, 4, 4, 4, 4, 8, 8, 8]
+    assert [worker["CPU"] for worker in autoscaler_capacity(left, 4)] == [4, 8, 8, 8]
+    assert autoscaler_capacity(left, 8) == autoscaler_capacity(left, 9) == []

@@ -9,7 +9,7 @@ from rich.console import Console
 from tuner import display
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.display import LiveDisplay, PlainDisplay, Standing, watching
-from tuner.observer import Row
+from tuner.study.observer import Row
 
 
 class Clock:

@@ -9,7 +9,7 @@ from tuner import data
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.data.device import device_data
 from tuner.errors import DataError, SpecError
-from tuner.estimate import REPORT_SECONDS, TRIAL_SECONDS, Estimate, estimate
+from tuner.study.estimate import REPORT_SECONDS, TRIAL_SECONDS, Estimate, estimate
 from tuner.training.loop import train
 
 

@@ -13,10 +13,10 @@ import pytest
 import tuner
 from tests.ray_nodes import study_file
 from tests.trainables import StudiousTrial
-from tuner import recorder
+from tuner.study import recorder
 from tuner.errors import StudyError
 from tuner.storage import Storage
-from tuner.study import StudyRun
+from tuner.study.run import StudyRun
 from tuner.training.checkpoint import write_state
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -119,13 +119,13 @@ def test_a_disk_that_stays_full_ends_the_study_in_words_and_the_study_goes_on_on
 def test_tables_that_cannot_be_compacted_stay_in_parts(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle = recorder.Recorder.settle
+    flush_all = recorder.Recorder.flush_all
 
     def settle_and_fill(self: recorder.Recorder) -> None:
-        settle(self)
+        flush_all(self)
         disk.fill()  # just before the tables are compacted
 
-    monkeypatch.setattr(recorder.Recorder, "settle", settle_and_fill)
+    monkeypatch.setattr(recorder.Recorder, "flush_all", settle_and_fill)
     spec = tuner.load_spec(study_file(tmp_path, 2, 3, keep_weights=0))
     with pytest.warns(UserWarning, match=r"No space left on device.*; the tables are whole but stay in parts$"):
         study = StudyRun(spec, disk.place, trainable=StudiousTrial).run()

@@ -17,12 +17,11 @@ PACKAGE = Path(__file__).parents[1] / "tuner"
 # fmt: off
 ORDER = [
     "errors", "storage", "config",
-    "results", "observer",
-    "analysis", "plots", "report", "display",
+    "results",
+    "analysis", "plots", "report",
     "data", "models", "reported", "reproduction",
-    "training", "estimate",
-    "searcher", "scheduler", "recorder", "trial", "watch", "cluster", "preflight", "placement", "jobs", "study",
-    "screens", "cli", "__main__",
+    "training", "search", "cluster", "study", "reported", "reproduction",
+    "display", "screens", "cli", "__main__",
 ]
 # fmt: on
 """Each module imports only from those before it; a package is one of them."""
@@ -34,11 +33,10 @@ try:
 finally:
     print(json.dumps([name for name in sys.modules if "." not in name]), file=sys.stderr)
 """
-NO_RAY = ORDER[: ORDER.index("searcher")]
+NO_RAY = ORDER[: ORDER.index("search")]
 WITHOUT_RAY_AND_TORCH = (
     "results",
     "config",
-    "observer",
     "analysis",
     "plots",
     "report",
@@ -103,12 +101,14 @@ def test_nothing_up_to_training_names_ray() -> None:
 
 def test_the_check_sees_imports_within_functions(tmp_path: Path) -> None:
     file = tmp_path / "late.py"
-    file.write_text("def f():\n    import ray.tune\n    from tuner import data\n    from tuner.study import StudyRun\n")
-    assert imported(file) == {"ray.tune", "tuner.data", "tuner.study.StudyRun"}
+    file.write_text(
+        "def f():\n    import ray.tune\n    from tuner import data\n    from tuner.study.run import StudyRun\n"
+    )
+    assert imported(file) == {"ray.tune", "tuner.data", "tuner.study.run.StudyRun"}
 
 
 def test_training_runs_without_ray() -> None:
-    heavy, done = heavy_after("import tuner.training.run_trial, tuner.estimate")
+    heavy, done = heavy_after("import tuner.training.run_trial, tuner.study.estimate")
     assert done.returncode == 0
     assert "torch" in heavy
     assert not heavy & {"ray", "optuna"}

@@ -10,9 +10,9 @@ import tuner
 from tests import study_driver
 from tests.trainables import StudiousTrial
 from tuner.results.schema import FINISHED
-from tuner.scheduler import make_scheduler
-from tuner.searcher import rebuild_study
-from tuner.study import StudyRun
+from tuner.search.optuna_study import rebuild_study
+from tuner.search.schedulers import make_scheduler
+from tuner.study.run import StudyRun
 
 KILLS = 10
 TRIALS = 90

@@ -17,13 +17,13 @@ import sys
 import time
 from pathlib import Path
 from tests.trainables import PlacedTrial
-from tuner import cluster
+from tuner.cluster import connection, nodes
 from tuner.config.study import load_spec
-from tuner.study import StudyRun
+from tuner.study.run import StudyRun
 
 spec, address = sys.argv[1:]
-cluster.start(address)
-while len(cluster.nodes()) < 3:
+connection.start(address)
+while len(nodes.nodes()) < 3:
     time.sleep(0.1)
 StudyRun(load_spec(spec), Path(spec).parent, address=address, trainable=PlacedTrial).run()
 """

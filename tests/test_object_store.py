@@ -17,14 +17,15 @@ import pytest
 import tuner
 from tests import study_driver
 from tests.object_store import BUCKET, SECRET_KEY, ObjectStore
-from tuner import lock, recorder
+from tuner.storage import lock
+from tuner.study import recorder
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder, find_studies, rank
 from tuner.results.schema import FINISHED
 from tuner.storage import ObjectStorage, StoreError, open_storage
-from tuner.study import StudyRun
+from tuner.study.run import StudyRun
+from tuner.study.trainable import TrialTrainable
 from tuner.training.checkpoint import write_state
-from tuner.trial import Trial
 
 ROOT = Path(__file__).parents[1]
 KILLS = 2
@@ -48,7 +49,7 @@ with StudyFolder(sys.argv[1]).lock():
 """
 
 
-class SavingTrial(Trial):
+class SavingTrial(TrialTrainable):
     """Trains for real and keeps checkpoints often, so that there is something to go on from."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -3,9 +3,9 @@
 import pytest
 
 from tuner import data
+from tuner.cluster.placement import TrialResources, share_of_a_gpu, trials_on_a_gpu
 from tuner.config.study import parse_spec
 from tuner.data.device import DeviceDataset
-from tuner.placement import Share, share_of_a_gpu, trials_on_a_gpu
 from tuner.training.probe import MemoryNeed, largest_recipes, one_step
 
 GB = 1 << 30
@@ -36,8 +36,8 @@ def test_the_shares_of_a_gpu_fill_it_and_no_more(trials: int) -> None:
 
 
 def test_a_share_is_said_in_words() -> None:
-    assert str(Share(1, 0)) == "1 core"
-    assert str(Share(2, 0.25)) == "2 cores and 0.25 GPU"
+    assert str(TrialResources(1, 0)) == "1 core"
+    assert str(TrialResources(2, 0.25)) == "2 cores and 0.25 GPU"
 
 
 def test_the_largest_trial_of_each_architecture_has_the_largest_of_every_number() -> None:

@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from tuner.config.study import StudyConfig, parse_spec
-from tuner.scheduler import Asha, MedianStopping, NoStopping, Scheduler, make_scheduler, rungs
+from tuner.search.schedulers import Asha, MedianStopping, NoStopping, Scheduler, make_scheduler, rungs
 
 STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
 TUNE: Any = None  # the controller, which none of these schedulers looks at

@@ -20,13 +20,16 @@ from ray.tune.search import Searcher
 from tuner.config.space import Parameter, Space, Value
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
-from tuner.observer import Silent
-from tuner.recorder import Recorder
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
-from tuner.searcher import OptunaSearcher, Proposal, derive_trial_seed, distribution, make_sampler, rebuild_study
+from tuner.search.optuna_study import distribution, rebuild_study
+from tuner.search.proposals import Proposal
+from tuner.search.samplers import derive_trial_seed, make_sampler
+from tuner.search.searcher import OptunaSearcher
 from tuner.storage import Storage
+from tuner.study.observer import NullObserver
+from tuner.study.recorder import Recorder
 
 EPOCHS = 3
 FLAT = {
@@ -85,7 +88,7 @@ class Driven:
             spec,
             home,
             self.tables,
-            Silent(),
+            NullObserver(),
             halted=lambda: False,
             lost=lambda: False,
             sampler_attrs=lambda number: self.searcher.sampler_attrs(number),

@@ -13,9 +13,9 @@ import tuner
 from tests.trainables import FaultyTrial, FreeTrial, StudiousTrial
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
-from tuner.observer import Row, Silent
-from tuner.searcher import rebuild_study
-from tuner.study import StudyRun
+from tuner.search.optuna_study import rebuild_study
+from tuner.study.observer import NullObserver, Row
+from tuner.study.run import StudyRun
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -195,7 +195,7 @@ def test_a_faulty_study_writes_down_every_verdict(faulty: StudyRun, trials: pd.D
     assert (stopped["value"] < stopped["cutoff"]).all()
 
 
-class Interrupting(Silent):
+class Interrupting(NullObserver):
     """Sends this process Ctrl-C when every trial has reached an epoch."""
 
     def __init__(self, trials: int, epoch: int) -> None:

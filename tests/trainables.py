@@ -9,15 +9,15 @@ from typing import Any
 import ray
 from ray import tune
 
-from tuner.trial import Job, Trial
+from tuner.study.trainable import TrialContext, TrialTrainable
 
 
 class FreeTrial(tune.Trainable):
     """Costs nothing: its accuracy follows from its parameters; each worker leaves a file named by its process."""
 
-    def setup(self, config: dict[str, Any], job: Job) -> None:  # type: ignore[override]
-        self.job = job
-        starts = Path(job.folder) / "starts"
+    def setup(self, config: dict[str, Any], context: TrialContext) -> None:  # type: ignore[override]
+        self._context = context
+        starts = Path(context.folder) / "starts"
         starts.mkdir(exist_ok=True)
         (starts / str(os.getpid())).touch()
         self.reset_config(config)
@@ -29,7 +29,7 @@ class FreeTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         self.epoch += 1
-        planned = self.job.spec.training_config(self.config["parameters"]).epochs
+        planned = self._context.spec.training_config(self.config["parameters"]).epochs
         accuracy = (1 - 0.5**self.epoch) * (0.5 + (self.config["seed"] % 1000) / 2000)
         return {
             "epoch": self.epoch,
@@ -49,7 +49,7 @@ class FreeTrial(tune.Trainable):
         pass
 
 
-class FaultyTrial(Trial):
+class FaultyTrial(TrialTrainable):
     """Trains for real, and goes wrong by number.
 
     0 is sound; 1 raises once; 2 raises always; 3 kills its worker once, after a checkpoint in its third epoch; 4 may
@@ -72,7 +72,7 @@ class FaultyTrial(Trial):
 
     def step(self) -> dict[str, Any]:
         number, report = self.config["number"], super().step()
-        mark = Path(self._job.folder) / f"went-wrong-{number}"
+        mark = Path(self._context.folder) / f"went-wrong-{number}"
         if number == 2 or (number == 1 and not mark.exists()):
             mark.touch()
             raise RuntimeError(f"trial {number} was told to fail")
@@ -87,7 +87,7 @@ def address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-class StudiousTrial(Trial):
+class StudiousTrial(TrialTrainable):
     """Trains for real and keeps a checkpoint of every epoch, so that there is something to go on from."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -105,10 +105,10 @@ class PlacedTrial(StudiousTrial):
 
     def step(self) -> dict[str, Any]:
         node = ray.util.get_node_ip_address()
-        placed = Path(self._job.folder) / "placed" / node
+        placed = Path(self._context.folder) / "placed" / node
         placed.mkdir(parents=True, exist_ok=True)
         time.sleep(0.2)
-        while self.config["number"] >= 3 and (Path(self._job.folder).parent / "hold").exists():
+        while self.config["number"] >= 3 and (Path(self._context.folder).parent / "hold").exists():
             time.sleep(0.05)
         report = super().step()
         (placed / f"{self.config['number']}-{report['epoch']}").touch()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tuner import data, models, training
     from tuner.config.study import StudyConfig, load_spec
     from tuner.results.folder import StudyResults, load_study
-    from tuner.study import run_study
+    from tuner.study.run import run_study
 
 __version__ = "0.1.0"
 __all__ = ["StudyConfig", "StudyResults", "data", "load_spec", "load_study", "models", "run_study", "training"]
@@ -22,7 +22,7 @@ _HOMES = {
     "load_study": "tuner.results.folder",
     "StudyConfig": "tuner.config.study",
     "load_spec": "tuner.config.study",
-    "run_study": "tuner.study",
+    "run_study": "tuner.study.run",
 }
 
 

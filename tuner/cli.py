@@ -39,8 +39,8 @@ from tuner.screens import (
 from tuner.storage import is_url
 
 if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
+    from tuner.cluster.jobs import Jobs
     from tuner.config.study import StudyConfig
-    from tuner.jobs import Jobs
     from tuner.results.folder import StudyFolder, StudyResults
 
 app = typer.Typer(
@@ -158,11 +158,11 @@ def _run(
     say_what_there_is(spec, earlier)
     standing = Standing(spec, [] if earlier is None else earlier.trials.to_dict("records"))
     with watching(out, standing) as observer:
-        from tuner import cluster
+        from tuner.cluster import connection
 
         with _signals_later():
-            cluster.start(address, spec.architectures)
-        from tuner.study import StudyRun  # takes seconds: Tune
+            connection.start(address, spec.architectures)
+        from tuner.study.run import StudyRun  # takes seconds: Tune
 
         study = StudyRun(spec, results, data=data, observer=observer, address=address, on_lost=_end_without_ray)
         study.run()
@@ -223,7 +223,7 @@ def submit(
 
 
 def _jobs(address: str) -> "Jobs":
-    from tuner.jobs import Jobs
+    from tuner.cluster.jobs import Jobs
 
     if not is_url(address):
         raise UserError(f"--address: found '{address}'; allowed: http://HOST:8265 of the cluster's head")
@@ -269,7 +269,7 @@ def validate(
 def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, address: str) -> None:
     """The look at each node that `run --address` begins with."""
     from tuner import data as datasets
-    from tuner.cluster import connected
+    from tuner.cluster.connection import connected
     from tuner.storage import open_storage
 
     dataset = datasets.load(spec.dataset, data)
@@ -277,7 +277,7 @@ def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, addr
     storage = open_storage(results)
     storage.create()
     with out.status("Every node is looked at …"), connected(address, spec.architectures):
-        from tuner.placement import place
+        from tuner.cluster.placement import place
 
         placement = place(spec, dataset.folder, data and data.absolute(), results=str(storage))
     show_nodes(placement.nodes)
@@ -397,10 +397,10 @@ def _show_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> N
     dataset = datasets.load(spec.dataset, data)
     datasets.split(dataset, spec.dataset)
     with out.status("A few configurations are trained for a moment …"):
-        from tuner.cluster import connected
-        from tuner.estimate import estimate
-        from tuner.placement import choose_share, count_slots
-        from tuner.scheduler import rungs
+        from tuner.cluster.connection import connected
+        from tuner.cluster.placement import choose_share, count_slots
+        from tuner.search.schedulers import rungs
+        from tuner.study.estimate import estimate
 
         with connected(address, spec.architectures):
             share = choose_share(spec, dataset.folder, data)

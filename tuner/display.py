@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tuner.analysis.formatting import clock, is_missing, metric_text, parameters_text
 from tuner.config.study import StudyConfig
-from tuner.observer import Observer, Row
+from tuner.study.observer import Observer, Row
 
 HEARTBEAT_SECONDS = 30.0
 """Without a terminal, a line about running trials at most so often."""

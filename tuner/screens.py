@@ -16,11 +16,11 @@ from tuner.errors import StudyError
 if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
     import pandas as pd
 
+    from tuner.cluster.jobs import Job
+    from tuner.cluster.preflight import NodeReport
     from tuner.config.study import StudyConfig
-    from tuner.estimate import Estimate
-    from tuner.jobs import Job
-    from tuner.preflight import NodeReport
     from tuner.results.folder import StudyFolder, StudyResults
+    from tuner.study.estimate import Estimate
 
 PIPED_WIDTH = 200
 """Columns where nobody looks at a terminal: tables are for files and other programs then, and must not be folded."""

@@ -13,7 +13,7 @@ from tuner.config.registry import TORCHVISION
 from tuner.config.study import parse_spec
 from tuner.errors import SpecError
 from tuner.models.external import look, weightless
-from tuner.study import StudyRun
+from tuner.study.run import StudyRun
 
 SUITABLE = {"alexnet": 64, "inception_v3": 96, "maxvit_t": 224, "vit_h_14": 28}
 DIGITS = {"in_channels": 1, "classes": 10, "image_size": 8}

@@ -24,7 +24,7 @@ class Observer(Protocol):
         """The study was asked to stop, or its budget ended: trials in flight are interrupted. May be called again."""
 
 
-class Silent:
+class NullObserver:
     """Takes no notice."""
 
     def attempt_started(self, row: Row) -> None:

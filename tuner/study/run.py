@@ -18,26 +18,27 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneCo
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from tuner import data
-from tuner.cluster import connected
+from tuner.cluster.connection import connected
+from tuner.cluster.health import is_alive, watched
+from tuner.cluster.placement import Placement, TrialResources, place
 from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.data import split
 from tuner.errors import RayLostError, SpecError
-from tuner.observer import Observer, Silent
-from tuner.placement import Placement, Share, place
-from tuner.recorder import Recorder
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.results.provenance import describe_run
 from tuner.results.tables import Tables, now
-from tuner.scheduler import Scheduler, make_scheduler
-from tuner.searcher import OptunaSearcher, proposal_from_row
-from tuner.trial import Job, Trial
-from tuner.watch import is_there, watched
+from tuner.search.proposals import proposal_from_row
+from tuner.search.schedulers import Scheduler, make_scheduler
+from tuner.search.searcher import OptunaSearcher
+from tuner.study.observer import NullObserver, Observer
+from tuner.study.recorder import Recorder
+from tuner.study.trainable import TrialContext, TrialTrainable
 
 Halt = Literal["budget", "interrupt"]
 
 
-class _Halting(Stopper):
+class StudyStopper(Stopper):
     """Ends the study at its budget or at the user's wish; its trials in flight stay resumable."""
 
     def __init__(self, hours: float | None, check: Callable[[], None]) -> None:
@@ -46,9 +47,11 @@ class _Halting(Stopper):
         self.reason: Halt | None = None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
+        """Stop no single trial."""
         return False
 
     def stop_all(self) -> bool:
+        """Return True if the study is to end now."""
         self._check()
         if self.reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
             self.reason = "budget"
@@ -63,7 +66,7 @@ class StudyRun:
         results: The results directory, or `s3://BUCKET/PREFIX`; the study's folder is made below it.
         data: Where data sets are looked for; None: as `tuner.data.load` does.
         observer: Who watches.
-        address: A running Ray cluster, see `tuner.cluster.start`; None: a Ray of our own on this machine.
+        address: A running Ray cluster, see `tuner.cluster.connection.start`; None: a Ray of our own on this machine.
         on_lost: Called from another thread when Ray is lost, as `run` itself may then wait until Ray ends the process
             after a minute; None: nothing.
         trainable: What Ray runs as a trial; anything but the default is for measuring and testing.
@@ -88,7 +91,7 @@ class StudyRun:
         self.folder = StudyFolder(Path(results) / spec.study)
         self.halted: Halt | None = None
         self._data = data
-        self._observer = observer or Silent()
+        self._observer = observer or NullObserver()
         self._address = address
         self._on_lost = on_lost or (lambda _: None)
         self._trainable = trainable
@@ -118,7 +121,7 @@ class StudyRun:
                 tables.compact()  # what a killed driver left in thousands of parts is read several times from here on
                 self.folder.write_spec(self.spec)
                 stack.callback(self._end_provenance, self._begin_provenance(dataset))
-                halting = _Halting(self.spec.budget.hours, self.folder.storage.check_writable)
+                halting = StudyStopper(self.spec.budget.hours, self.folder.storage.check_writable)
                 stack.enter_context(_signals(halting))
                 stack.callback(_flush_if_possible, tables)
                 self._fit(tables, placement, halting, dataset.folder)
@@ -178,20 +181,20 @@ class StudyRun:
         with suppress(OSError):  # it reads then like a run that was killed
             self.folder.write_provenance(record)
 
-    def _fit(self, tables: Tables, placement: Placement, halting: _Halting, dataset: Path) -> None:
+    def _fit(self, tables: Tables, placement: Placement, halting: StudyStopper, dataset: Path) -> None:
         recorder = Recorder(
             self.spec,
             self.folder,
             tables,
             self._observer,
             halted=lambda: halting.reason is not None,
-            lost=lambda: not is_there(),
+            lost=lambda: not is_alive(),
             sampler_attrs=self._sampler_attrs,
         )
         trials = tables.trials()
         self._kept_attrs = dict(zip(trials["number"], trials["sampler_attrs"], strict=True))
         self.scheduler = make_scheduler(self.spec, recorder.decide)
-        self._refill(tables, recorder)
+        self.restore_scheduler(tables, recorder)
         self.searcher = OptunaSearcher(
             self.spec,
             tables.trials(),
@@ -223,7 +226,7 @@ class StudyRun:
                     checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
             ).fit()
-            recorder.settle()
+            recorder.flush_all()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -232,7 +235,7 @@ class StudyRun:
         searcher: OptunaSearcher | None = getattr(self, "searcher", None)
         return searcher.sampler_attrs(number) if searcher else self._kept_attrs[number]
 
-    def _refill(self, tables: Tables, recorder: Recorder) -> None:
+    def restore_scheduler(self, tables: Tables, recorder: Recorder) -> None:
         """Bring the scheduler to where it was; a trial that it had stopped before the kill is written as PRUNED.
 
         A trial in flight reports again what was not decided yet, so only its decided epochs are replayed.
@@ -250,7 +253,7 @@ class StudyRun:
                 pairs = zip(measured["epoch"], measured[metric], strict=True)
                 self.scheduler.replay(int(row["number"]), {int(epoch): float(value) for epoch, value in pairs})
             if row["state"] == "RUNNING" and "stop" in set(decided["verdict"]):
-                recorder.take_up(proposal_from_row(self.spec, row))
+                recorder.open_row(proposal_from_row(self.spec, row))
                 recorder.end(int(row["number"]), "PRUNED")
 
     def _place(self, dataset: Path) -> Placement:
@@ -258,11 +261,11 @@ class StudyRun:
         results = None if self._address is None else str(self.folder)
         return place(self.spec, dataset, self._data and self._data.absolute(), results=results)
 
-    def _resourced(self, dataset: Path, share: Share) -> Any:
+    def _resourced(self, dataset: Path, share: TrialResources) -> Any:
         """The trainable with the resources of a trial and what all trials have in common."""
         device = "cuda" if share.gpu else "cpu"
-        job = Job(self.spec, str(self.folder), dataset, device, self._data and self._data.absolute())
-        shared = tune.with_parameters(self._trainable or Trial, job=job)
+        context = TrialContext(self.spec, str(self.folder), dataset, device, self._data and self._data.absolute())
+        shared = tune.with_parameters(self._trainable or TrialTrainable, context=context)
         return tune.with_resources(shared, PlacementGroupFactory([share.resources]))
 
 
@@ -273,7 +276,7 @@ def _flush_if_possible(tables: Tables) -> None:
 
 
 @contextmanager
-def _signals(halting: _Halting) -> Iterator[None]:
+def _signals(halting: StudyStopper) -> Iterator[None]:
     """Ctrl-C and SIGTERM stop the study so that it can go on later; a second Ctrl-C does not wait for that."""
     if threading.current_thread() is not threading.main_thread():
         yield

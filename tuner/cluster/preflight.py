@@ -12,7 +12,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import tuner
-from tuner.cluster import Node, alive
+from tuner.cluster.nodes import Node, alive
 from tuner.config.dataset import DatasetConfig
 from tuner.config.study import StudyConfig
 from tuner.data.cache import ensure_cached
@@ -38,7 +38,7 @@ class NodeReport:
     versions: dict[str, str]
 
 
-def look_at_nodes(spec: StudyConfig, results: str, dataset: Path, data: Path | None) -> list[NodeReport]:
+def check_nodes(spec: StudyConfig, results: str, dataset: Path, data: Path | None) -> list[NodeReport]:
     """Ask each node of the cluster that is connected whether this study can run there.
 
     Versions agree with those of this process; what a node writes into the results directory is read here, and the other

@@ -43,7 +43,7 @@ class _NumberedBracket(_Bracket):
         return {milestone: recorded for milestone, recorded in self._rungs if number in recorded}
 
 
-class KeepsWorkers(FIFOScheduler):
+class WorkerReusingScheduler(FIFOScheduler):
     """Lets workers outlive their trials: a new trial takes the worker that is free.
 
     By itself Tune keeps a worker only where the next trial happens to be waiting already, and hands a free one to a
@@ -61,7 +61,7 @@ class KeepsWorkers(FIFOScheduler):
         return None
 
 
-class Asha(KeepsWorkers, AsyncHyperBandScheduler):
+class Asha(WorkerReusingScheduler, AsyncHyperBandScheduler):
     """Ray's stopping-type ASHA (one bracket) or asynchronous Hyperband (several), deterministic and written down.
 
     Args:
@@ -124,7 +124,7 @@ class Asha(KeepsWorkers, AsyncHyperBandScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Give the trial its bracket."""
-        KeepsWorkers.on_trial_add(self, tune_controller, trial)
+        WorkerReusingScheduler.on_trial_add(self, tune_controller, trial)
         self._trial_info[trial.trial_id] = self._bracket(trial)
 
     def _bracket(self, trial: Trial) -> _NumberedBracket:
@@ -170,7 +170,7 @@ class Asha(KeepsWorkers, AsyncHyperBandScheduler):
             )
 
 
-class MedianStopping(KeepsWorkers):
+class MedianStopping(WorkerReusingScheduler):
     """Stop a trial whose best value so far is worse than the median of the others' running means at that epoch.
 
     The rule of Google Vizier (Golovin et al., 2017, section 3.2); Ray's `MedianStoppingRule` cannot be refilled, and
@@ -235,7 +235,7 @@ class MedianStopping(KeepsWorkers):
             self.replay(trial.config["number"], {result["epoch"]: result[self._objective.metric]})
 
 
-class NoStopping(KeepsWorkers):
+class NoStopping(WorkerReusingScheduler):
     """Every trial runs to its end."""
 
     rungs: Mapping[tuple[int, float], Mapping[int, float]] = {}

@@ -8,10 +8,10 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tuner.cluster import Node, alive, nodes
+from tuner.cluster.nodes import Node, alive, nodes
+from tuner.cluster.preflight import NodeReport, check_nodes
 from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, SpecError
-from tuner.preflight import NodeReport, look_at_nodes
 from tuner.training.probe import MemoryNeed
 
 MEMORY_SHARE = 0.95
@@ -21,7 +21,7 @@ MEASURE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Share:
+class TrialResources:
     """What one trial gets, cores and GPUs."""
 
     cpu: float
@@ -47,7 +47,7 @@ class Placement:
         nodes: Nodes that were looked at and found fit; none where this machine alone trains.
     """
 
-    share: Share
+    share: TrialResources
     slots: int
     nodes: tuple[NodeReport, ...] = ()
 
@@ -66,18 +66,18 @@ def place(spec: StudyConfig, dataset: Path, data: Path | None, *, results: str |
         ClusterError: A node is not fit for the study; a line for each reason.
     """
     count_slots(spec, _least_share(spec))  # says at once what no cluster of this size can do
-    reports = () if results is None else tuple(look_at_nodes(spec, results, dataset, data))
+    reports = () if results is None else tuple(check_nodes(spec, results, dataset, data))
     share = choose_share(spec, dataset, data)
     if results is not None and spec.resources.gpu not in (0, "auto"):
         _check_memory(share.gpu, measure_gpus(spec, dataset, data))
     return Placement(share, count_slots(spec, share), reports)
 
 
-def _least_share(spec: StudyConfig) -> Share:
-    return Share(float(spec.resources.cpu), 0.0 if spec.resources.gpu == "auto" else float(spec.resources.gpu))
+def _least_share(spec: StudyConfig) -> TrialResources:
+    return TrialResources(float(spec.resources.cpu), 0.0 if spec.resources.gpu == "auto" else float(spec.resources.gpu))
 
 
-def choose_share(spec: StudyConfig, dataset: Path, data: Path | None) -> Share:
+def choose_share(spec: StudyConfig, dataset: Path, data: Path | None) -> TrialResources:
     """What a trial of this study gets here.
 
     `gpu: auto` is nothing where there is no GPU; where there are some, each is shared by as many of the largest trials
@@ -97,7 +97,7 @@ def choose_share(spec: StudyConfig, dataset: Path, data: Path | None) -> Share:
         return share
     measured = measure_gpus(spec, dataset, data)
     fitting = [trials_on_a_gpu(node.resources, share.cpu, need) for node, need in measured]
-    return Share(share.cpu, share_of_a_gpu(min(fitting, default=1)))
+    return TrialResources(share.cpu, share_of_a_gpu(min(fitting, default=1)))
 
 
 def measure_gpus(spec: StudyConfig, dataset: Path, data: Path | None) -> list[tuple[Node, MemoryNeed]]:
@@ -165,7 +165,7 @@ def share_of_a_gpu(trials: int) -> float:
     return (10_000 // trials) / 10_000
 
 
-def count_slots(spec: StudyConfig, share: Share) -> int:
+def count_slots(spec: StudyConfig, share: TrialResources) -> int:
     """Trials that run side by side on the cluster that is connected; each has all it asks for on one node.
 
     Raises:

@@ -19,7 +19,7 @@ LOST_SECONDS = 30.0
 """A head that is away for so long is lost; one that keeps its state elsewhere may come back before."""
 
 
-def is_there() -> bool:
+def is_alive() -> bool:
     """Whether the head of the cluster and Ray's own process on this machine are still those that we connected to."""
     return _raylet_is_there() and _head_is_there()
 

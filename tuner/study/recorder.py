@@ -16,11 +16,11 @@ from ray.tune.experiment import Trial
 
 from tuner.config.study import StudyConfig
 from tuner.errors import StudyError
-from tuner.observer import Observer, Row
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
-from tuner.searcher import Proposal
+from tuner.search.proposals import Proposal
+from tuner.study.observer import Observer, Row
 
 FLUSH_SECONDS = 2.0
 """Epochs reach the disk at least so often."""
@@ -90,7 +90,7 @@ class Recorder(tune.Callback):
             report = {str(key): cell for key, cell in epoch.items()}
             self._epochs.setdefault(report["number"], {})[report["epoch"]] = report
         self._rows: dict[int, Row] = {}
-        self._chores: list[Callable[[], None]] = []
+        self._deferred: list[Callable[[], None]] = []
         self._retry_at: float | None = None
         self._sign = 1 if spec.objective[0].direction == "maximize" else -1
         self._best: list[tuple[float, int]] = []  # those that keep their weights, and the next one
@@ -104,11 +104,11 @@ class Recorder(tune.Callback):
     def propose(self, proposal: Proposal) -> None:
         """Write a trial's RUNNING row; called before Ray hears of the trial."""
         self._attempts[proposal.number] = self._attempts.get(proposal.number, 0) + 1
-        row = self.take_up(proposal)
+        row = self.open_row(proposal)
         self._write(row)
         self._observer.trial_started(row)
 
-    def take_up(self, proposal: Proposal) -> Row:
+    def open_row(self, proposal: Proposal) -> Row:
         """A trial's row, as far as its earlier attempts brought it."""
         number = proposal.number
         row = {
@@ -128,7 +128,7 @@ class Recorder(tune.Callback):
         }
         self._rows[number] = row
         for epoch in self._epochs.setdefault(number, {}).values():
-            self._take_over(row, epoch)
+            self.apply_report(row, epoch)
         return row
 
     def decide(self, decision: Row) -> None:
@@ -163,7 +163,7 @@ class Recorder(tune.Callback):
             self._append_measured(row, report, result)
             known.pop(result["epoch"], None)
             known[result["epoch"]] = report
-        self._take_over(row, result)
+        self.apply_report(row, result)
         self._observer.epoch_reported(row)
 
     def _append_measured(self, row: Row, report: Row, result: Mapping[str, Any]) -> None:
@@ -180,7 +180,7 @@ class Recorder(tune.Callback):
             for cells in zip(*columns.values(), strict=True):
                 self._tables.append("predictions", {**whose, "split": split, **dict(zip(columns, cells, strict=True))})
 
-    def _take_over(self, row: Row, report: Mapping[str, Any]) -> None:
+    def apply_report(self, row: Row, report: Mapping[str, Any]) -> None:
         """Bring a trial's row up to an epoch; `value` is always the last epoch's."""
         row.update({name: report[name] for name in _LATEST if report.get(name) is not None})
         row["epochs_run"] = report["epoch"]
@@ -237,7 +237,7 @@ class Recorder(tune.Callback):
         row["state"] = state
         row["sampler_attrs"] = self._sampler_attrs(number)
         self._write(row)
-        self._chores.append(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
+        self._deferred.append(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
         if state == "COMPLETE" and row["purpose"] == "search":
             self._rank([(-self._sign * row["value"], number)])
         self._keep_the_best_weights(number)
@@ -249,7 +249,7 @@ class Recorder(tune.Callback):
         ranked = [number for _, number in self._best]
         for number in {newest, *ranked[self._spec.keep_weights :]}:
             if number not in ranked[: self._spec.keep_weights]:
-                self._chores.append(partial(self._folder.storage.remove, self._folder.weights(number)))
+                self._deferred.append(partial(self._folder.storage.remove, self._folder.weights(number)))
 
     def _rank(self, completed: Iterable[tuple[float, int]]) -> None:
         """Take completed trials, each as (how bad, number), among the best."""
@@ -275,11 +275,11 @@ class Recorder(tune.Callback):
     def _write_waiting(self, if_older_than: float = 0.0) -> None:
         """Write the rows, then do what follows from them; what fails is left for another time."""
         self._tables.flush(if_older_than)
-        while self._chores:
-            self._chores[0]()
-            del self._chores[0]
+        while self._deferred:
+            self._deferred[0]()
+            del self._deferred[0]
 
-    def settle(self) -> None:
+    def flush_all(self) -> None:
         """Write everything that waits; a StudyError where that is not possible for `PATIENCE_SECONDS`."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -296,7 +296,7 @@ class Recorder(tune.Callback):
 
     def trials(self) -> pd.DataFrame:
         """The trials table with every row so far."""
-        self.settle()
+        self.flush_all()
         return self._tables.trials()
 
     def _explain(self, trial: Trial) -> str:
@@ -305,7 +305,7 @@ class Recorder(tune.Callback):
         row, error = self._rows[number], _error_of(trial)
         cause = error.cause if isinstance(error, RayTaskError) else error
         log = self._folder.log(number, row["attempt"])
-        self._chores.append(partial(self._folder.storage.write, log, str(error).encode()))
+        self._deferred.append(partial(self._folder.storage.write, log, str(error).encode()))
         first = str(cause).strip().splitlines()[0] if str(cause).strip() else ""
         node = row.get("node") or socket.gethostname()
         return f"{type(cause).__name__}: {first} (node {node}, log {log})"

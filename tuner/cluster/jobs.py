@@ -22,7 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tuner.cluster import TOKEN_REMEDY, sources
+from tuner.cluster.code import sources
+from tuner.cluster.connection import TOKEN_REMEDY
 from tuner.config.registry import DATASETS
 from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, UserError, suggest

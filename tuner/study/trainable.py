@@ -13,7 +13,7 @@ from tuner.errors import TunerError
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialContext:
     """What the trials of a study have in common.
 
     Args:
@@ -31,16 +31,16 @@ class Job:
     data: Path | None = None
 
 
-class Trial(tune.Trainable):
+class TrialTrainable(tune.Trainable):
     """One trial after another in one worker process; each `step` is an epoch.
 
     The configuration from the searcher has `number`, `parameters`, `seed` and `purpose`. Reports are those of
     `tuner.training.run_trial.attempt`; a trial that cannot be trained ends with a report that has `error`.
     """
 
-    def setup(self, config: dict[str, Any], job: Job) -> None:  # type: ignore[override]
+    def setup(self, config: dict[str, Any], context: TrialContext) -> None:  # type: ignore[override]
         """Make the worker ready; everything that may fail waits for the first step, where Ray tries again."""
-        self._job = job
+        self._context = context
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -53,15 +53,15 @@ class Trial(tune.Trainable):
         from tuner.data.cache import ensure_cached
         from tuner.training.run_trial import run_trial
 
-        job, config = self._job, self.config
+        context, config = self._context, self.config
         yield from run_trial(
-            job.spec,
-            job.folder,
-            ensure_cached(job.dataset, job.spec.dataset, job.data),
+            context.spec,
+            context.folder,
+            ensure_cached(context.dataset, context.spec.dataset, context.data),
             number=config["number"],
             parameters=config["parameters"],
             seed=config["seed"],
-            device=job.device,
+            device=context.device,
         )
 
     def step(self) -> dict[str, Any]:

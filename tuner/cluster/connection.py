@@ -5,20 +5,15 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
-from ruamel.yaml import YAML
 
-import tuner
+from tuner.cluster.code import sources
+from tuner.cluster.health import CONNECT_SECONDS, is_alive, lost
 from tuner.errors import ClusterError
 from tuner.storage import is_url
-from tuner.watch import CONNECT_SECONDS, is_there, lost
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints every failed trial's traceback, whatever the verbosity
@@ -35,11 +30,13 @@ ENVIRONMENT = {
 SYSTEM_CONFIG = {"prestart_worker_first_driver": False}
 """Actors never take a prestarted worker: starting some would only take cores from those that are needed."""
 
-HEAD = "node:__internal_head__"
-"""Ray's name for what only the head has."""
-
 _ours = _joined = False
 """Whether `start` connected this process to Ray, and whether to a cluster that was running."""
+
+
+def joined() -> bool:
+    """Return True if this process has joined a cluster that was running."""
+    return _joined
 
 
 def start(address: str | None = None, architectures: Iterable[str] = ()) -> None:
@@ -74,7 +71,7 @@ def start(address: str | None = None, architectures: Iterable[str] = ()) -> None
 def _join(address: str, **settings: Any) -> None:
     """Connect to a running cluster, or say in one line why not."""
     allowed = "allowed: auto or HOST:PORT of a running cluster"
-    if is_url(address):  # from there a study is handed over as a job, see `tuner.jobs`
+    if is_url(address):  # from there a study is handed over as a job, see `tuner.cluster.jobs`
         raise ClusterError(f"--address: '{address}'; {allowed}, on one of its machines")
     host, _, port = address.rpartition(":")
     if address != "auto" and not (host and port.isdecimal()):
@@ -97,17 +94,6 @@ TOKEN_REMEDY = "put the cluster's token into ~/.ray/auth_token, or its path into
 """What to do where a cluster asks for a token that this client has not, or has another."""
 
 
-def sources(architectures: Iterable[str]) -> list[Path]:
-    """This package, and the top-level packages and modules of the user's own networks, but for those installed."""
-    places = [name.partition(":")[0] for name in architectures if ":" in name and not name.startswith("torchvision:")]
-    own = [_source(import_module(top)) for top in dict.fromkeys(place.partition(".")[0] for place in places)]
-    return [_source(tuner), *(path for path in own if "site-packages" not in path.parts)]
-
-
-def _source(module: ModuleType) -> Path:
-    return Path(module.__path__[0] if hasattr(module, "__path__") else str(module.__file__))
-
-
 @contextmanager
 def connected(address: str | None = None, architectures: Iterable[str] = ()) -> Iterator[None]:
     """Ray for as long as it is needed; it is ended or left afterwards if `start` was called here or before.
@@ -119,73 +105,10 @@ def connected(address: str | None = None, architectures: Iterable[str] = ()) -> 
     try:
         yield
     except Exception as error:
-        if is_there():
+        if is_alive():
             raise
         raise lost(_joined) from error
     finally:
         if _ours:
             _ours = _joined = False
             ray.shutdown()
-
-
-@dataclass(frozen=True)
-class Node:
-    """A machine of the cluster that is connected.
-
-    Attributes:
-        id: Ray's name for it.
-        host: Its own name.
-        address: Its IP address.
-        resources: `{'CPU': 8.0, 'GPU': 1.0}`.
-    """
-
-    id: str
-    host: str
-    address: str
-    resources: dict[str, float]
-
-    def __str__(self) -> str:
-        return f"{self.host} ({self.address})"
-
-
-def alive() -> list[Node]:
-    """The nodes of the cluster that is connected."""
-    there = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return [
-        Node(
-            node["NodeID"],
-            node["NodeManagerHostname"],
-            node["NodeManagerAddress"],
-            {kind: node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU") if node["Resources"].get(kind)},
-        )
-        for node in there
-    ]
-
-
-def nodes() -> list[dict[str, float]]:
-    """Resources of each node of the cluster that is connected: `[{'CPU': 2.0, 'GPU': 1.0}]`.
-
-    On the head of a cluster of Ray's launcher, also of each worker that its autoscaler would add if trials waited.
-    """
-    there = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    resources: list[dict[str, float]] = [node["Resources"] for node in there]
-    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    if _joined and any(HEAD in node["Resources"] and node["NodeManagerAddress"] == here for node in there):
-        resources += addable(Path("~/ray_bootstrap_config.yaml").expanduser(), len(there) - 1)
-    return resources
-
-
-def addable(config: Path, running: int) -> list[dict[str, float]]:
-    """Resources of each worker that an autoscaler may add to those that are running, as far as that is known.
-
-    Args:
-        config: What Ray's launcher leaves on a head for the autoscaler; none where the cluster was started otherwise.
-        running: Workers that there are.
-    """
-    if not config.exists():
-        return []
-    cluster: dict[str, Any] = YAML(typ="safe").load(config)
-    types = [of for name, of in cluster["available_node_types"].items() if name != cluster["head_node_type"]]
-    types.sort(key=lambda of: of.get("priority", 0), reverse=True)  # as the autoscaler, so the first are running
-    workers = [of["resources"] for of in types for _ in range(of["max_workers"])]
-    return workers[running : cluster["max_workers"]]
