@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import tuner
-from tuner.reported import load_study_file
+from tuner.reproduction.reported import load_study_file
 from tuner.results.folder import StudyFolder
 from tuner.results.tables import now
 

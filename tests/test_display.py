@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tuner import display
+from tuner.cli import live
+from tuner.cli.live import LiveDisplay, PlainDisplay, watching
 from tuner.config.study import StudyConfig, parse_spec
-from tuner.display import LiveDisplay, PlainDisplay, Standing, watching
+from tuner.study import progress
 from tuner.study.observer import Row
+from tuner.study.progress import Progress
 
 
 class Clock:
@@ -24,7 +26,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(display, "monotonic", clock)
+    for module in (live, progress):
+        monkeypatch.setattr(module, "monotonic", clock)
     return clock
 
 
@@ -61,8 +64,8 @@ def trial(number: int, **cells: Any) -> Row:
     }
 
 
-def begin(standing: Standing | PlainDisplay, row: Row) -> Row:
-    if isinstance(standing, Standing):
+def begin(standing: Progress | PlainDisplay, row: Row) -> Row:
+    if isinstance(standing, Progress):
         standing.started(row)
         standing.taken_up(row)
     else:
@@ -71,11 +74,11 @@ def begin(standing: Standing | PlainDisplay, row: Row) -> Row:
     return row
 
 
-def epoch(standing: Standing | PlainDisplay, row: Row, clock: Clock, seconds: float = 2.0, value: float = 0.5) -> None:
+def epoch(standing: Progress | PlainDisplay, row: Row, clock: Clock, seconds: float = 2.0, value: float = 0.5) -> None:
     """An epoch passes and is reported."""
     clock.now += seconds
     row.update(epochs_run=row.get("epochs_run", 0) + 1, seconds=row.get("seconds", 0.0) + seconds, value=value)
-    if isinstance(standing, Standing):
+    if isinstance(standing, Progress):
         standing.reported(row)
     else:
         standing.epoch_reported(row)
@@ -88,23 +91,23 @@ def printed(renderable: object, width: int = 80, height: int = 24) -> str:
     return capture.get()
 
 
-def end(standing: Standing | PlainDisplay, row: Row, state: str = "COMPLETE", **cells: Any) -> None:
+def end(standing: Progress | PlainDisplay, row: Row, state: str = "COMPLETE", **cells: Any) -> None:
     row.update(state=state, **cells)
-    if isinstance(standing, Standing):
+    if isinstance(standing, Progress):
         standing.ended(row)
     else:
         standing.trial_ended(row)
 
 
 def test_nothing_is_known_of_the_time_left_before_the_first_epoch(clock: Clock) -> None:
-    standing = Standing(study())
+    standing = Progress(study())
     begin(standing, trial(0))
     clock.now += 60
     assert standing.left is None
 
 
 def test_the_start_of_ray_and_the_workers_does_not_count_as_pace(clock: Clock) -> None:
-    standing = Standing(study())
+    standing = Progress(study())
     clock.now += 500
     row = begin(standing, trial(0))
     epoch(standing, row, clock, seconds=2.0)
@@ -112,7 +115,7 @@ def test_the_start_of_ray_and_the_workers_does_not_count_as_pace(clock: Clock) -
 
 
 def test_trials_to_come_are_taken_to_be_as_long_as_those_that_ended(clock: Clock) -> None:
-    standing = Standing(study())
+    standing = Progress(study())
     row = begin(standing, trial(0))
     for _ in range(4):
         epoch(standing, row, clock)
@@ -121,7 +124,7 @@ def test_trials_to_come_are_taken_to_be_as_long_as_those_that_ended(clock: Clock
 
 
 def test_two_slots_halve_the_time_left(clock: Clock) -> None:
-    standing = Standing(study())
+    standing = Progress(study())
     rows = [begin(standing, trial(number)) for number in range(2)]
     for _ in range(5):
         epoch(standing, rows[0], clock, seconds=2.0)
@@ -130,7 +133,7 @@ def test_two_slots_halve_the_time_left(clock: Clock) -> None:
 
 
 def test_the_time_left_ends_with_the_budget(clock: Clock) -> None:
-    standing = Standing(study(budget={"hours": 0.01}))
+    standing = Progress(study(budget={"hours": 0.01}))
     assert standing.left == pytest.approx(36)
     row = begin(standing, trial(0))
     epoch(standing, row, clock, seconds=6.0)
@@ -138,7 +141,7 @@ def test_the_time_left_ends_with_the_budget(clock: Clock) -> None:
 
 
 def test_epochs_that_a_resumed_trial_repeats_are_no_pace(clock: Clock) -> None:
-    standing = Standing(study())
+    standing = Progress(study())
     row = begin(standing, trial(0, epochs_run=4, seconds=40.0))
     row["epochs_run"] = 3
     standing.reported(row)
@@ -155,14 +158,14 @@ def test_a_resumed_study_starts_where_it_stood() -> None:
         trial(2, state="RUNNING"),
         trial(3, state="COMPLETE", value=0.9),
     ]
-    standing = Standing(study(), earlier)
+    standing = Progress(study(), earlier)
     assert (standing.done, standing.total) == (3, 10)
     assert standing.best is not None
     assert standing.best["number"] == 0
 
 
 def test_the_best_is_the_lowest_of_what_is_minimized() -> None:
-    standing = Standing(study(objective={"minimize": "val_loss"}))
+    standing = Progress(study(objective={"minimize": "val_loss"}))
     for number, value in enumerate([0.5, 0.2, 0.9]):
         end(standing, begin(standing, trial(number, value=value)))
     assert standing.best is not None
@@ -171,11 +174,11 @@ def test_the_best_is_the_lowest_of_what_is_minimized() -> None:
 
 @pytest.mark.parametrize(("top", "total"), [(2, 10 + 6), ("all", 10 + 30)])
 def test_repeats_count_as_trials(top: object, total: int) -> None:
-    assert Standing(study(repeats={"top": top, "seeds": 3})).total == total
+    assert Progress(study(repeats={"top": top, "seeds": 3})).total == total
 
 
 def test_trials_that_did_not_complete_earn_no_repeats() -> None:
-    standing = Standing(study(repeats={"top": "all", "seeds": 3}))
+    standing = Progress(study(repeats={"top": "all", "seeds": 3}))
     end(standing, begin(standing, trial(0)), "PRUNED")
     end(standing, begin(standing, trial(1)), "FAILED", error="no")
     end(standing, begin(standing, trial(2, value=0.5)))
@@ -186,7 +189,7 @@ def test_trials_that_did_not_complete_earn_no_repeats() -> None:
 
 
 def test_the_panel_says_that_ray_is_starting_until_a_worker_takes_up_a_trial(clock: Clock) -> None:
-    panel = LiveDisplay(Console(), Standing(study()))
+    panel = LiveDisplay(Console(), Progress(study()))
     assert "Ray and the workers are starting" in printed(panel)
     panel.trial_started(row := trial(0))
     assert "Ray and the workers are starting" in printed(panel)
@@ -200,7 +203,7 @@ def test_the_panel_says_that_ray_is_starting_until_a_worker_takes_up_a_trial(clo
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_panel_shows_progress_time_left_running_trials_the_best_and_counts(width: int, clock: Clock) -> None:
-    panel = LiveDisplay(Console(), Standing(study()))
+    panel = LiveDisplay(Console(), Progress(study()))
     row = begin(panel, trial(0))
     for value in (0.7, 0.8):
         epoch(panel, row, clock, value=value)
@@ -219,7 +222,7 @@ def test_the_panel_shows_progress_time_left_running_trials_the_best_and_counts(w
 
 
 def test_the_panel_has_as_many_trials_as_the_terminal_has_room_for(clock: Clock) -> None:
-    panel = LiveDisplay(Console(), Standing(study(search={"trials": 64})))
+    panel = LiveDisplay(Console(), Progress(study(search={"trials": 64})))
     for number in range(40):
         epoch(panel, begin(panel, trial(number)), clock)
     text = printed(panel, height=24)
@@ -228,7 +231,7 @@ def test_the_panel_has_as_many_trials_as_the_terminal_has_room_for(clock: Clock)
 
 
 def test_the_panel_says_that_the_study_is_stopping(clock: Clock) -> None:
-    panel = LiveDisplay(Console(), Standing(study()))
+    panel = LiveDisplay(Console(), Progress(study()))
     epoch(panel, begin(panel, trial(0)), clock)
     panel.halting()
     assert "Ctrl-C again" in printed(panel)
@@ -236,7 +239,7 @@ def test_the_panel_says_that_the_study_is_stopping(clock: Clock) -> None:
 
 def recorded(spec: StudyConfig) -> tuple[PlainDisplay, io.StringIO]:
     text = io.StringIO()
-    return PlainDisplay(Console(file=text, width=80), Standing(spec)), text
+    return PlainDisplay(Console(file=text, width=80), Progress(spec)), text
 
 
 def test_without_a_terminal_each_trial_that_ends_is_a_line(clock: Clock) -> None:
@@ -256,7 +259,7 @@ def test_an_attempt_that_another_follows_is_no_failed_trial() -> None:
     row = begin(lines, trial(0))
     lines.trial_ended({**row, "state": "FAILED", "error": "ActorDiedError: gone"})
     assert text.getvalue() == "trial 0 is tried again, attempt 1 failed: ActorDiedError: gone\n"
-    standing = Standing(study())
+    standing = Progress(study())
     row = begin(standing, trial(0))
     assert not standing.ended({**row, "state": "FAILED", "error": "gone"})
     assert (standing.done, len(standing.running)) == (0, 1)
@@ -281,5 +284,5 @@ def test_stopping_is_said_once() -> None:
 def test_a_terminal_gets_the_panel_and_anything_else_gets_lines() -> None:
     for terminal, kind in ((True, LiveDisplay), (False, PlainDisplay)):
         console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
-        with watching(console, Standing(study())) as observer:
+        with watching(console, Progress(study())) as observer:
             assert type(observer) is kind

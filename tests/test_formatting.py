@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from tuner.analysis.formatting import board_table, clock, metric_text, number_text, parameters_text, rough
+from tuner.analysis.formatting import (
+    board_table,
+    format_clock,
+    format_duration,
+    metric_text,
+    number_text,
+    parameters_text,
+)
 
 PARAMETERS = ["learning_rate", "batch_size", "dense"]
 
@@ -74,11 +81,11 @@ def test_a_metric_has_the_digits_that_mean_something(metric: str, value: float, 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (9.4, "0:09"), (754, "12:34"), (3723, "1:02:03")])
 def test_a_clock_shows_minutes_and_hours(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
+    assert format_clock(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(9.4, "9 s"), (89, "89 s"), (754, "13 min"), (12600, "3.5 h"), (864000, "10 days")]
 )
 def test_a_rough_duration_is_one_number(seconds: float, text: str) -> None:
-    assert rough(seconds) == text
+    assert format_duration(seconds) == text

@@ -13,9 +13,9 @@ import pytest
 import tuner
 from tests.ray_nodes import study_file
 from tests.trainables import StudiousTrial
-from tuner.study import recorder
 from tuner.errors import StudyError
 from tuner.storage import Storage
+from tuner.study import recorder
 from tuner.study.run import StudyRun
 from tuner.training.checkpoint import write_state
 

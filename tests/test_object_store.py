@@ -17,12 +17,11 @@ import pytest
 import tuner
 from tests import study_driver
 from tests.object_store import BUCKET, SECRET_KEY, ObjectStore
-from tuner.storage import lock
-from tuner.study import recorder
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder, find_studies, rank
 from tuner.results.schema import FINISHED
-from tuner.storage import ObjectStorage, StoreError, open_storage
+from tuner.storage import ObjectStorage, StoreError, lock, open_storage
+from tuner.study import recorder
 from tuner.study.run import StudyRun
 from tuner.study.trainable import TrialTrainable
 from tuner.training.checkpoint import write_state

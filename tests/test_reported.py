@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from tuner import reported
 from tuner.config.space import Choice
 from tuner.errors import SpecError, UserError
+from tuner.reproduction import reported
 from tuner.reproduction.runs import choice
 
 EVERY = [(name, protocol) for name in reported.REPORTS for protocol in reported.PROTOCOLS]
@@ -79,4 +79,4 @@ def test_images_are_named_by_their_fingerprint_not_by_the_name_of_the_data_set()
 
 def test_study_files_are_packed_with_the_package() -> None:
     settings = (Path(__file__).parents[1] / "pyproject.toml").read_text()
-    assert '"search_spaces/published" = "tuner/reported/studies"' in settings
+    assert '"search_spaces/published" = "tuner/reproduction/reported/studies"' in settings

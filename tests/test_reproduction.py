@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from tuner import reported, reproduction
+from tuner import reproduction
 from tuner.analysis.leaderboard import load_or_empty
+from tuner.cli.reproduction_tables import full_width, screen
+from tuner.reproduction import reported
 from tuner.reproduction.runs import SHAPES
-from tuner.reproduction.screen import full_width, screen
 from tuner.reproduction.shapes import write_shapes
 from tuner.reproduction.verdicts import Deviation, interval, pooled, verdict
 from tuner.results.folder import StudyFolder, load_study

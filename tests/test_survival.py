@@ -24,7 +24,7 @@ from tests.ray_nodes import (
 pytestmark = pytest.mark.cluster
 EPOCHS = 30
 LOST = "Ray was lost: its processes were killed"
-IMPATIENT = "from tuner import cli; from tuner.cluster import health; health.LOST_SECONDS = 1.0; cli.main()"
+IMPATIENT = "from tuner.cli import main as cli; from tuner.cluster import health; health.LOST_SECONDS = 1.0; cli.main()"
 
 
 @pytest.fixture

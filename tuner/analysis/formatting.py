@@ -19,6 +19,11 @@ def is_missing(value: Any) -> bool:
     return value is None or str(value) in ("nan", "<NA>")
 
 
+def whole_number(value: Any) -> int:
+    """Turn a cell into a whole number, 0 where it is empty."""
+    return 0 if is_missing(value) else int(value)
+
+
 def number_text(value: Any) -> str:
     """A value in few characters; nothing where there is none."""
     if is_missing(value):
@@ -43,13 +48,13 @@ def parameters_text(row: Mapping[Any, Any]) -> str:
     return ", ".join(f"{key[6:]} {number_text(value)}" for key, value in cells if key.startswith("param_"))
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """A duration as a clock shows it: `0:09`, `12:34`, `1:02:03`."""
     text = str(timedelta(seconds=round(seconds)))
     return text.removeprefix("0:").removeprefix("0") if seconds < 3600 else text
 
 
-def rough(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration in one number: `9 s`, `12 min`, `3.5 h`, `12 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -6,8 +6,8 @@
 >>> reproduction.claims("vazquez", "notebooks/results")  # doctest: +SKIP
 """
 
-from tuner.reproduction.comparison import printed, table, wide
-from tuner.reproduction.report_claims import claims
-from tuner.reproduction.study_sources import source, sources
+from tuner.reproduction.claims import claims
+from tuner.reproduction.compare import printed, table, wide
+from tuner.reproduction.provenance import source, sources
 
 __all__ = ["claims", "printed", "source", "sources", "table", "wide"]

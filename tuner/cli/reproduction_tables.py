@@ -11,10 +11,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from tuner import reported
-from tuner.reproduction.comparison import table, wide
-from tuner.reproduction.report_claims import claims
-from tuner.reproduction.study_sources import sources
+from tuner.reproduction import reported
+from tuner.reproduction.claims import claims
+from tuner.reproduction.compare import table, wide
+from tuner.reproduction.provenance import sources
 from tuner.reproduction.verdicts import LINES_RULE, POINTS, RULES
 
 STYLES = {
@@ -38,7 +38,7 @@ def screen(name: str, results: Path, protocol: str, way_on: str) -> Iterator[Tab
     A table is to be printed at its full width (`full_width`), a line without folding it.
 
     Args:
-        name: One of `tuner.reported.REPORTS`.
+        name: One of `tuner.reproduction.reported.REPORTS`.
         results: The results directory with the report's studies.
         protocol: `as_published` or `clean`.
         way_on: The command that trains what is missing.

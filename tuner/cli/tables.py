@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
-from tuner.errors import StudyError
+from tuner.errors import RayLostError, StudyError
 
 if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
     import pandas as pd
@@ -35,7 +35,7 @@ def program() -> list[str]:
     return ["python", "-m", "tuner"] if Path(sys.argv[0]).name == "__main__.py" else ["tuner"]
 
 
-def say_what_there_is(spec: "StudyConfig", earlier: "StudyResults | None") -> None:
+def print_start(spec: "StudyConfig", earlier: "StudyResults | None") -> None:
     """Say what a run begins with."""
     repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
     trials = f"{spec.search.trials} trials, sampler {spec.search.sampler}{repeats}"
@@ -70,7 +70,7 @@ def show_studies(folders: "Iterable[StudyFolder]") -> None:
 
 
 def _study_cells(folder: "StudyFolder") -> list[str]:
-    from tuner.analysis.formatting import metric_text, rough
+    from tuner.analysis.formatting import format_duration, metric_text
     from tuner.analysis.leaderboard import counts_by_state
     from tuner.results.folder import load_study, rank
 
@@ -78,14 +78,18 @@ def _study_cells(folder: "StudyFolder") -> list[str]:
     trials, metric = study.trials, study.spec.objective[0].metric
     ranked = rank(study.spec, trials)
     best = "" if ranked.empty else f"{metric_text(metric, ranked['value'][0])} {metric}"
-    updated = "" if trials.empty else rough((datetime.now(UTC) - trials["updated_at"].max()).total_seconds()) + " ago"
+    updated = (
+        ""
+        if trials.empty
+        else format_duration((datetime.now(UTC) - trials["updated_at"].max()).total_seconds()) + " ago"
+    )
     counts = [str(count) for count in counts_by_state(trials).values()]
     return [*counts, str(study.spec.search.trials), best, updated]
 
 
 def show_jobs(jobs: "list[Job]", address: str) -> None:
     """A line a job, with its study."""
-    from tuner.analysis.formatting import rough
+    from tuner.analysis.formatting import format_duration
 
     if not jobs:
         out.print(f"No study was handed over to {address}; tuner submit does that", soft_wrap=True, markup=False)
@@ -94,7 +98,7 @@ def show_jobs(jobs: "list[Job]", address: str) -> None:
     for column in ("job", "study", "status", "begun", "results"):
         table.add_column(column, overflow="fold")
     for job in jobs:
-        ago = rough((datetime.now(UTC) - job.started_at).total_seconds()) + " ago"
+        ago = format_duration((datetime.now(UTC) - job.started_at).total_seconds()) + " ago"
         table.add_row(job.name, job.study, job.status.lower(), ago, job.results)
     out.print(table)
 
@@ -127,7 +131,7 @@ def show_study(study: "StudyResults", top: int) -> None:
         out.print(board_table(board, parameters, out))
 
 
-def show_ways_on(
+def print_next_steps(
     study: "StudyResults",
     results: str,
     halted: str | None,
@@ -156,22 +160,31 @@ def show_ways_on(
 
 def show_plan(spec: "StudyConfig", slots: int, share: str, milestones: Iterable[float], cost: "Estimate") -> None:
     """What a run would do, and how long it should take."""
-    from tuner.analysis.formatting import rough
+    from tuner.analysis.formatting import format_duration
 
     out.print(spec.to_yaml(), markup=False, soft_wrap=True)
     rungs = ", ".join(f"{rung:g}" for rung in milestones) or "none, every trial runs to its end"
     speeds = ", ".join(f"{name} {speed:,.0f}" for name, speed in cost.images_per_second.items())
     repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
     full = (
-        "" if spec.stopping.rule is None else f" ({rough(cost.hours_without_stopping * 3600)} if nothing were stopped)"
+        ""
+        if spec.stopping.rule is None
+        else f" ({format_duration(cost.hours_without_stopping * 3600)} if nothing were stopped)"
     )
-    budget = f"; the budget ends it after {rough(spec.budget.hours * 3600)}" if spec.budget.hours else ""
+    budget = f"; the budget ends it after {format_duration(spec.budget.hours * 3600)}" if spec.budget.hours else ""
     plan = {
         "trials": f"{spec.search.trials}{repeats}",
         "rungs (epoch)": rungs,
         "slots": f"{slots}  (trials side by side, each with {share})",
         "images/s": f"{speeds}  (training, one trial)",
-        "time": f"about {rough(cost.hours * 3600)} of training{full}{budget}",
+        "time": f"about {format_duration(cost.hours * 3600)} of training{full}{budget}",
     }
     for name, text in plan.items():
         out.print(f"{name:15}{text}", markup=False, soft_wrap=True)
+
+
+def end_without_ray(error: RayLostError) -> NoReturn:
+    """Say so and end at once: where calls into Ray do not return, nothing else ends this process."""
+    out.show_cursor()
+    err.print(str(error), style="red", soft_wrap=True, markup=False)
+    os._exit(1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tuner import reported
+from tuner.reproduction import reported
 from tuner.reproduction.runs import Runs
 from tuner.results.folder import StudyResults
 
@@ -20,7 +20,7 @@ def sources(name: str, results: str | Path, protocol: str = "as_published") -> p
     study); `differs` (settings in which it was run otherwise than its file says).
 
     Args:
-        name: One of `tuner.reported.REPORTS`.
+        name: One of `tuner.reproduction.reported.REPORTS`.
         results: The results directory.
         protocol: `as_published` or `clean`.
 

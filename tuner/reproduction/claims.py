@@ -9,7 +9,7 @@ from statistics import fmean
 import pandas as pd
 
 from tuner.data.formats.torchvision import CLASSES
-from tuner.reproduction.comparison import table
+from tuner.reproduction.compare import table
 from tuner.reproduction.evidence import NOT_RUN, Claim, Evidence, Number, highest, margin, said, told, told_by
 from tuner.reproduction.runs import Runs, choice
 from tuner.reproduction.verdicts import WITHIN
@@ -26,7 +26,7 @@ def claims(name: str, results: str | Path, protocol: str = "as_published") -> pd
     are closer than the spread (`tuner.reproduction.verdicts` says how that is measured).
 
     Args:
-        name: One of `tuner.reported.REPORTS`.
+        name: One of `tuner.reproduction.reported.REPORTS`.
         results: The results directory with the report's studies.
         protocol: `as_published` or `clean`.
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from tuner import reported
 from tuner.analysis.formatting import is_missing
+from tuner.reproduction import reported
 from tuner.reproduction.runs import Runs
 from tuner.reproduction.verdicts import EXACT, POINTS, Deviation, borrowed, interval, verdict
 
@@ -32,7 +32,7 @@ def table(name: str, results: str | Path, protocol: str = "as_published") -> pd.
     `source`. Shapes are text; everything else is a number.
 
     Args:
-        name: One of `tuner.reported.REPORTS`.
+        name: One of `tuner.reproduction.reported.REPORTS`.
         results: The results directory with the report's studies; those that are not there are 'not run'.
         protocol: `as_published` or `clean`.
 

@@ -29,7 +29,7 @@ PROTOCOLS: Mapping[str, str] = {"as_published": "", "clean": "_clean"}
 """The two ways to run a report's studies, and what the names of the studies end in."""
 
 _HERE = Path(__file__).parent
-_STUDY_FILES = (_HERE / "studies", _HERE.parents[1] / "search_spaces" / "published")  # in a wheel, in a checkout
+_STUDY_FILES = (_HERE / "studies", _HERE.parents[2] / "search_spaces" / "published")  # in a wheel, in a checkout
 
 
 def lines(name: str, protocol: str = "as_published") -> pd.DataFrame:
