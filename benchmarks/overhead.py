@@ -104,7 +104,7 @@ def _train_by_hand(job: tuple[float, int, str | None]) -> float:
 
 def free_trials(results: str) -> None:
     """Bookkeeping: 200 trials that cost nothing, on two slots, from the first to the last row."""
-    from tests.trainables import FreeTrial
+    from tests.support.trainables import FreeTrial
     from tuner.config.study import parse_spec
     from tuner.study.run import StudyRun
 

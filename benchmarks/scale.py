@@ -23,7 +23,7 @@ from ray.cluster_utils import Cluster
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.trainables import FreeTrial  # noqa: E402
+from tests.support.trainables import FreeTrial  # noqa: E402
 from tuner import cluster, folder  # noqa: E402
 from tuner.config.study import parse_spec  # noqa: E402
 from tuner.results.tables import Tables  # noqa: E402

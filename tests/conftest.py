@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.object_store import ObjectStore
+from tests.support.object_store import ObjectStore
 
-LONGEST = ["test_kill", "test_survival", "test_jobs", "test_cli", "test_study", "test_object_store"]
+LONGEST = ["test_kill", "test_survival", "test_jobs", "test_main", "test_run", "test_s3"]
 """Files that take longest are begun first where two processes share the tests, or one would wait for the other."""
 
 
