@@ -21,7 +21,7 @@ ORDER = [
     "analysis", "plots", "report", "display", "provenance",
     "models", "data", "reported", "reproduction",
     "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate", "largest",
-    "searcher", "scheduler", "recorder", "trial", "watch", "cluster", "preflight", "placement", "jobs", "study",
+    "searcher", "search", "recorder", "trial", "watch", "cluster", "preflight", "placement", "jobs", "study",
     "screens", "cli", "__main__",
 ]
 # fmt: on

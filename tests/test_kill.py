@@ -10,7 +10,7 @@ import tuner
 from tests import study_driver
 from tests.trainables import StudiousTrial
 from tuner.results import FINISHED
-from tuner.scheduler import make_scheduler
+from tuner.search.schedulers import make_scheduler
 from tuner.searcher import rebuild_study
 from tuner.study import StudyRun
 

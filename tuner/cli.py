@@ -399,13 +399,13 @@ def _show_plan(spec: "StudySpec", data: Path | None, address: str | None) -> Non
         from tuner.cluster import connected
         from tuner.estimate import estimate
         from tuner.placement import choose_share, count_slots
-        from tuner.scheduler import rungs
+        from tuner.search.schedulers import rung_epochs
 
         with connected(address, spec.architectures):
             share = choose_share(spec, dataset.folder, data)
             slots = count_slots(spec, share)
         cost = estimate(spec, data, slots)
-    show_plan(spec, slots, str(share), rungs(spec), cost)
+    show_plan(spec, slots, str(share), rung_epochs(spec), cost)
 
 
 def _refuse(error: UserError) -> NoReturn:

@@ -50,7 +50,7 @@ class Search(Settings):
 
 
 class Asha(Settings):
-    """Stopping-type asynchronous successive halving, by Ray's scheduler: rungs at grace_period * reduction_factor**k.
+    """Stopping-type asynchronous successive halving with Ray's verdicts: rungs at grace_period * reduction_factor**k.
 
     At a rung a trial goes on when its value is in the best 1/reduction_factor of those that came before it.
     """

@@ -28,7 +28,7 @@ from tuner.placement import Placement, Share, place
 from tuner.provenance import describe_run
 from tuner.recorder import Recorder
 from tuner.results import Tables, now
-from tuner.scheduler import Scheduler, make_scheduler
+from tuner.search.schedulers import Scheduler, make_scheduler
 from tuner.searcher import OptunaSearcher, proposal_from_row
 from tuner.spec import StudySpec
 from tuner.trial import Job, Trial
