@@ -34,7 +34,15 @@ class BesideRay:
         objective = sections.Objective.model_validate({goal: self.metric})
         self.seed, self.decisions = chance.randrange(1000), list[dict[str, Any]]()
         self.ours = AshaScheduler(rule, objective, self.epochs, self.seed, self.decisions.append)
-        self.rays = AsyncHyperBandScheduler("epoch", self.metric, goal[:3], self.epochs, grace, factor, brackets)
+        self.rays = AsyncHyperBandScheduler(
+            time_attr="epoch",
+            metric=self.metric,
+            mode=goal[:3],
+            max_t=self.epochs,
+            grace_period=grace,
+            reduction_factor=factor,
+            brackets=brackets,
+        )
         self.brackets = len({bracket for bracket, _ in self.ours.rungs})
         self.trials: dict[int, Trial] = {}
 
@@ -75,13 +83,12 @@ class BesideRay:
 
     def rungs_of_ray(self) -> Rungs:
         """Return what Ray has recorded, as we name it and without NaN."""
-        return {
-            (index, milestone): {
-                int(key): self.sign * value for key, value in recorded.items() if not math.isnan(value)
-            }
-            for index, bracket in enumerate(self.rays._brackets)
-            for milestone, recorded in bracket._rungs
-        }
+        rungs: Rungs = {}
+        for index, bracket in enumerate(self.rays._brackets):
+            for milestone, recorded in bracket._rungs:
+                finite = {int(key): v for key, v in recorded.items() if math.isfinite(v)}
+                rungs[index, milestone] = {n: self.sign * value for n, value in finite.items()}
+        return rungs
 
 
 def stream(both: BesideRay, chance: random.Random) -> None:
@@ -275,8 +282,10 @@ def test_brackets_follow_seed_and_number() -> None:
 def test_later_brackets_begin_one_rung_later() -> None:
     spec = study({"hyperband": {"grace_period": 1, "reduction_factor": 3}}, 27)
     played = play(Played(spec), 2, 60, 27)
-    seen = [{row["rung"] for row in played.decisions if row["bracket"] == index} for index in range(3)]
-    assert [min(rungs) for rungs in seen] == [1, 3, 9]
+    seen: dict[int, set[float]] = {0: set(), 1: set(), 2: set()}
+    for row in played.decisions:
+        seen[row["bracket"]].add(row["rung"])
+    assert [min(rungs) for rungs in seen.values()] == [1, 3, 9]
 
 
 def test_brackets_without_rungs_get_no_trial() -> None:

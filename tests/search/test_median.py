@@ -17,7 +17,7 @@ def test_median_cutoff_is_the_median(size: int) -> None:
 
 def test_running_mean_counts_repeated_epochs_once() -> None:
     trial = RunningMean()
-    assert [trial.record(epoch, value) for epoch, value in ((1, 1.0), (2, 3.0), (3, 8.0))] == [1, 2, 4]
+    assert [trial.record(*report) for report in ((1, 1.0), (2, 3.0), (3, 8.0))] == [1, 2, 4]
     assert trial.record(2, 5.0) == 3  # from a checkpoint in the first epoch
     assert trial.record(3, 6.0) == 4
     assert trial.record(4, 8.0) == 5
@@ -30,7 +30,8 @@ def test_median_rule_stops_below_the_median() -> None:
         for epoch, value in enumerate(values, start=1):
             assert played.report(number, epoch, value) == CONTINUE
     assert played.decisions == []  # never three other trials that had come so far
-    # Running means after two epochs: 0.3, 0.2, 0.7, their median 0.3; after three: 0.4, 0.2, 0.6, their median 0.4.
+    # Running means after two epochs: 0.3, 0.2, 0.7, their median 0.3.
+    # After three epochs: 0.4, 0.2, 0.6, their median 0.4.
     assert played.report(3, 1, 0.0) == CONTINUE  # within the grace period
     assert played.report(3, 2, 0.35) == CONTINUE
     assert played.report(3, 3, 0.1) == STOP  # its best is still 0.35

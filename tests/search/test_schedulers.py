@@ -104,7 +104,11 @@ def test_make_scheduler_follows_the_study() -> None:
         ("none", 20, []),
     ],
 )
-def test_rung_epochs_are_where_verdicts_fall(stopping: Any, epochs: int, expected: list[int]) -> None:
+def test_rung_epochs_are_where_verdicts_fall(
+    stopping: Any,
+    epochs: int,
+    expected: list[int],
+) -> None:
     spec = study(stopping, epochs)
     assert rung_epochs(spec) == expected
     if "median" not in stopping and "hyperband" not in stopping:
