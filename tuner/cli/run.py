@@ -196,11 +196,11 @@ def print_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> N
     with out.status("A few configurations are trained for a moment …"):
         from tuner.cluster.connection import connected
         from tuner.cluster.placement import choose_share, count_slots
-        from tuner.search.schedulers import rungs
+        from tuner.search.schedulers import rung_epochs
         from tuner.study.estimate import estimate
 
         with connected(address, spec.architectures):
             share = choose_share(spec, dataset.folder, data)
             slots = count_slots(spec, share)
         cost = estimate(spec, data, slots)
-    show_plan(spec, slots, str(share), rungs(spec), cost)
+    show_plan(spec, slots, str(share), rung_epochs(spec), cost)

@@ -49,8 +49,8 @@ class Search(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class Asha(Settings):
-    """Stopping-type asynchronous successive halving, by Ray's scheduler: rungs at grace_period * reduction_factor**k.
+class AshaConfig(Settings):
+    """Stopping-type asynchronous successive halving with Ray's verdicts: rungs at grace_period * reduction_factor**k.
 
     At a rung a trial goes on when its value is in the best 1/reduction_factor of those that came before it.
     """
@@ -60,13 +60,13 @@ class Asha(Settings):
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
 
 
-class Hyperband(Asha):
+class HyperbandConfig(AshaConfig):
     """ASHA in several brackets; bracket k starts k rungs later, so that slow starters have a chance."""
 
     brackets: Annotated[int, Field(ge=1, le=8)] = 3
 
 
-class Median(Settings):
+class MedianConfig(Settings):
     """Stop a trial whose best value so far is worse than the median of the others' running means at that epoch."""
 
     grace_period: Annotated[int, Field(ge=1)] = 1
@@ -77,9 +77,9 @@ class Median(Settings):
 class Stopping(Settings):
     """How trials are stopped early: one of asha, hyperband, median, or `none`."""
 
-    asha: Asha | None = None
-    hyperband: Hyperband | None = None
-    median: Median | None = None
+    asha: AshaConfig | None = None
+    hyperband: HyperbandConfig | None = None
+    median: MedianConfig | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -97,7 +97,7 @@ class Stopping(Settings):
         return {rule.__class__.__name__.lower(): rule.model_dump()} if (rule := self.rule) else "none"
 
     @property
-    def rule(self) -> Asha | Hyperband | Median | None:
+    def rule(self) -> AshaConfig | HyperbandConfig | MedianConfig | None:
         """The rule that is set."""
         return self.asha or self.hyperband or self.median
 

@@ -11,7 +11,7 @@ from statistics import mean
 import torch
 
 from tuner import data
-from tuner.config.sections import Asha
+from tuner.config.sections import AshaConfig
 from tuner.config.space import Choice, Constant, Int, Parameter, Value
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
@@ -161,7 +161,7 @@ def _time_one(recipe: TrainingConfig, on_device: DeviceDataset) -> _Speed:
 def _expected_epochs(spec: StudyConfig, epochs: int) -> float:
     """Epochs of a trial that may be stopped: each rung of ASHA lets a share through; other rules stop nobody here."""
     rule = spec.stopping.rule
-    if not isinstance(rule, Asha):
+    if not isinstance(rule, AshaConfig):
         return epochs
     learns = spec.search.sampler not in ("random", "grid")
     passing = rule.reduction_factor ** -(LEARNED_SURVIVAL if learns else 1.0)
