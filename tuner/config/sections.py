@@ -94,7 +94,8 @@ class Stopping(Settings):
 
     @model_serializer
     def _write(self) -> Any:
-        return {rule.__class__.__name__.lower(): rule.model_dump()} if (rule := self.rule) else "none"
+        rules = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: rule.model_dump() for name, rule in rules.items() if rule} or "none"
 
     @property
     def rule(self) -> AshaConfig | HyperbandConfig | MedianConfig | None:
