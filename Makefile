@@ -38,6 +38,7 @@ bench: setup
 
 bench-scale: setup
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/rungs.py
 
 format: setup
 	$(BIN)/ruff check --fix .

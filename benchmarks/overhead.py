@@ -28,11 +28,11 @@ SPEC = {
 
 def with_tuner(results: str, data: str | None) -> None:
     """The job as a study."""
-    from tuner import cluster
+    from tuner.cluster import connection
 
-    cluster.start()
-    from tuner.spec import parse_spec
-    from tuner.study import StudyRun
+    connection.start()
+    from tuner.config.study import parse_spec
+    from tuner.study.run import StudyRun
 
     study = StudyRun(parse_spec(SPEC), results, data=Path(data) if data else None).run()
     took = study.trials["train_seconds"].sum()
@@ -58,7 +58,7 @@ def _train_by_hand(job: tuple[float, int, str | None]) -> float:
     from torch import nn
 
     from tuner import data as datasets
-    from tuner.config import DatasetConfig
+    from tuner.config.dataset import DatasetConfig
 
     torch.set_num_threads(1)
     rate, batch, root = job
@@ -104,9 +104,9 @@ def _train_by_hand(job: tuple[float, int, str | None]) -> float:
 
 def free_trials(results: str) -> None:
     """Bookkeeping: 200 trials that cost nothing, on two slots, from the first to the last row."""
-    from tests.trainables import FreeTrial
-    from tuner.spec import parse_spec
-    from tuner.study import StudyRun
+    from tests.support.trainables import FreeTrial
+    from tuner.config.study import parse_spec
+    from tuner.study.run import StudyRun
 
     spec = parse_spec({
         "study": "free",

@@ -23,12 +23,12 @@ from ray.cluster_utils import Cluster
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.trainables import FreeTrial  # noqa: E402
+from tests.support.trainables import FreeTrial  # noqa: E402
 from tuner import cluster, folder  # noqa: E402
-from tuner.observer import Row, Silent  # noqa: E402
-from tuner.results import Tables  # noqa: E402
-from tuner.spec import parse_spec  # noqa: E402
-from tuner.study import StudyRun  # noqa: E402
+from tuner.config.study import parse_spec  # noqa: E402
+from tuner.results.tables import Tables  # noqa: E402
+from tuner.study.observer import NullObserver, Row  # noqa: E402
+from tuner.study.run import StudyRun  # noqa: E402
 
 STUDIES = (
     "1000x1:random:none",
@@ -64,7 +64,7 @@ class TimedTables(Tables):
             self.seconds += [written - row["at"].timestamp() for row in waiting]
 
 
-class Meter(Silent):
+class Meter(NullObserver):
     """Reads the driver's clocks and memory as training begins and after the last trial, the clocks after each."""
 
     def __init__(self, trials: int) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.object_store import ObjectStore
+from tests.support.object_store import ObjectStore
 
-LONGEST = ["test_kill", "test_survival", "test_jobs", "test_cli", "test_study", "test_object_store"]
+LONGEST = ["test_kill", "test_survival", "test_jobs", "test_main", "test_run", "test_s3"]
 """Files that take longest are begun first where two processes share the tests, or one would wait for the other."""
 
 
@@ -44,9 +44,9 @@ def ray_session(idle_object_store: ObjectStore) -> Iterator[str]:  # noqa: ARG00
     """A local Ray with two cores, whose workers know the object store; gives its address."""
     import ray
 
-    from tuner import cluster
+    from tuner.cluster import connection
 
-    for name, value in cluster.ENVIRONMENT.items():
+    for name, value in connection.ENVIRONMENT.items():
         pytest.MonkeyPatch().setenv(name, value)
     folder = tempfile.mkdtemp(prefix="t-", dir="/tmp")  # Ray's socket paths must stay below 107 bytes
     context = ray.init(
@@ -56,7 +56,7 @@ def ray_session(idle_object_store: ObjectStore) -> Iterator[str]:  # noqa: ARG00
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=folder,
-        _system_config=cluster.SYSTEM_CONFIG,
+        _system_config=connection.SYSTEM_CONFIG,
     )
     yield context.address_info["address"]
     ray.shutdown()

@@ -9,23 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from tuner.folder import StudyFolder
-from tuner.results import now
-from tuner.spec import parse_spec
+from tuner.config.study import parse_spec
+from tuner.results.folder import StudyFolder
+from tuner.results.tables import now
 
 PACKAGE = Path(__file__).parents[1] / "tuner"
-# fmt: off
 ORDER = [
-    "errors", "complaints", "catalogue", "yaml_file", "config", "search_space", "sections", "spec",
-    "storage", "object_store", "lock", "results", "folder", "observer", "formatting",
-    "analysis", "plots", "report", "display", "provenance",
-    "models", "data", "reported", "reproduction",
-    "randomness", "optimization", "precision", "measured", "training", "attempt", "estimate", "largest",
-    "searcher", "scheduler", "recorder", "trial", "watch", "cluster", "preflight", "placement", "jobs", "study",
-    "screens", "cli", "__main__",
+    "errors",
+    "storage",
+    "config",
+    "results",
+    "analysis",
+    "plots",
+    "report",
+    "data",
+    "models",
+    "training",
+    "search",
+    "cluster",
+    "study",
+    "reproduction",
+    "cli",
 ]
-# fmt: on
-"""Each module imports only from those before it; a package is one of them."""
+"""The rooms. Each imports only from those before it."""
 HEAVY = ("ray", "torch", "torchvision", "optuna", "sklearn")
 WATCHED = """
 import json, sys
@@ -34,29 +40,19 @@ try:
 finally:
     print(json.dumps([name for name in sys.modules if "." not in name]), file=sys.stderr)
 """
-NO_RAY = ORDER[: ORDER.index("searcher")]
-WITHOUT_RAY_AND_TORCH = (
-    "folder",
-    "results",
-    "spec",
-    "observer",
-    "formatting",
-    "analysis",
-    "plots",
-    "report",
-    "display",
-    "reported",
-    "reproduction",
-)
+NO_TORCH = ORDER[: ORDER.index("report") + 1]
+NO_RAY = ORDER[: ORDER.index("training") + 1]
+LIGHT = ("training", "cluster", "study")
+"""Rooms whose `__init__` imports nothing heavy, because commands that answer at once pass by it."""
 
 
-def place(file: Path) -> str:
-    """The module of a file, or the package that it belongs to: `tuner/data/cache.py` is of `data`."""
+def room_of(file: Path) -> str:
+    """The room of a file: `tuner/data/cache.py` is of `data`."""
     return file.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def sources(of: str = "") -> Iterator[Path]:
-    return (file for file in sorted(PACKAGE.rglob("*.py")) if not of or place(file) == of)
+def sources(room: str = "") -> Iterator[Path]:
+    return (file for file in sorted(PACKAGE.rglob("*.py")) if not room or room_of(file) == room)
 
 
 def imported(file: Path) -> set[str]:
@@ -74,7 +70,7 @@ def imported(file: Path) -> set[str]:
 def rooms(file: Path) -> set[str]:
     """Modules and packages of ours that a file imports, its own package left out."""
     ours = [name.split(".") for name in imported(file) if name.startswith("tuner.")]
-    return {parts[1] for parts in ours if not parts[1].startswith("__version")} - {place(file)}
+    return {parts[1] for parts in ours if not parts[1].startswith("__version")} - {room_of(file)}
 
 
 def heavy_after(code: str, *arguments: str) -> tuple[set[str], "subprocess.CompletedProcess[str]"]:
@@ -84,40 +80,50 @@ def heavy_after(code: str, *arguments: str) -> tuple[set[str], "subprocess.Compl
     return {*json.loads(done.stderr.splitlines()[-1])} & {*HEAVY}, done
 
 
-def test_every_module_has_its_place_in_the_order() -> None:
-    assert {place(file) for file in sources()} - {"__init__"} <= {*ORDER}
-    assert len(ORDER) == len({*ORDER})
+def test_rooms_are_fifteen_and_hold_every_module() -> None:
+    assert len({*ORDER}) == 15
+    assert {room_of(file) for file in sources()} <= {*ORDER, "__init__", "__main__"}
 
 
-@pytest.mark.parametrize("module", [name for name in ORDER if list(sources(name))])
-def test_a_module_imports_only_from_those_before_it(module: str) -> None:
-    allowed = {*ORDER[: ORDER.index(module)]}
-    for file in sources(module):
-        assert rooms(file) <= allowed, f"{file.name} imports {rooms(file) - allowed}"
+@pytest.mark.parametrize("room", [name for name in ORDER if list(sources(name))])
+def test_rooms_import_from_those_before(room: str) -> None:
+    allowed = {*ORDER[: ORDER.index(room)]}
+    for file in sources(room):
+        assert rooms(file) <= allowed, f"{file} imports {rooms(file) - allowed}"
 
 
-def test_nothing_up_to_training_and_attempt_names_ray() -> None:
-    assert "attempt" in NO_RAY
-    for module in NO_RAY:
-        for file in sources(module):
-            assert not {name for name in imported(file) if name.split(".")[0] == "ray"}, file.name
+@pytest.mark.parametrize(("forbidden", "allowed"), [("torch", NO_TORCH), ("ray", NO_RAY)], ids=["torch", "ray"])
+def test_rooms_leave_heavy_packages_to_later_ones(forbidden: str, allowed: list[str]) -> None:
+    for file in (file for room in allowed for file in sources(room)):
+        assert not {name for name in imported(file) if name.split(".")[0] == forbidden}, file
+
+
+@pytest.mark.parametrize("room", LIGHT)
+def test_rooms_that_stay_light_import_nothing_heavy(room: str) -> None:
+    heavy, done = heavy_after(f"import tuner.{room}")
+    assert done.returncode == 0
+    assert heavy == set()
 
 
 def test_the_check_sees_imports_within_functions(tmp_path: Path) -> None:
     file = tmp_path / "late.py"
-    file.write_text("def f():\n    import ray.tune\n    from tuner import data\n    from tuner.study import StudyRun\n")
-    assert imported(file) == {"ray.tune", "tuner.data", "tuner.study.StudyRun"}
+    file.write_text(
+        "def f():\n    import ray.tune\n    from tuner import data\n    from tuner.study.run import StudyRun\n"
+    )
+    assert imported(file) == {"ray.tune", "tuner.data", "tuner.study.run.StudyRun"}
 
 
 def test_training_runs_without_ray() -> None:
-    heavy, done = heavy_after("import tuner.attempt, tuner.estimate")
+    heavy, done = heavy_after("import tuner.training.run_trial, tuner.study.estimate")
     assert done.returncode == 0
     assert "torch" in heavy
     assert not heavy & {"ray", "optuna"}
 
 
 def test_what_reads_tables_imports_neither_ray_nor_torch(results: Path) -> None:
-    there = [f"tuner.{name}" for name in WITHOUT_RAY_AND_TORCH if list(sources(name))]
+    there = [
+        ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for name in NO_TORCH for file in sources(name)
+    ]
     reads = "study = tuner.load_study(sys.argv[1]); print(study.best.value, len(study.epochs))"
     heavy, done = heavy_after(f"import tuner, {', '.join(there)}; {reads}", str(results / "small"))
     assert done.stdout == "0.5 0\n"
@@ -154,7 +160,7 @@ def test_a_command_that_trains_nothing_imports_neither_torch_nor_ray(
     arguments: list[str], code: int, said: str, results: Path
 ) -> None:
     given = [str(results) if argument == "RESULTS" else argument for argument in arguments]
-    heavy, done = heavy_after("from tuner.cli import main; main()", *given)
+    heavy, done = heavy_after("from tuner.cli.main import main; main()", *given)
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr
     assert heavy == set()

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from notebooks.execute import HERE, execute
-from tuner.reported import REPORTS
+from tuner.reproduction.reported import REPORTS
 
 WITHOUT_RESULTS = ["004_rubio", "tuned_cifar"]
 PATHS = sorted(HERE.glob("*.ipynb"))

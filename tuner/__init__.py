@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuner import data, models, training
-    from tuner.folder import StudyResults, load_study
-    from tuner.spec import StudySpec, load_spec
-    from tuner.study import run_study
+    from tuner.config.study import StudyConfig, load_spec
+    from tuner.results.folder import StudyResults, load_study
+    from tuner.study.run import run_study
 
 __version__ = "0.1.0"
-__all__ = ["StudyResults", "StudySpec", "data", "load_spec", "load_study", "models", "run_study", "training"]
+__all__ = ["StudyConfig", "StudyResults", "data", "load_spec", "load_study", "models", "run_study", "training"]
 
 _HOMES = {
-    "StudyResults": "tuner.folder",
-    "load_study": "tuner.folder",
-    "StudySpec": "tuner.spec",
-    "load_spec": "tuner.spec",
-    "run_study": "tuner.study",
+    "StudyResults": "tuner.results.folder",
+    "load_study": "tuner.results.folder",
+    "StudyConfig": "tuner.config.study",
+    "load_spec": "tuner.config.study",
+    "run_study": "tuner.study.run",
 }
 
 

@@ -8,7 +8,7 @@
     │   ├── DataError              images that are missing, truncated or of the wrong kind
     │   ├── ClusterError           a cluster that cannot be reached, or that cannot run the study
     │   └── StudyError             a study folder that is in use, another study, or not a study
-    │       └── StoreError         an object store that refuses or cannot be reached (`tuner.object_store`)
+    │       └── StoreError         an object store that refuses or cannot be reached (`tuner.storage.s3`)
     ├── RayLostError               Ray was killed in the middle of a study; the same command goes on
     └── TrialError                 one configuration cannot be trained; the study goes on
         ├── NotFiniteError         the loss is NaN or infinite
@@ -59,7 +59,7 @@ class OutOfMemoryError(TrialError):
     """The trial does not fit into the memory of its device."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """Say which names are allowed, the most similar first: `'adm'` → `did you mean 'adam'? allowed: …`."""
     names = sorted(known)
     close = get_close_matches(name.lower(), names, n=1, cutoff=0.6)

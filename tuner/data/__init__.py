@@ -1,6 +1,6 @@
 """Data sets by name, folder or Parquet: decoded once per machine, mapped into memory, split without a look at the test.
 
-Nothing here imports torch; `tuner.data.batches` and `tuner.data.augment` do.
+Nothing here imports torch; `tuner.data.device` and `tuner.data.augment` do.
 """
 
 from tuner.data.cache import load

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
-from tuner.config import Augment
+from tuner.config.dataset import Augment
 
 
 def augment(images: Tensor, config: Augment, generator: torch.Generator) -> Tensor:

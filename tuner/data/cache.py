@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tuner.catalogue import DATASETS
-from tuner.config import DatasetConfig
+from tuner.config.dataset import DatasetConfig
+from tuner.config.registry import DATASETS
 from tuner.data import sources
 from tuner.data.dataset import Dataset, Decoded, Part, reason, write
 from tuner.data.splits import stratified_sample
@@ -48,7 +48,7 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
     return Dataset.open(entry)
 
 
-def at_hand(entry: Path, config: DatasetConfig, root: Path | None = None) -> Path:
+def ensure_cached(entry: Path, config: DatasetConfig, root: Path | None = None) -> Path:
     """The cache entry `entry` on this machine, which need not be the one that made it: `load` brings it here once.
 
     Args:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.catalogue import DATASETS
-from tuner.config import DatasetConfig
-from tuner.data import digits, folder, parquet, torchvision_files
+from tuner.config.dataset import DatasetConfig
+from tuner.config.registry import DATASETS
 from tuner.data.dataset import Decoded
-from tuner.errors import DataError, nearest
+from tuner.data.formats import digits, image_folder, parquet, torchvision
+from tuner.errors import DataError, suggest
 
 FORMAT = 1  # of the decoded arrays: a new number makes every cache entry be built anew
 
@@ -57,7 +57,7 @@ def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
     for base in filter(None, (root, downloads)):
         if (source := _below(config.name, base)) is not None:
             return source
-    torchvision_files.download(config.name, downloads, looked=[base for base in (root, downloads) if base])
+    torchvision.download(config.name, downloads, looked=[base for base in (root, downloads) if base])
     source = _below(config.name, downloads)
     assert source is not None  # a download that ends without an error is complete
     return source
@@ -69,18 +69,18 @@ def _below(name: str, base: Path) -> Source | None:
     if train:
         if not test:
             raise DataError(f"{base / name}: no test.parquet beside {train[0].name}")
-        return _of_parquet(name, base / name, train, test, torchvision_files.CLASSES[name])
-    files = torchvision_files.layout(name, base)
+        return _of_parquet(name, base / name, train, test, torchvision.CLASSES[name])
+    files = torchvision.layout(name, base)
     if not files:
         return None
-    return Source(name, str(base), files, lambda side: torchvision_files.read(name, files, side), known=True)
+    return Source(name, str(base), files, lambda side: torchvision.read(name, files, side), known=True)
 
 
 def _by_path(config: DatasetConfig, root: Path | None) -> Source:
     """A user's folder of images or Parquet files; relative paths from the working directory, then from `root`."""
     here = _matches(config.name, root)
     if not here:
-        raise DataError(f"dataset.name: no data set, folder or file '{config.name}'; {nearest(config.name, DATASETS)}")
+        raise DataError(f"dataset.name: no data set, folder or file '{config.name}'; {suggest(config.name, DATASETS)}")
     if here[0].is_dir():
         place = here[0]
         if config.test is not None:
@@ -88,8 +88,8 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
         train, test = parquet.layout(place)
         if train:
             return _of_parquet(place.resolve().name, place, train, test)
-        files = folder.layout(place)
-        return Source(place.resolve().name, str(place), files, lambda side: folder.read(files, side))
+        files = image_folder.layout(place)
+        return Source(place.resolve().name, str(place), files, lambda side: image_folder.read(files, side))
     test = _matches(config.test, root) if config.test is not None else []
     if config.test is not None and not test:
         raise DataError(f"dataset.test: no file '{config.test}'")

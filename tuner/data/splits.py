@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.config import DatasetConfig, LastFraction, NextImages
+from tuner.config.dataset import DatasetConfig, LastFraction, NextImages
 from tuner.data.dataset import Dataset
 from tuner.errors import DataError
 

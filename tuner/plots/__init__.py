@@ -8,10 +8,10 @@ there is nothing to draw, the Axes say so in words.
 >>> plots.learning_curves(study.epochs, trials=study.trials)  # doctest: +SKIP
 """
 
-from tuner.plots.by_epoch import curves, learning_curves, step_log
-from tuner.plots.by_trial import optimization_history, rungs, slices
 from tuner.plots.comparison import reported_against_reproduced
-from tuner.plots.of_images import confusion_matrix, pictures
+from tuner.plots.learning_curves import curves, learning_curves, step_log
+from tuner.plots.predictions import confusion_matrix, pictures
+from tuner.plots.search import optimization_history, rungs, slices
 
 __all__ = [
     "confusion_matrix",

@@ -10,7 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from tuner.errors import UserError, nearest
+from tuner.errors import UserError, suggest
 
 Numbers = NDArray[np.float64]
 
@@ -103,7 +103,7 @@ def need(place: str, frame: pd.DataFrame, *columns: str) -> None:
     """A UserError where a column is missing."""
     for name in columns:
         if name not in frame:
-            raise UserError(f"{place}: found no column '{name}'; {nearest(name, map(str, frame.columns))}")
+            raise UserError(f"{place}: found no column '{name}'; {suggest(name, map(str, frame.columns))}")
 
 
 def need_one(place: str, frame: pd.DataFrame, column: str) -> None:

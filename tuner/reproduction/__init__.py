@@ -6,8 +6,8 @@
 >>> reproduction.claims("vazquez", "notebooks/results")  # doctest: +SKIP
 """
 
-from tuner.reproduction.comparison import pivot, printed, table
-from tuner.reproduction.report_claims import claims
-from tuner.reproduction.study_sources import source, sources
+from tuner.reproduction.claims import claims
+from tuner.reproduction.compare import pivot, printed, table
+from tuner.reproduction.provenance import source, sources
 
 __all__ = ["claims", "pivot", "printed", "source", "sources", "table"]

@@ -1,4 +1,4 @@
-"""What the runs of a results directory measured, for any line of `tuner.reported`."""
+"""What the runs of a results directory measured, for any line of `tuner.reproduction.reported`."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from tuner.folder import StudyFolder, StudyResults
+from tuner.results.folder import StudyFolder, StudyResults
 
 SHAPES = "shapes.parquet"
 """Beside the studies: `architecture, image_size, layer, kind, output, parameters`, a row a layer of some networks."""
@@ -85,7 +85,7 @@ class Runs:
 
 
 def choice(trial: str) -> dict[str, Any]:
-    """Parameters of a line of `tuner.reported` by name: numbers and booleans as such, anything else as text."""
+    """Parameters of a line of a report by name: numbers and booleans as such, anything else as text."""
     pairs = (pair.partition("=") for pair in trial.split())
     return {name: _value(text) for name, _, text in pairs}
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from tuner import reported
 from tuner.models import shapes
-from tuner.models.layer_table import Layer
+from tuner.models.summary import Layer
+from tuner.reproduction import reported
 from tuner.reproduction.runs import SHAPES, choice
 
 KINDS = ("Conv2d", "AvgPool2d", "MaxPool2d", "Linear")
@@ -17,7 +17,7 @@ def write_shapes(name: str, results: Path) -> None:
     """Write the layers of the networks whose shapes a report prints beside its studies; most reports print none.
 
     Args:
-        name: One of `tuner.reported.REPORTS`.
+        name: One of `tuner.reproduction.reported.REPORTS`.
         results: The results directory.
     """
     lines = reported.lines(name)

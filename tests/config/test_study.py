@@ -1,0 +1,351 @@
+"""A study file: what it says, what it may leave out, and what is refused with which line."""
+
+from pathlib import Path
+
+import pytest
+
+from tuner.config.dataset import LastFraction, NextImages
+from tuner.config.study import StudyConfig, load_spec, parse_spec
+from tuner.config.yaml import parse_yaml
+from tuner.errors import SpecError
+
+SMALLEST = "study: demo\ntraining: {architecture: vazquez_deep}\ndataset: {name: mnist}\nspace: {}\n"
+TWO_NETWORKS = "architecture: {choice: [vazquez_base, alexnet]}"
+DESIGN = """
+study: cifar
+dataset:
+  name: cifar10
+  train: 45000
+  validation: 5000
+  augment: {flip: true, crop: 4}
+training: {optimizer: adam, evaluate: {augment: true}}
+objective: {maximize: val_accuracy}
+space:
+  architecture: {choice: [vazquez_base, vazquez_deep, alexnet, rubio_small]}
+  learning_rate: {float: [1e-4, 1e-1], log: true}
+  batch_size: {choice: [32, 64, 128, 256]}
+  epochs: {choice: [5, 10, 15]}
+  dropout: {float: [0.0, 0.6], when: {architecture: [alexnet, vazquez_deep]}}
+search: {sampler: tpe, trials: 64, seed: 7}
+stopping: {asha: {grace_period: 2, reduction_factor: 3}}
+resources: {cpu: 2, gpu: 0.5, concurrent: 3}
+budget: {hours: 2}
+repeats: {top: 3, seeds: 5}
+"""
+SEVERAL_OBJECTIVES = """
+study: pareto-2.a
+dataset: {name: ./a folder/of 'images', image_size: 20, validation: {last: 0.2}, pixels: standard}
+training: {architecture: vazquez_deep, dropout: 0, filters_2: 16, learning_rate: 1, init: keras}
+objective: [{maximize: val_accuracy}, {minimize: parameters_count}]
+space:
+  optimizer: {choice: [adam, sgd]}
+  momentum: {float: [0.1, 0.3], step: 0.2, when: {optimizer: sgd}}
+  filters: {int: [8, 64], log: true}
+  dense: 32
+search: {sampler: nsga2}
+stopping: {hyperband: {brackets: 2}}
+repeats: {top: all, seeds: 1}
+"""
+AS_PUBLISHED = """
+study: report
+protocol: as_published
+dataset: {name: "train-*.parquet", test: test.parquet, validation: test}
+training: {architecture: rubio_small, epochs: 3}
+space: {batch_size: {choice: [100]}}
+search: {sampler: grid}
+stopping: {median: {min_trials: 2}}
+"""
+SINGLE = SMALLEST + "stopping: none"
+
+
+def spec(text: str) -> StudyConfig:
+    return parse_spec(parse_yaml(text, "study.yaml"))
+
+
+def refusal(tmp_path: Path, text: str, *settings: str) -> str:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        load_spec(file, settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{file}: ")
+
+
+REFUSED_SETTINGS = """
+sapce={}                              | unknown key 'sapce'; did you mean 'space'? allowed: budget, dataset,
+7=8                                   | unknown key '7'; allowed: budget
+study=a/b                             | study: found 'a/b'; allowed: a plain folder name
+study=..                              | study: found '..'; allowed: a plain folder name
+study=null                            | study: found null; allowed: a plain folder name
+study=2                               | study: found 2; allowed: a plain folder name
+dataset=mnist                         | dataset: found 'mnist'; allowed: a mapping
+dataset.nam=mnist                     | dataset: unknown key 'nam'; did you mean 'name'? allowed: augment,
+dataset.name=cifar1O                  | dataset.name: found 'cifar1O'; did you mean 'cifar10'? allowed: cifar10, digits,
+dataset.name=3                        | dataset.name: found 3; allowed: text
+dataset.name=""                       | dataset.name: found ''; allowed: cifar10
+dataset.augment.flp=true              | dataset.augment: unknown key 'flp'; did you mean 'flip'? allowed: crop,
+dataset.augment.flip=yes              | dataset.augment.flip: found 'yes'; allowed: true or false
+dataset.augment.crop=-1               | dataset.augment.crop: found -1; should be greater than or equal to 0
+dataset.train=0                       | dataset.train: found 0; should be greater than 0
+dataset.train=1.5                     | dataset.train: found 1.5; allowed: a whole number
+dataset.pixels=units                  | dataset.pixels: found 'units'; did you mean 'unit'? allowed: raw,
+dataset.validation=0                  | dataset.validation: found 0; allowed: a number of images, a fraction below 1,
+dataset.validation=1.5                | dataset.validation: found 1.5; allowed: a number of images
+dataset.validation=.inf               | dataset.validation: found inf; allowed: a number of images
+dataset.validation=true               | dataset.validation: found True; allowed: a number of images
+dataset.validation=tset               | dataset.validation: found 'tset'; allowed: a number of images
+dataset.validation={lst: 0.2}         | dataset.validation: found {'lst': 0.2}; allowed: a number of images
+dataset.validation={last: 2}          | dataset.validation.last: found 2; should be less than 1
+dataset.validation={last: .1, nxt: 2} | dataset.validation: unknown key 'nxt'; allowed: last
+dataset.validation=test               | dataset.validation: 'test' chooses by test images; only with `protocol: as_publ
+dataset.image_size=9                  | training.architecture: vazquez_deep needs 10x10 images, mnist has 9x9
+training=null                         | training: found null; allowed: a mapping
+training={}                           | training.architecture: missing; allowed: alexnet,
+training.architecture=alexnt          | training.architecture: found 'alexnt'; did you mean 'alexnet'? allowed: alexnet,
+training.architecture=resnet          | training.architecture: found 'resnet'; did you mean 'resnet9'? allowed: alexnet,
+training.architecture=torchvision:vgg | training.architecture: torchvision has no 'vgg'; did you mean 'vgg19'? allowed:
+training.architecture=nowhere:Network | training.architecture: nowhere:Network: importing 'nowhere' failed with
+training.architecture=tests.support.networks:Tin | training.architecture: tests.support.networks has no class
+training.architecture=tests.support.networks:Clashing | training.architecture: tests.support.networks:Clashing declares
+training.architecture=[alexnet]       | training.architecture: found ['alexnet']; did you mean 'alexnet'?
+training.optimizr=adam                | training.optimizr: unknown; did you mean 'optimizer'? allowed: architecture,
+training.optimizer=adm                | training.optimizer: found 'adm'; did you mean 'adam'? allowed: adam, adamw, sgd
+training.epochs=0                     | training.epochs: found 0; should be greater than or equal to 1
+training.epochs="10"                  | training.epochs: found '10'; allowed: a whole number
+training.epochs=true                  | training.epochs: found true; allowed: a whole number
+training.learning_rate=.nan           | training.learning_rate: found nan; should be a finite number
+training.evaluate.batch_nrm=eval      | training.evaluate: unknown key 'batch_nrm'; did you mean 'batch_norm'?
+training.dropout=0.96                 | training.dropout: 0.96 is outside [0.0, 0.95]
+training.dropout=true                 | training.dropout: found true; allowed: a number
+training.filters=1.5                  | training.filters: found 1.5; allowed: a whole number
+objective=val_accuracy                | objective: found 'val_accuracy'; allowed: {maximize: METRIC} or {minimize: METR
+objective=[]                          | objective: found []; allowed: at least one value
+objective={minimise: val_loss}        | objective: found {'minimise': 'val_loss'}; allowed: {maximize: METRIC} or
+objective={maximize: val_acc}         | objective: no metric 'val_acc'; did you mean 'val_accuracy'? allowed: parameter
+objective={maximize: [val_loss]}      | objective: found {'maximize': ['val_loss']}; allowed: parameters_count
+objective={maximize: test_accuracy}   | objective: 'test_accuracy' is measured on test images, and nothing may choose
+objective=[{maximize: val_accuracy}, {maximize: val_accuracy}] | objective: 'val_accuracy' stands twice
+objective=[{maximize: val_accuracy}, {minimize: test_loss}]    | objective[1]: 'test_loss' is measured on test images
+search=grid                           | search: found 'grid'; allowed: a mapping
+search.sampler=tpee                   | search.sampler: found 'tpee'; did you mean 'tpe'? allowed: cmaes, gp, grid,
+search.trials=0                       | search.trials: found 0; should be greater than or equal to 1
+search.trials=many                    | search.trials: found 'many'; allowed: a whole number
+search.seed=-1                        | search.seed: found -1; should be greater than or equal to 0
+stopping=ash                          | stopping: unknown key 'ash'; did you mean 'asha'? allowed: asha, hyperband, med
+stopping=3                            | stopping: found 3; allowed: a mapping
+stopping={asha: {grace_perod: 2}}     | stopping.asha: unknown key 'grace_perod'; did you mean 'grace_period'?
+stopping={asha: {grace_period: 0}}    | stopping.asha.grace_period: found 0; should be greater than or equal to 1
+stopping={median: {grace_period: 11}} | stopping.grace_period: 11 is above the 10 epochs of the longest trial
+stopping={asha: {reduction_factor: 1}} | stopping.asha.reduction_factor: found 1; should be greater than 1
+stopping={asha: , median: }           | stopping: one rule is allowed, found asha and median
+resources.cpus=2                      | resources: unknown key 'cpus'; did you mean 'cpu'? allowed: concurrent, cpu, gpu
+resources.cpu=0                       | resources.cpu: found 0; should be greater than or equal to 1
+resources.gpu=lots                    | resources.gpu: found 'lots'; allowed: a number or auto
+resources.concurrent=0                | resources.concurrent: found 0; should be greater than or equal to 1 or auto
+budget.hours=0                        | budget.hours: found 0; should be greater than 0
+repeats.top=some                      | repeats.top: found 'some'; allowed: a whole number or all
+protocol=published                    | protocol: found 'published'; did you mean 'as_published'? allowed: as_published
+retries=-1                            | retries: found -1; should be greater than or equal to 0
+space=null                            | space: found null; allowed: a mapping of parameters, {} for none
+space.dropuot={float: [0, 0.5]}       | space.dropuot: unknown; did you mean 'dropout'? allowed: architecture,
+space.filters={int: [0, 32]}          | space.filters: 0 is outside [1, 8192]
+space.filters={choice: [1, 8193]}     | space.filters: 8193 is outside [1, 8192]
+space.batch_size={float: [16, 32]}    | space.batch_size: found 16.0; allowed: a whole number
+space.optimizer={choice: [sgd, adm]}  | space.optimizer: found 'adm'; did you mean 'adam'? allowed: adam, adamw, sgd
+space.architecture=lenet5             | training.architecture: stands under space too; keep one of them
+"""
+REFUSED_SPACES = """
+{epochs: {choice: [3, 4]}}, stopping: {asha: {grace_period: 5}} | stopping.grace_period: 5 is above the 4 epochs
+{learning_rate: {float: [0.1, 1]}}, search: {sampler: grid} | space.learning_rate: a grid needs a choice or a `step:`
+{filters: {int: [1, 999]}, dense: {int: [1, 999]}}, search: {sampler: grid} | space.dense: makes a grid of more than
+{}, objective: [{maximize: val_accuracy}, {minimize: val_loss}], search: {sampler: gp} | search.sampler: gp has one obj
+"""
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split(" | ")] for line in table.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("setting", "line"), rows(REFUSED_SETTINGS))
+def test_a_mistake_is_refused_with_its_place_and_what_is_allowed(setting: str, line: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path, SMALLEST, setting).startswith(line)
+
+
+@pytest.mark.parametrize(("flow", "line"), rows(REFUSED_SPACES))
+def test_settings_that_do_not_go_together_are_refused(flow: str, line: str, tmp_path: Path) -> None:
+    text = f"{{study: a, training: {{architecture: vazquez_base}}, space: {flow}}}"
+    assert refusal(tmp_path, text).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("space", "line"),
+    [
+        ("dropout_dense: {float: [0, 0.5]}", "space.dropout_dense: unknown; did you mean 'dropout'? allowed: "),
+        (
+            "dense: {int: [8, 16]}\n  filters: {int: [8, 16]}",
+            "space.filters: alexnet has no such hyperparameter; add `when: {architecture: [vazquez_base]}`",
+        ),
+        ("filters: {int: [0, 9], when: {architecture: vazquez_base}}", "space.filters: 0 is outside [1, 8192]"),
+        ("dense: {int: [8, 16], when: {architecture: alexnt}}", "space.dense.when.architecture: 'alexnt' cannot occur"),
+    ],
+)
+def test_a_hyperparameter_belongs_to_every_architecture_that_may_meet_it(space: str, line: str, tmp_path: Path) -> None:
+    text = f"study: demo\ndataset: {{name: mnist}}\nspace:\n  {TWO_NETWORKS}\n  {space}\n"
+    assert refusal(tmp_path, text).startswith(line)
+    assert spec(text.partition("  dense")[0].partition("  dropout")[0].partition("  filters")[0])
+
+
+def test_an_architecture_too_large_for_the_images_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+    line = refusal(tmp_path, f"study: a\ndataset: {{name: digits}}\nspace: {{{TWO_NETWORKS}}}")
+    assert line.startswith("space.architecture: alexnet needs 15x15 images, digits has 8x8")
+    assert spec(f"study: a\ndataset: {{image_size: 16}}\nspace: {{{TWO_NETWORKS}}}").architectures[1] == "alexnet"
+
+
+def test_every_trial_has_an_architecture(tmp_path: Path) -> None:
+    text = "study: a\nspace: {schedule: cosine, architecture: {choice: [vazquez_base], when: {schedule: cosine}}}"
+    assert refusal(tmp_path, text) == "space.architecture.when: not allowed; every trial needs an architecture"
+
+
+def test_several_mistakes_are_one_line_each(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("study: a\nspace: {}\nsearch: {trials: 0, seed: x}\nretries: -1\n")
+    with pytest.raises(SpecError) as caught:
+        load_spec(tmp_path / "s.yaml")
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
+        "search.trials",
+        "search.seed",
+        "retries",
+    ]
+
+
+def test_a_folder_is_a_data_set_and_so_is_what_may_lie_below_the_data_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "study.yaml").write_text(SMALLEST)
+    for name in ("photos", "./absent", "a/b", "own-*", "train.parquet"):
+        assert load_spec("study.yaml", [f"dataset.name={name}"]).dataset.name == name
+    assert refusal(tmp_path, SMALLEST, "dataset.name=absent").endswith(", or a path: ./absent")
+
+
+@pytest.mark.parametrize("text", [DESIGN, SEVERAL_OBJECTIVES, AS_PUBLISHED, SINGLE])
+def test_a_resolved_study_reads_back_as_an_equal_one(text: str) -> None:
+    resolved = spec(text)
+    again = spec(resolved.to_yaml())
+    assert (again, again.to_yaml()) == (resolved, resolved.to_yaml())
+    assert again.differences(resolved) == []
+
+
+def test_every_default_is_written_out() -> None:
+    written = parse_yaml(spec(SINGLE).to_yaml(), "study.yaml")
+    assert written["training"].keys() >= {"epochs", "batch_size", "learning_rate", "epsilon", "schedule", "init"}
+    assert written["dataset"]["augment"] == {"flip": False, "crop": 0, "rotate": 0.0, "shift": 0.0}
+    assert (written["objective"], written["stopping"]) == ([{"maximize": "val_accuracy"}], "none")
+    assert written["search"] == {"sampler": "tpe", "trials": 1, "seed": 0}
+    assert written["resources"] == {"cpu": 1, "gpu": "auto", "concurrent": "auto"}
+    partly = parse_yaml(spec(DESIGN).to_yaml(), "study.yaml")["training"]
+    assert partly["evaluate"] == {"batch_norm": "eval", "augment": True}
+    assert not {"architecture", "learning_rate", "epochs"} & partly.keys()  # these stand under space
+
+
+def test_numbers_of_trials_follow_from_what_is_searched() -> None:
+    space = "study: a\nspace:\n  architecture: vazquez_base\n  batch_size: {choice: [16, 32, 64]}\n"
+    assert spec(space).search.trials == 32
+    assert spec(f"{space}search: {{sampler: grid}}").search.trials == 3
+    assert spec(SINGLE).search.trials == 1
+
+
+def test_a_rule_with_nothing_below_it_has_its_defaults() -> None:
+    assert spec(SMALLEST + "stopping:\n  asha:\n").stopping == spec(SMALLEST + "stopping: asha").stopping
+    assert spec(SMALLEST + "stopping: asha").stopping.asha is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "validation"),
+    [
+        ("300", 300),
+        ("3e2", 300),
+        ("0.25", 0.25),
+        ("{last: 0.2}", LastFraction(last=0.2)),
+        ("{next: 9}", NextImages(next=9)),
+    ],
+)
+def test_a_validation_split_has_four_forms(text: str, validation: object) -> None:
+    found = spec(SMALLEST.replace("mnist", f"mnist, validation: {text}")).dataset.validation
+    assert (found, type(found)) == (validation, type(validation))
+
+
+def test_a_recipe_joins_constants_and_parameters_and_leaves_out_what_other_networks_have() -> None:
+    study = spec(f"study: a\ndataset: {{name: mnist}}\ntraining: {{filters: 8, epochs: 3}}\nspace: {{{TWO_NETWORKS}}}")
+    base = study.training_config({"architecture": "vazquez_base", "learning_rate": 0.1})
+    assert (base.epochs, base.learning_rate, base.hyperparameters["filters"]) == (3, 0.1, 8)
+    assert "filters" not in study.training_config({"architecture": "alexnet"}).hyperparameters
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("seed: 7", "seed: 8"), "search.seed: 7 -> 8"),
+        (("sampler: tpe", "sampler: gp"), "search.sampler: tpe -> gp"),
+        (("crop: 4", "crop: 2"), "dataset.augment.crop: 4 -> 2"),
+        (("optimizer: adam", "optimizer: sgd"), "training.optimizer: adam -> sgd"),
+        (("[32, 64, 128, 256]", "[32, 64]"), "space.batch_size.choice: [32, 64, 128, 256] -> [32, 64]"),
+        (("grace_period: 2", "grace_period: 1"), "stopping.asha.grace_period: 2 -> 1"),
+        (("{maximize: val_accuracy}", "{minimize: val_loss}"), "objective: [{'maximize': 'val_accuracy'}] -> "),
+        (("study: cifar", "study: other\nprotocol: as_published"), "protocol: clean -> as_published"),
+    ],
+)
+def test_what_makes_rows_incomparable_is_listed(change: tuple[str, str], line: str) -> None:
+    (found,) = spec(DESIGN.replace(*change)).differences(spec(DESIGN))
+    assert found.startswith(line)
+
+
+def test_how_much_is_run_and_on_what_may_change_between_runs() -> None:
+    text = DESIGN.replace("trials: 64", "trials: 99").replace("cpu: 2, gpu: 0.5, concurrent: 3", "cpu: 1")
+    text = text.replace("hours: 2", "hours: 3").replace("top: 3", "top: all") + "retries: 0\nkeep_weights: 9\n"
+    text = text.replace("optimizer: adam", "optimizer: adam, precision: bfloat16") + "untrained: true\nlog_every: 40\n"
+    assert spec(text) != spec(DESIGN)
+    assert spec(text).differences(spec(DESIGN)) == []
+
+
+def test_a_grid_whose_points_are_counted_otherwise_is_another_study() -> None:
+    one, other = "batch_size: {choice: [16, 32]}", "epochs: {choice: [1, 2]}"
+    text = "study: a\ntraining: {{architecture: vazquez_base}}\nsearch: {{sampler: {}}}\nspace: {{{}, {}}}"
+    assert spec(text.format("grid", one, other)).differences(spec(text.format("grid", other, one)))
+    assert not spec(text.format("tpe", one, other)).differences(spec(text.format("tpe", other, one)))
+
+
+OWN = """
+study: own
+training: {units: 32}
+space:
+  architecture: {choice: [tests.support.networks:Tiny, torchvision:resnet18, lenet5_classic]}
+  activation: {choice: [relu, tanh], when: {architecture: tests.support.networks:Tiny}}
+  dropout: {float: [0, 0.5], when: {architecture: [tests.support.networks:Tiny]}}
+"""
+
+
+def test_what_a_class_of_the_users_own_declares_may_be_set_and_searched(tmp_path: Path) -> None:
+    study = spec(OWN)
+    given = {"architecture": "tests.support.networks:Tiny", "activation": "tanh", "dropout": 0.25}
+    expected = {"units": 32, "dropout": 0.25, "normalized": False, "activation": "tanh"}
+    assert study.training_config(given).hyperparameters == expected
+    assert study.training_config({"architecture": "torchvision:resnet18"}).hyperparameters == {}
+    assert spec(study.to_yaml()) == study
+    line = refusal(tmp_path, OWN.replace("units: 32", "units: 0.5"))
+    assert line.startswith("training.units: found 0.5; allowed: a whole number")
+    line = refusal(tmp_path, OWN.replace("[relu, tanh]", "[relu, 3]"))
+    assert line.startswith("space.activation: found 3; allowed: text")
+
+
+def test_a_stored_study_is_read_without_the_classes_of_the_users_own_that_it_trained() -> None:
+    study = spec(OWN)
+    gone = parse_yaml(study.to_yaml().replace("tests.support.networks:Tiny", "gone.since:Tiny"), "study.yaml")
+    with pytest.raises(SpecError, match=r"importing 'gone\.since' failed"):
+        parse_spec(gone)
+    stored = parse_spec(gone, stored=True)
+    assert stored.to_dict() == gone
+    assert stored.architectures == ["gone.since:Tiny", "torchvision:resnet18", "lenet5_classic"]
+    unknown = {"study": "a", "training": {"architecture": "vgg"}, "space": {}}
+    with pytest.raises(SpecError, match=r"training.architecture: found 'vgg'; allowed: "):
+        parse_spec(unknown, stored=True)  # what needs no import is checked all the same

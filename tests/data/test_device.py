@@ -1,0 +1,151 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.image_files import noise, write_folder
+from tuner.config.dataset import DatasetConfig, NextImages
+from tuner.data import Dataset, load, split
+from tuner.data.device import DeviceDataset, device_data
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Two classes of 40 images, 6x6, RGB; and 10 test images."""
+    write_folder(tmp_path / "shapes", "train", ["a", "b"], 40, 6, 6, 3)
+    write_folder(tmp_path / "shapes", "test", ["a", "b"], 5, 6, 6, 3)
+    return load(DatasetConfig(name=str(tmp_path / "shapes")), None, tmp_path)
+
+
+@pytest.mark.parametrize("validation", [20, 0.25, {"last": 0.25}])
+def test_a_batch_holds_the_images_and_labels_of_the_split_at_its_indices(dataset: Dataset, validation: object) -> None:
+    config = DatasetConfig.model_validate({"validation": validation})
+    data, parts = DeviceDataset.open(dataset, config), split(dataset, config)
+    assert (len(data.train), len(data.validation), len(data.test)) == (60, 20, 10)
+    assert (data.in_channels, data.image_size, data.classes) == (3, 6, ("a", "b"))
+    for part, indices in ((data.train, parts.train), (data.validation, parts.validation)):
+        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))
+        images, labels = part.batch(order[5:12])
+        assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
+        assert np.array_equal(images.numpy(), dataset.train_images[indices[order[5:12].numpy()]])
+        assert np.array_equal(labels.numpy(), dataset.train_labels[indices[order[5:12].numpy()]])
+        images, labels = part.batch(slice(5, 12))
+        assert np.array_equal(images.numpy(), dataset.train_images[indices[5:12]])
+        assert np.array_equal(part.images.numpy(), dataset.train_images[indices])
+        assert np.array_equal(part.labels.numpy(), dataset.train_labels[indices])
+    assert np.array_equal(data.test.images.numpy(), dataset.test_images)
+
+
+def test_the_last_batch_may_be_smaller(dataset: Dataset) -> None:
+    data = DeviceDataset.open(dataset, DatasetConfig(validation=20))
+    order = torch.arange(len(data.train))
+    assert [len(data.train.batch(order[start : start + 32])[1]) for start in range(0, 60, 32)] == [32, 28]
+    assert [len(data.train.batch(slice(start, start + 32))[1]) for start in range(0, 60, 32)] == [32, 28]
+
+
+def test_next_images_and_all_training_images_are_in_file_order(dataset: Dataset) -> None:
+    data = DeviceDataset.open(dataset, DatasetConfig(train=50, validation=NextImages(next=10)))
+    assert np.array_equal(data.validation.batch(torch.arange(10))[0].numpy(), dataset.train_images[50:60])
+    published = DeviceDataset.open(dataset, DatasetConfig(validation="test"))
+    assert published.validation_is_test
+    assert published.validation is published.test
+    assert np.array_equal(published.train.images.numpy(), dataset.train_images)
+
+
+@pytest.mark.parametrize("validation", [{"last": 0.2}, 5000])
+def test_on_a_cpu_the_images_stay_in_the_mapped_file(tmp_path: Path, validation: object) -> None:
+    """80 MB of images: neither opening them nor cutting a batch may copy them into the process."""
+    from tuner.data.dataset import Part, write
+
+    labels = np.resize(np.arange(10), 20_000)
+    train = Part(np.ones((20_000, 1, 64, 64), np.uint8), labels)
+    write(tmp_path / "entry", "large", "0", tuple("0123456789"), train, Part(train.images[:10], labels[:10]))
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from tuner.config.dataset import DatasetConfig; from tuner.data import Dataset\n"
+        "from tuner.data.device import DeviceDataset; import torch\n"
+        "def private():\n"
+        "    fields = dict(line.split(':') for line in open('/proc/self/status') if line.startswith('RssAnon'))\n"
+        "    return int(fields['RssAnon'].split()[0]) * 1024\n"
+        f"config = DatasetConfig.model_validate({{'validation': {validation!r}}})\n"
+        "before = private()\n"
+        "data = DeviceDataset.open(Dataset.open(Path(sys.argv[1])), config)\n"
+        "for start in range(0, len(data.train), 100):\n"
+        "    assert data.train.batch(torch.arange(start, start + 100))[0].all()\n"
+        "print(private() - before)"
+    )
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs Linux to tell private memory from mapped files")
+    ran = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "entry"], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert int(ran.stdout) < 20e6
+
+
+def test_writing_to_a_view_does_not_reach_the_file(dataset: Dataset) -> None:
+    data = DeviceDataset.open(dataset, DatasetConfig(validation="test"))
+    data.train.batch(slice(0, 10))[0].zero_()
+    assert Dataset.open(dataset.folder).train_images[:10].any()
+
+
+def test_pixels_reach_the_network_as_the_study_says(dataset: Dataset) -> None:
+    batch = torch.from_numpy(noise(8, 3, 6, 6))
+    plain = batch.numpy().astype(np.float64)
+    training = dataset.train_images[split(dataset, DatasetConfig()).train] / 255
+    mean, deviation = (moment(training, axis=(0, 2, 3)).reshape(3, 1, 1) for moment in (np.mean, np.std))
+    expected = {
+        "unit": plain / 255,
+        "symmetric": plain / 255 * 2 - 1,
+        "standard": (plain / 255 - mean) / deviation,
+        "raw": plain,
+    }
+    for pixels, values in expected.items():
+        normalized = DeviceDataset.open(dataset, DatasetConfig.model_validate({"pixels": pixels})).normalize(batch)
+        assert normalized.dtype == torch.float32
+        np.testing.assert_allclose(normalized.numpy(), values, rtol=1e-5, atol=1e-5)
+
+
+def test_standard_pixels_take_no_notice_of_validation_and_test_images(dataset: Dataset) -> None:
+    data = DeviceDataset.open(dataset, DatasetConfig(pixels="standard", train=40, validation=NextImages(next=20)))
+    training = data.normalize(data.train.images)
+    assert torch.allclose(training.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(training.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5)
+    assert not torch.allclose(data.normalize(data.validation.images).mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
+
+
+def test_a_channel_without_contrast_is_not_divided_by_zero(tmp_path: Path) -> None:
+    from tuner.data.dataset import Part, write
+
+    part = Part(np.full((20, 1, 4, 4), 7, np.uint8), np.resize(np.arange(2), 20))
+    write(tmp_path / "entry", "flat", "0", ("a", "b"), part, part)
+    data = DeviceDataset.open(Dataset.open(tmp_path / "entry"), DatasetConfig(pixels="standard"))
+    assert torch.allclose(data.normalize(data.train.images), torch.zeros(1), atol=1e-6)
+
+
+def test_normalizing_leaves_its_argument_alone(dataset: Dataset) -> None:
+    data = DeviceDataset.open(dataset, DatasetConfig())
+    floats = torch.full((2, 3, 6, 6), 51.0)
+    assert torch.allclose(data.normalize(floats), torch.tensor(0.2))
+    assert floats.eq(51).all()
+
+
+def test_a_worker_opens_a_data_set_once_for_consecutive_trials(dataset: Dataset) -> None:
+    first = device_data(dataset.folder, DatasetConfig(validation=20), "cpu")
+    assert device_data(dataset.folder, DatasetConfig(validation=20), "cpu") is first
+    assert device_data(dataset.folder, DatasetConfig(validation=10), "cpu") is not first
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_holds_the_same_images(dataset: Dataset) -> None:
+    config = DatasetConfig(validation=20, pixels="standard")
+    here, there = DeviceDataset.open(dataset, config), DeviceDataset.open(dataset, config, "cuda")
+    order = torch.randperm(60)
+    (images, labels), (images_there, labels_there) = here.train.batch(order[:32]), there.train.batch(order[:32])
+    assert images_there.is_cuda
+    assert torch.equal(images, images_there.cpu())
+    assert torch.equal(labels, labels_there.cpu())
+    assert torch.allclose(here.normalize(images), there.normalize(images_there).cpu(), atol=1e-6)

@@ -1,0 +1,519 @@
+import gzip
+import hashlib
+import os
+import pickle
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.support.image_files import (
+    TEN,
+    noise,
+    png,
+    write_cifar10,
+    write_folder,
+    write_idx,
+    write_mnist,
+    write_parquet,
+    write_png,
+)
+from tuner.config.dataset import DatasetConfig
+from tuner.config.registry import DATASETS
+from tuner.data import load
+from tuner.data.formats.torchvision import FOLDERS
+from tuner.errors import DataError
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+def refusal(root: Path, cache: Path, **config: object) -> str:
+    """What `load` says against the configuration: one line."""
+    with pytest.raises(DataError) as caught:
+        load(DatasetConfig.model_validate(config), root, cache)
+    assert "\n" not in str(caught.value)
+    assert not list(cache.glob("arrays/*.unfinished"))
+    return str(caught.value)
+
+
+# --- by name
+
+
+def test_digits_are_scikit_learns_scaled_to_bytes_with_a_fixed_fifth_as_test(cache: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load(DatasetConfig(name="digits"), None, cache)
+    assert (digits.train_images.shape, digits.test_images.shape) == ((1437, 1, 8, 8), (360, 1, 8, 8))
+    assert (digits.in_channels, digits.image_size, digits.classes) == (1, 8, tuple("0123456789"))
+    theirs = load_digits()
+    expected = np.rint(theirs.images * 255 / 16).astype(np.uint8)
+    ours = np.concatenate([digits.train_images, digits.test_images])[:, 0]
+    labels = np.concatenate([digits.train_labels, digits.test_labels])
+    pairs = {(image.tobytes(), label) for image, label in zip(expected, theirs.target, strict=True)}
+    assert {(image.tobytes(), label) for image, label in zip(ours, labels, strict=True)} == pairs
+    shares = np.bincount(digits.test_labels) / np.bincount(theirs.target)
+    assert np.abs(shares - 0.2).max() < 0.006
+
+
+def test_mnist_is_read_from_torchvisions_files_in_file_order(root: Path, cache: Path) -> None:
+    train, test = noise(30, 28, 28), noise(20, 28, 28, seed=1)
+    write_mnist(root / "MNIST" / "raw", train, test)
+    mnist = load(DatasetConfig(name="mnist"), root, cache)
+    assert np.array_equal(mnist.train_images[:, 0], train)
+    assert np.array_equal(mnist.test_images[:, 0], test)
+    assert np.array_equal(mnist.train_labels, np.resize(TEN, 30))
+    assert mnist.train_labels.dtype == np.int64
+    assert mnist.classes == tuple("0123456789")
+
+
+def test_fashion_mnist_has_its_own_folder_and_class_names(root: Path, cache: Path) -> None:
+    write_mnist(root / "FashionMNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
+    assert load(DatasetConfig(name="fashion_mnist"), root, cache).classes[-1] == "Ankle boot"
+
+
+def test_cifar10_is_read_from_the_batches_that_python_2_pickled(root: Path, cache: Path) -> None:
+    images = noise(6, 300, 3, 32, 32)
+    write_cifar10(root / "cifar-10-batches-py", images)
+    cifar10 = load(DatasetConfig(name="cifar10"), root, cache)
+    assert np.array_equal(cifar10.train_images, images[:5].reshape(-1, 3, 32, 32))
+    assert np.array_equal(cifar10.test_images, images[5])
+    assert np.array_equal(cifar10.test_labels, np.resize(TEN, 300))
+
+
+def test_the_hub_layout_is_read_in_row_order_with_its_class_names(root: Path, cache: Path) -> None:
+    train, test = noise(30, 32, 32, 3), noise(10, 32, 32, 3, seed=1)
+    names = [f"class {i}" for i in TEN]
+    write_parquet(root / "cifar10" / "train.parquet", train, np.resize(TEN, 30), names)
+    write_parquet(root / "cifar10" / "test.parquet", test, TEN[::-1], names)
+    cifar10 = load(DatasetConfig(name="cifar10"), root, cache)
+    assert np.array_equal(cifar10.train_images, train.transpose(0, 3, 1, 2))
+    assert np.array_equal(cifar10.test_images, test.transpose(0, 3, 1, 2))
+    assert np.array_equal(cifar10.test_labels, TEN[::-1])
+    assert cifar10.classes == tuple(names)
+
+
+@pytest.mark.parametrize("folder", ["cifar10", "cifar10/data"])
+def test_shards_are_read_in_the_order_of_their_names_and_img_is_an_image_column(
+    root: Path, cache: Path, folder: str
+) -> None:
+    train = noise(20, 32, 32, 3)
+    for i, rows in enumerate((train[:10], train[10:])):
+        write_parquet(root / folder / f"train-{i:05}-of-00002.parquet", rows, TEN, column="img")
+    write_parquet(root / folder / "test-00000-of-00001.parquet", train[:10], TEN, column="img")
+    cifar10 = load(DatasetConfig(name="cifar10"), root, cache)
+    assert np.array_equal(cifar10.train_images, train.transpose(0, 3, 1, 2))
+    assert cifar10.classes[0] == "airplane"
+
+
+def test_parquet_comes_before_torchvisions_files_and_the_data_folder_before_the_cache(root: Path, cache: Path) -> None:
+    write_mnist(cache / "data" / "MNIST" / "raw", np.full((10, 28, 28), 1), np.full((10, 28, 28), 1))
+    assert load(DatasetConfig(name="mnist"), root, cache).train_images.max() == 1
+    write_mnist(root / "MNIST" / "raw", np.full((10, 28, 28), 2), np.full((10, 28, 28), 2))
+    assert load(DatasetConfig(name="mnist"), root, cache).train_images.max() == 2
+    for part in ("train", "test"):
+        write_parquet(root / "mnist" / f"{part}.parquet", np.full((10, 28, 28), 3, np.uint8), TEN)
+    assert load(DatasetConfig(name="mnist"), root, cache).train_images.max() == 3
+
+
+def test_the_environment_names_the_folders_that_are_not_given(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mnist(root / "MNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
+    monkeypatch.setenv("TUNER_DATA", str(root))
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "one"))
+    assert load(DatasetConfig(name="mnist")).folder.is_relative_to(tmp_path / "one")
+    monkeypatch.delenv("TUNER_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "two"))
+    assert load(DatasetConfig(name="mnist")).folder.is_relative_to(tmp_path / "two" / "tuner")
+
+
+def test_without_data_and_network_one_line_says_where_to_put_the_files(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # where nothing listens
+    message = refusal(root, cache, name="mnist")
+    for part in ("mnist: not in ", str(root), "mnist/train.parquet", "MNIST/raw", "search_spaces/digits.yaml"):
+        assert part in message
+    assert not list((cache / "data").glob("MNIST")) + list((cache / "data").glob("*.download"))
+
+
+def test_a_data_set_that_is_nowhere_is_downloaded_into_the_cache_once(
+    root: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets
+
+    write_mnist(tmp_path / "served", noise(20, 28, 28), noise(10, 28, 28))
+    resources = []
+    for path in sorted((tmp_path / "served").iterdir()):
+        packed = path.with_name(f"{path.name}.gz")
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        resources.append((packed.name, hashlib.md5(packed.read_bytes()).hexdigest()))
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "served")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        monkeypatch.setattr(datasets.MNIST, "resources", resources)
+        mnist = load(DatasetConfig(name="mnist"), root, cache)
+        requests = len(asked)
+        again = load(DatasetConfig(name="mnist"), root, cache)
+        server.shutdown()
+    assert np.array_equal(mnist.train_images[:, 0], noise(20, 28, 28))
+    assert again.fingerprint == mnist.fingerprint
+    assert len(asked) == requests >= 4
+    assert not list((cache / "data").glob("*.download"))
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
+def test_the_real_data_sets_have_the_shapes_that_the_catalogue_names(name: str, cache: Path) -> None:
+    root = Path(os.environ.get("TUNER_DATA", "nowhere"))
+    if not any((root / place).is_dir() for place in (name, FOLDERS[name])):
+        pytest.skip("needs TUNER_DATA, a folder that holds this data set")
+    dataset, known = load(DatasetConfig(name=name), root, cache), DATASETS[name]
+    assert dataset.train_images.shape == (known.train, known.channels, known.size, known.size)
+    assert dataset.test_images.shape == (known.test, known.channels, known.size, known.size)
+    ones = 1135 if name == "mnist" else 1000
+    assert np.bincount(dataset.test_labels)[1] == ones
+    brightness = {"mnist": 0.1307, "fashion_mnist": 0.2860, "cifar10": 0.4734}[name]  # published means of the images
+    assert abs(dataset.train_images.mean() / 255 - brightness) < 0.002
+
+
+# --- a user's own images
+
+
+def test_a_folder_is_read_class_by_class_in_the_order_of_names(root: Path, cache: Path) -> None:
+    train = write_folder(root / "shapes", "train", ["circle", "square"], 3, 12, 12, 3)
+    test = write_folder(root / "shapes", "test", ["circle", "square"], 2, 12, 12, 3)
+    shapes = load(DatasetConfig(name=str(root / "shapes")), None, cache)
+    assert (shapes.name, shapes.classes, shapes.image_size) == ("shapes", ("circle", "square"), 12)
+    assert np.array_equal(shapes.train_images, train.transpose(0, 3, 1, 2))
+    assert np.array_equal(shapes.test_images, test.transpose(0, 3, 1, 2))
+    assert shapes.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_folder_without_test_images_holds_out_a_fixed_stratified_fifth(root: Path, cache: Path) -> None:
+    images = write_folder(root / "shapes", "train", ["a", "b", "c"], 20, 6, 6)
+    shapes = load(DatasetConfig(name=str(root / "shapes")), None, cache)
+    assert np.bincount(shapes.test_labels).tolist() == [4, 4, 4]
+    assert np.bincount(shapes.train_labels).tolist() == [16, 16, 16]
+    everything = {image.tobytes() for image in (*shapes.train_images, *shapes.test_images)}
+    assert everything == {image.tobytes() for image in images}
+    again = load(DatasetConfig(name=str(root / "shapes"), split_seed=5), None, root / "other cache")
+    assert np.array_equal(again.test_images, shapes.test_images)
+
+
+def test_gray_images_stay_gray_and_one_image_in_color_makes_all_of_them_rgb(root: Path, cache: Path) -> None:
+    gray = write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
+    write_folder(root / "shapes", "test", ["a", "b"], 2, 6, 6)
+    assert load(DatasetConfig(name=str(root / "shapes")), None, cache).in_channels == 1
+    write_png(root / "shapes" / "test" / "a" / "0.png", noise(1, 6, 6, 3)[0])
+    colored = load(DatasetConfig(name=str(root / "shapes")), None, cache)
+    assert colored.in_channels == 3
+    assert np.array_equal(colored.train_images, np.repeat(gray[:, None], 3, axis=1))
+    assert np.array_equal(colored.test_images[0], noise(1, 6, 6, 3)[0].transpose(2, 0, 1))
+
+
+def test_transparency_and_palettes_become_plain_color(root: Path, cache: Path) -> None:
+    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
+    pixels = noise(1, 6, 6, 4)[0]
+    write_png(root / "shapes" / "train" / "a" / "0.png", pixels)
+    Image.fromarray(pixels[..., :3]).quantize(4).save(root / "shapes" / "train" / "a" / "1.gif")
+    write_folder(root / "shapes", "test", ["a", "b"], 1, 6, 6)
+    shapes = load(DatasetConfig(name=str(root / "shapes")), None, cache)
+    assert np.array_equal(shapes.train_images[0], pixels[..., :3].transpose(2, 0, 1))
+    assert shapes.train_images.shape == (11, 3, 6, 6)
+
+
+def test_images_of_several_sizes_are_resized_where_a_size_is_asked_for(root: Path, cache: Path) -> None:
+    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
+    large = noise(1, 20, 30, 3)[0]
+    write_png(root / "shapes" / "train" / "a" / "0.png", large)
+    shapes = load(DatasetConfig(name=str(root / "shapes"), image_size=8), None, cache)
+    assert shapes.image_size == 8
+    expected = np.asarray(Image.fromarray(large).resize((8, 8), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    everything = (*shapes.train_images, *shapes.test_images)
+    assert sum(np.array_equal(image, expected) for image in everything) == 1
+
+
+def test_named_data_sets_are_resized_too(cache: Path) -> None:
+    small = load(DatasetConfig(name="digits"), None, cache)
+    large = load(DatasetConfig(name="digits", image_size=16), None, cache)
+    expected = np.asarray(Image.fromarray(small.train_images[3, 0]).resize((16, 16), Image.Resampling.BILINEAR))
+    assert large.train_images.shape == (1437, 1, 16, 16)
+    assert np.array_equal(large.train_images[3, 0], expected)
+    assert small.image_size == 8
+
+
+def test_files_that_are_no_images_are_left_alone(root: Path, cache: Path) -> None:
+    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
+    (root / "shapes" / "train" / "a" / ".DS_Store").write_bytes(b"x")
+    (root / "shapes" / "train" / "a" / "notes.txt").write_text("x")
+    (root / "shapes" / "train" / ".cache").mkdir()
+    shapes = load(DatasetConfig(name=str(root / "shapes")), None, cache)
+    assert (len(shapes.train_labels) + len(shapes.test_labels), shapes.classes) == (10, ("a", "b"))
+
+
+def test_a_relative_path_is_taken_from_the_working_directory_then_from_the_data_folder(
+    root: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_folder(root / "shapes", "train", ["far", "away"], 5, 6, 6)
+    assert load(DatasetConfig(name="shapes"), root, cache).classes == ("away", "far")
+    write_folder(tmp_path / "shapes", "train", ["here", "near"], 5, 6, 6)
+    assert load(DatasetConfig(name="shapes"), root, cache).classes == ("here", "near")
+
+
+def test_parquet_files_are_named_by_pattern_with_the_test_images_beside(root: Path, cache: Path) -> None:
+    images = noise(12, 6, 6)
+    write_parquet(root / "own-1.parquet", images[:6], [0, 1] * 3)
+    write_parquet(root / "own-2.parquet", images[6:], [1, 0] * 3)
+    write_parquet(root / "kept.parquet", images[:2], [0, 1])
+    own = load(DatasetConfig(name="own-*.parquet", test="kept.parquet"), root, cache)
+    assert np.array_equal(own.train_images[:, 0], images)
+    assert own.train_labels.tolist() == [0, 1] * 3 + [1, 0] * 3
+    assert own.classes == ("0", "1")
+    assert len(own.test_labels) == 2
+
+
+def test_a_folder_of_parquet_files_needs_no_test_file(root: Path, cache: Path) -> None:
+    write_parquet(root / "own" / "train.parquet", noise(20, 6, 6), [0, 1] * 10, ["no", "yes"])
+    own = load(DatasetConfig(name=str(root / "own")), None, cache)
+    assert (own.name, own.classes, len(own.test_labels)) == ("own", ("no", "yes"), 4)
+
+
+def test_a_parquet_column_of_plain_bytes_is_read(root: Path, cache: Path) -> None:
+    images = noise(10, 6, 6)
+    table = pa.table({"image": [png(image) for image in images], "label": pa.array([0, 1] * 5, pa.int8())})
+    pq.write_table(table, root / "own.parquet")
+    own = load(DatasetConfig(name="own.parquet", test="own.parquet"), root, cache)
+    assert np.array_equal(own.train_images[:, 0], images)
+
+
+def test_a_folder_of_ones_own_may_have_a_known_name(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    write_folder(root / "mnist", "train", ["a", "b"], 5, 6, 6)
+    assert load(DatasetConfig(name="./mnist"), None, cache).image_size == 6
+
+
+# --- refusals
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(root: Path, cache: Path) -> None:
+    message = refusal(root, cache, name="cifr10")
+    assert "'cifr10'" in message
+    assert "did you mean 'cifar10'?" in message
+
+
+@pytest.mark.parametrize("kept", [3, 15, 16, 5000, 28 * 28 * 10 + 15])
+def test_a_truncated_idx_file_is_refused_by_name(root: Path, cache: Path, kept: int) -> None:
+    write_mnist(root / "MNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
+    path = root / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert str(path) in refusal(root, cache, name="mnist")
+
+
+def test_an_idx_file_with_bytes_to_spare_is_refused(root: Path, cache: Path) -> None:
+    write_mnist(root / "MNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
+    path = root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert refusal(root, cache, name="mnist").startswith(f"{path}: truncated or too long: 19 bytes")
+
+
+def test_labels_that_do_not_fit_the_images_are_refused(root: Path, cache: Path) -> None:
+    raw = root / "MNIST" / "raw"
+    write_mnist(raw, noise(10, 28, 28), noise(10, 28, 28))
+    write_idx(raw / "train-labels-idx1-ubyte", TEN[:9])
+    assert "9 labels for 10 images" in refusal(root, cache, name="mnist")
+    write_idx(raw / "train-labels-idx1-ubyte", TEN + 1)
+    assert "label 10 of image 9; allowed: 0 to 9" in refusal(root, cache, name="mnist")
+
+
+def test_a_missing_file_of_a_known_layout_is_named(root: Path, cache: Path) -> None:
+    write_mnist(root / "MNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
+    (root / "MNIST" / "raw" / "t10k-images-idx3-ubyte").unlink()
+    assert refusal(root, cache, name="mnist").startswith(
+        f"{root / 'MNIST' / 'raw' / 't10k-images-idx3-ubyte'}: missing"
+    )
+    write_parquet(root / "cifar10" / "train.parquet", noise(10, 32, 32, 3), TEN)
+    assert "no test.parquet" in refusal(root, cache, name="cifar10")
+
+
+def test_a_known_name_with_other_images_below_is_refused(root: Path, cache: Path) -> None:
+    write_mnist(root / "MNIST" / "raw", noise(10, 20, 20), noise(10, 20, 20))
+    assert "(1, 20, 10), but mnist has (1, 28, 10)" in refusal(root, cache, name="mnist")
+
+
+def test_a_truncated_batch_of_cifar10_is_refused_by_name(root: Path, cache: Path) -> None:
+    write_cifar10(root / "cifar-10-batches-py", noise(6, 300, 3, 32, 32))
+    path = root / "cifar-10-batches-py" / "data_batch_3"
+    path.write_bytes(path.read_bytes()[:-500])
+    assert refusal(root, cache, name="cifar10").startswith(f"{path}: truncated, or no batch")
+
+
+def test_a_batch_of_cifar10_that_would_run_code_is_refused(root: Path, cache: Path, tmp_path: Path) -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    write_cifar10(root / "cifar-10-batches-py", noise(6, 300, 3, 32, 32))
+    (root / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps({"data": Harmful(), "labels": []}))
+    assert "mkdir" in refusal(root, cache, name="cifar10")
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 10, 400])
+def test_a_truncated_parquet_file_is_refused_by_name(root: Path, cache: Path, kept: int) -> None:
+    path = root / "own.parquet"
+    write_parquet(path, noise(10, 6, 6), [0, 1] * 5)
+    path.write_bytes(path.read_bytes()[:kept])
+    assert refusal(root, cache, name=str(path)).startswith(f"{path}: no readable Parquet file")
+
+
+def test_a_parquet_file_with_damaged_pages_is_refused_by_name(root: Path, cache: Path) -> None:
+    path = root / "own.parquet"
+    write_parquet(path, noise(50, 6, 6), [0, 1] * 25)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + bytes(len(content) // 2) + content[4 + len(content) // 2 :])
+    assert refusal(root, cache, name=str(path)).startswith(f"{path}: ")
+
+
+def test_missing_columns_are_named_with_those_that_are_there(root: Path, cache: Path) -> None:
+    write_parquet(root / "a.parquet", noise(4, 6, 6), [0, 1, 0, 1], column="picture")
+    assert "no column 'image' or 'img'; its columns: picture, label" in refusal(root, cache, name="a.parquet")
+    write_parquet(root / "b.parquet", noise(4, 6, 6), [0, 1, 0, 1], label_column="y")
+    assert "no column 'label'; its columns: image, y" in refusal(root, cache, name="b.parquet")
+
+
+def test_columns_of_another_type_are_refused(root: Path, cache: Path) -> None:
+    write_parquet(root / "a.parquet", noise(2, 6, 6), ["cat", "dog"], label_type=pa.string())
+    assert "column 'label' is string; allowed: integers" in refusal(root, cache, name="a.parquet")
+    pq.write_table(pa.table({"image": ["a.png"], "label": [0]}), root / "b.parquet")
+    assert "column 'image' is string" in refusal(root, cache, name="b.parquet")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "complaint"),
+    [
+        ([0, -1, 1], None, "row 1: label -1; allowed: 0, 1, 2"),
+        ([0, 1, None], None, "row 2: label None"),
+        ([0, 1, 3], None, "label 2 never occurs, 3 does"),
+        ([1, 2, 3], None, "label 0 never occurs"),
+        ([0, 2, 1], ["a", "b"], "row 1: label 2; allowed: 0 to 1"),
+        ([0, 0, 0], None, "one class"),
+    ],
+)
+def test_labels_other_than_0_to_k_minus_1_are_refused(
+    root: Path, cache: Path, labels: list[int | None], names: list[str] | None, complaint: str
+) -> None:
+    write_parquet(root / "own.parquet", noise(3, 6, 6), labels, names)
+    assert complaint in refusal(root, cache, name="own.parquet")
+
+
+def test_a_class_that_only_the_test_images_have_is_refused(root: Path, cache: Path) -> None:
+    write_parquet(root / "own.parquet", noise(3, 6, 6), [0, 1, 0])
+    write_parquet(root / "kept.parquet", noise(3, 6, 6), [0, 1, 2])
+    message = refusal(root, cache, name="own.parquet", test="kept.parquet")
+    assert message == f"{root / 'kept.parquet'}: row 2: label 2; allowed: 0 to 1"
+
+
+def test_empty_parquet_files_and_rows_without_an_image_are_refused(root: Path, cache: Path) -> None:
+    write_parquet(root / "a.parquet", [], [])
+    assert refusal(root, cache, name="a.parquet").endswith("a.parquet: holds no images")
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = pa.array([{"bytes": None, "path": "x.png"}], kind)
+    pq.write_table(pa.table({"image": cells, "label": [0]}), root / "b.parquet")
+    assert refusal(root, cache, name="b.parquet").endswith("b.parquet: row 0: no bytes of an image")
+
+
+def test_a_missing_shard_is_noticed(root: Path, cache: Path) -> None:
+    write_parquet(root / "own" / "train-00001-of-00003.parquet", noise(4, 6, 6), [0, 1, 0, 1])
+    assert "one of 3 files, 1 found" in refusal(root, cache, name="own")
+
+
+def test_a_test_pattern_without_files_or_out_of_place_is_refused(root: Path, cache: Path) -> None:
+    write_parquet(root / "own.parquet", noise(4, 6, 6), [0, 1, 0, 1])
+    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
+    assert refusal(root, cache, name="own.parquet", test="gone-*.parquet") == "dataset.test: no file 'gone-*.parquet'"
+    assert "only beside a Parquet file" in refusal(root, cache, name="shapes", test="own.parquet")
+    assert "digits has test images of its own" in refusal(root, cache, name="digits", test="own.parquet")
+
+
+def test_a_truncated_image_is_refused_by_name(root: Path, cache: Path) -> None:
+    write_folder(root / "shapes", "train", ["a", "b"], 5, 60, 60)
+    path = root / "shapes" / "train" / "b" / "3.png"
+    for kept in (0, 20, 1000):
+        path.write_bytes(png(noise(1, 60, 60)[0])[:kept])
+        assert refusal(root, cache, name="shapes").startswith(f"{path}: no readable image")
+
+
+def test_images_of_16_bits_are_refused_rather_than_clipped(root: Path, cache: Path) -> None:
+    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
+    write_png(root / "shapes" / "train" / "a" / "0.png", noise(1, 6, 6)[0].astype(np.uint16) * 256)
+    assert "allowed: 8-bit gray or color" in refusal(root, cache, name="shapes")
+
+
+def test_images_of_several_sizes_are_refused_naming_two(root: Path, cache: Path) -> None:
+    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
+    write_png(root / "shapes" / "train" / "b" / "2.png", noise(1, 6, 9)[0])
+    message = refusal(root, cache, name="shapes")
+    assert message.startswith(f"{root / 'shapes' / 'train' / 'b' / '2.png'}: 9x6 pixels, but ")
+    assert "a/0.png has 6x6; dataset.image_size" in message
+
+
+def test_test_images_of_another_size_and_images_that_are_no_squares_are_refused(root: Path, cache: Path) -> None:
+    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
+    write_folder(root / "shapes", "test", ["a", "b"], 5, 8, 8)
+    assert "training images of 6x6 pixels, test images of 8x8" in refusal(root, cache, name="shapes")
+    write_folder(root / "wide", "train", ["a", "b"], 5, 6, 8)
+    assert "images of 8x6 pixels; allowed: squares" in refusal(root, cache, name="wide")
+
+
+def test_empty_folders_are_refused_by_name(root: Path, cache: Path) -> None:
+    (root / "bare").mkdir()
+    assert "neither train.parquet nor train/<class>/" in refusal(root, cache, name="bare")
+    (root / "bare" / "train").mkdir()
+    assert refusal(root, cache, name="bare").startswith(f"{root / 'bare' / 'train'}: empty")
+    (root / "bare" / "train" / "a").mkdir()
+    assert refusal(root, cache, name="bare").startswith(f"{root / 'bare' / 'train' / 'a'}: holds no image")
+
+
+def test_classes_that_train_and_test_do_not_share_are_refused(root: Path, cache: Path) -> None:
+    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
+    write_folder(root / "shapes", "test", ["a"], 5, 6, 6)
+    assert refusal(root, cache, name="shapes") == f"{root / 'shapes' / 'test'}: no class 'b', which train has"
+
+
+def test_a_class_too_small_to_hold_out_from_is_refused(root: Path, cache: Path) -> None:
+    write_folder(root / "shapes", "train", ["a", "b"], 9, 6, 6)
+    write_folder(root / "shapes", "train", ["rare"], 1, 6, 6)
+    assert "too few images of class 'rare'" in refusal(root, cache, name="shapes")
+
+
+def test_a_cache_that_cannot_be_written_is_named(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="file") as caught:
+        load(DatasetConfig(name="digits"), root, tmp_path / "file")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,131 @@
+"""Networks from outside: torchvision's and a user's own, from their name to a study."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name
+from torch import nn
+
+from tests.support.networks import Tiny
+from tuner import models
+from tuner.config.registry import TORCHVISION
+from tuner.config.study import parse_spec
+from tuner.errors import SpecError
+from tuner.models.external import look, weightless
+from tuner.study.run import StudyRun
+
+SUITABLE = {"alexnet": 64, "inception_v3": 96, "maxvit_t": 224, "vit_h_14": 28}
+DIGITS = {"in_channels": 1, "classes": 10, "image_size": 8}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_a_network_of_torchvision_gives_logits_for_gray_images_and_for_rgb(name: str) -> None:
+    size = SUITABLE.get(name, 32)
+    gray = models.build_on_meta(f"torchvision:{name}", in_channels=1, classes=7, image_size=size)
+    assert {parameter.device.type for parameter in gray.parameters()} == {"meta"}
+    assert look(gray, 2, 1, size).shape == (2, 7)
+    # Refused if it gave no logits.
+    models.build_on_meta(
+        f"torchvision:{name}", in_channels=3, classes=7, image_size=size
+    )  # refused if it gave no logits
+
+
+@pytest.mark.parametrize("name", ["resnet18", "googlenet"])
+def test_gradient_reaches_every_parameter_of_a_network_of_torchvision(name: str) -> None:
+    torch.manual_seed(0)
+    model = models.build(f"torchvision:{name}", in_channels=1, classes=10, image_size=32)
+    assert model.training
+    logits = model(torch.rand(8, 1, 32, 32))
+    F.cross_entropy(logits, torch.arange(8)).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.abs().max() > 0, parameter_name
+
+
+def test_a_network_of_torchvision_has_its_own_first_layer_for_rgb_and_weights_of_the_seed() -> None:
+    def built(channels: int) -> nn.Module:
+        torch.manual_seed(3)
+        return models.build("torchvision:squeezenet1_1", in_channels=channels, classes=4, image_size=32)
+
+    rgb, gray = built(3).state_dict(), built(1).state_dict()
+    assert all(
+        torch.equal(value, other) for value, other in zip(rgb.values(), built(3).state_dict().values(), strict=True)
+    )
+    assert {name for name in rgb if rgb[name].shape != gray[name].shape} == {"features.0.weight"}
+    assert gray["features.0.weight"].shape == (64, 1, 3, 3)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vit_b_16", "maxvit_t"])
+def test_images_that_a_network_of_torchvision_does_not_take_are_refused_in_one_line(name: str) -> None:
+    expected = rf"^architecture: torchvision:{name} does not work with images of 3x30x30: \w+Error: [^\n]+$"
+    for how in (models.build, models.build_on_meta):
+        with pytest.raises(SpecError, match=expected):
+            how(f"torchvision:{name}", in_channels=3, classes=10, image_size=30)
+
+
+def test_without_weights_a_network_has_the_same_parameters_and_other_tensors_keep_their_values() -> None:
+    with weightless():
+        model = Tiny(1, 10, 8, dropout=0.5)
+    assert model.rate == 0.5
+    assert model.hidden.weight.is_meta
+    assert models.parameters_count(model) == models.parameters_count(Tiny(1, 10, 8))
+    assert not nn.Linear(1, 1).weight.is_meta
+
+
+def test_a_class_of_the_users_own_is_built_with_its_hyperparameters() -> None:
+    model = models.build("tests.support.networks:Tiny", **DIGITS, units=5, activation="tanh", normalized=True)
+    assert isinstance(model, Tiny)
+    assert model.training
+    assert models.parameters_count(model) == 5 * (64 + 1) + 10 * (5 + 1)
+    assert isinstance(model.activation, nn.Tanh)
+    with pytest.raises(SpecError, match=r"^unit: unknown for tests.support.networks:Tiny; did you mean 'units'\?"):
+        models.build("tests.support.networks:Tiny", **DIGITS, unit=5)
+
+
+def test_a_lazy_layer_of_the_users_own_has_its_parameters_once_it_is_built() -> None:
+    assert models.parameters_count(models.build("tests.support.networks:lazy", **DIGITS)) == 10 * (64 + 1)
+
+
+@pytest.mark.parametrize(
+    ("member", "line"),
+    [
+        ("Picky", "does not work with images of 1x8x8: ValueError: images of 16 pixels or more"),
+        ("Flat", "gives (20,) for 2 images of 1x8x8; expected: logits (2, 10)"),
+        ("nothing", "does not work with images of 1x8x8: TypeError: it gives NoneType, not a torch.nn.Module"),
+    ],
+)
+def test_a_class_of_the_users_own_that_does_not_give_logits_is_refused_in_one_line(member: str, line: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        models.build_on_meta(f"tests.support.networks:{member}", **DIGITS)
+    assert str(caught.value) == f"architecture: tests.support.networks:{member} {line}"
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_study_trains_a_class_of_the_users_own_and_varies_what_it_declares(tmp_path: Path) -> None:
+    spec = parse_spec(
+        {
+            "study": "own",
+            "training": {
+                "architecture": "tests.support.networks:Tiny",
+                "epochs": 3,
+                "batch_size": 32,
+                "activation": "tanh",
+            },
+            "space": {"units": {"choice": [8, 32]}},
+            "search": {"sampler": "grid"},
+        }
+    )
+    trials = StudyRun(spec, tmp_path).run().trials
+    assert list(trials["state"]) == ["COMPLETE", "COMPLETE"]
+    assert set(trials["param_units"]) == {8, 32}
+    assert list(trials["parameters_count"]) == [units * 65 + 10 * (units + 1) for units in trials["param_units"]]
+    assert trials["val_accuracy"].max() > 0.5
+
+
+@pytest.mark.parametrize("name", ["torchvision:alexnet", "tests.support.networks:Picky"])
+def test_a_study_whose_images_a_network_does_not_take_is_refused_before_it_begins(name: str, tmp_path: Path) -> None:
+    spec = parse_spec({"study": "refused", "training": {"architecture": name}, "space": {}})
+    with pytest.raises(SpecError, match=rf"^architecture: {name} does not work with images of 1x8x8: "):
+        StudyRun(spec, tmp_path).run()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,198 @@
+"""A study's folder: one process runs it, everyone reads it, and what is no study is refused."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from tuner.config.study import StudyConfig, parse_spec
+from tuner.errors import StudyError
+from tuner.results.folder import StudyFolder, load_study
+from tuner.results.schema import parameters_to_row
+
+START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+HOLDING = """
+import sys
+from tuner.results.folder import StudyFolder
+
+with StudyFolder(sys.argv[1]).lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def study(direction: str = "maximize", metric: str = "val_accuracy") -> StudyConfig:
+    return parse_spec(
+        {
+            "study": "demo",
+            "training": {"architecture": "vazquez_base"},
+            "objective": {direction: metric},
+            "space": {
+                "batch_size": {"choice": [32, 64]},
+                "optimizer": {"choice": ["adam", "sgd"]},
+                "momentum": {"float": [0.5, 0.9], "when": {"optimizer": "sgd"}},
+            },
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    folder = StudyFolder(tmp_path / "results" / "demo")
+    folder.storage.create()
+    return folder
+
+
+def write_trials(folder: StudyFolder, spec: StudyConfig, *rows: tuple[int, str, float | None], **cells: Any) -> None:
+    folder.write_spec(spec)
+    tables = folder.tables(spec)
+    for second, (number, state, value) in enumerate(rows):
+        at = START + timedelta(seconds=second)
+        row = {"number": number, "attempt": 1, "state": state, "value": value, "purpose": "search", "updated_at": at}
+        tables.append("trials", row | cells)
+    tables.flush()
+
+
+@contextmanager
+def holder(folder: StudyFolder) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock of the study."""
+    command = [sys.executable, "-c", HOLDING, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_study_that_another_process_runs_is_refused_by_name_and_free_once_it_is_killed(folder: StudyFolder) -> None:
+    with holder(folder) as process:
+        with pytest.raises(StudyError) as caught, folder.lock():
+            pass
+        assert str(caught.value).startswith(f"{folder}: this study is being run by process {process.pid} on ")
+        assert "\n" not in str(caught.value)
+        process.kill()
+        process.wait()
+        with folder.lock(), pytest.raises(StudyError, match="is being run by process"), StudyFolder(str(folder)).lock():
+            pass
+    with folder.lock():  # free again
+        assert folder.storage.names("") == ["/.holder", "/.lock"]
+
+
+def test_a_study_is_free_again_when_its_run_fails(folder: StudyFolder) -> None:
+    with pytest.raises(ZeroDivisionError), folder.lock():
+        raise ZeroDivisionError
+    with holder(folder):
+        pass
+
+
+def test_a_resolved_study_is_kept_and_read_back(folder: StudyFolder) -> None:
+    assert not folder.holds_a_study
+    folder.write_spec(study())
+    assert folder.holds_a_study
+    assert folder.spec() == load_study(str(folder)).spec == study()
+
+
+def test_a_study_is_read_wherever_its_images_have_gone(folder: StudyFolder) -> None:
+    spec = parse_spec(study().to_dict() | {"dataset": {"name": "photos"}})
+    folder.write_spec(spec)
+    assert load_study(str(folder)).spec == spec
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"study: [", ":1:9: broken YAML: expected the node content"),
+        (b"", ": a mapping with `study:` and `space:` is needed, found NoneType"),
+        (b"\xff\xfe\x00", ": not a text file"),
+        (b"study: demo\nspace: {}\ntraining: {architecture: vgg}\n", ": training.architecture: found 'vgg'; allowed: "),
+    ],
+)
+def test_a_broken_study_file_is_refused_by_name(folder: StudyFolder, content: bytes, message: str) -> None:
+    folder.storage.write("study.yaml", content)
+    with pytest.raises(StudyError) as caught:
+        load_study(str(folder))
+    assert str(caught.value).startswith(f"{folder}/study.yaml{message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["", "absent", "file"])
+def test_a_folder_without_a_study_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StudyError, match=r"no study here \(no study\.yaml\); `tuner ls` shows the studies there are$"):
+        load_study(tmp_path / place)
+
+
+def test_provenance_is_kept_and_a_damaged_one_is_as_none(folder: StudyFolder) -> None:
+    assert folder.provenance() == {}
+    folder.write_provenance({"runs": [{"seed": 0, "host": "ä"}]})
+    assert (
+        folder.provenance()
+        == {"runs": [{"seed": 0, "host": "ä"}]}
+        == json.loads(folder.storage.path("provenance.json").read_text())
+    )
+    folder.storage.write("provenance.json", b"{")
+    assert folder.provenance() == {}
+
+
+def test_a_study_is_moved_aside_whole(folder: StudyFolder) -> None:
+    write_trials(folder, study(), (0, "COMPLETE", 0.5))
+    aside = folder.move_aside(START)
+    assert aside == folder.storage.root.with_name("demo.until-20260102T030405")
+    assert not folder.holds_a_study
+    assert load_study(aside).best["value"] == 0.5
+
+
+ROWS = ((3, "COMPLETE", 0.7), (1, "COMPLETE", 0.9), (2, "COMPLETE", 0.9), (4, "PRUNED", 0.99), (5, "FAILED", 1.0))
+LOW = ((0, "PRUNED", 0.01), (7, "RUNNING", 0.01), (8, "COMPLETE", 0.1), (9, "COMPLETE", 0.1))
+
+
+@pytest.mark.parametrize(
+    ("direction", "metric", "best"), [("maximize", "val_accuracy", 1), ("minimize", "val_loss", 8)]
+)
+def test_the_best_is_the_earliest_complete_one_in_the_direction_of_the_objective(
+    folder: StudyFolder, direction: str, metric: str, best: int
+) -> None:
+    spec = study(direction, metric)
+    write_trials(folder, spec, *ROWS, *LOW)
+    write_trials(folder, spec, (10, "COMPLETE", 0.999), (11, "COMPLETE", 0.0), purpose="repeat", repeat_of=1)
+    assert load_study(str(folder)).best["number"] == best
+
+
+def test_without_a_complete_trial_there_is_no_best(folder: StudyFolder) -> None:
+    write_trials(folder, study(), (0, "RUNNING", 0.9), (1, "PRUNED", 0.8))
+    with pytest.raises(StudyError, match="no trial is complete yet"):
+        _ = load_study(str(folder)).best
+
+
+def test_a_study_that_has_just_begun_has_empty_tables(folder: StudyFolder) -> None:
+    folder.write_spec(study())
+    begun = load_study(str(folder))
+    assert [len(begun.trials), len(begun.epochs), len(begun.decisions)] == [0, 0, 0]
+    assert {"number", "state", "param_momentum"} <= set(begun.trials.columns)
+
+
+def test_duckdb_and_polars_read_the_parts_and_agree(folder: StudyFolder) -> None:
+    spec = study()
+    sgd = parameters_to_row(spec.space, {"batch_size": 64, "optimizer": "sgd", "momentum": 0.75})
+    write_trials(folder, spec, (0, "RUNNING", None), (1, "RUNNING", None), **sgd)
+    write_trials(folder, spec, (0, "PRUNED", 0.5), (2, "COMPLETE", 0.75), param_batch_size=32, started_at=START)
+    parts, columns = f"{folder}/trials/*.parquet", ["number", "state", "value", "param_batch_size", "param_momentum"]
+    latest = "qualify row_number() over (partition by number order by updated_at desc, state) = 1 order by number"
+    by_duckdb = duckdb.connect().execute(f"select {', '.join(columns)} from '{parts}' {latest}").fetchall()
+    frame = pl.read_parquet(parts).sort("updated_at").unique("number", keep="last").sort("number")
+    ours = load_study(str(folder)).trials
+    cells = ours[columns].astype(object)
+    expected = [(0, "PRUNED", 0.5, 32, None), (1, "RUNNING", None, 64, 0.75), (2, "COMPLETE", 0.75, 32, None)]
+    assert by_duckdb == frame.select(columns).rows() == expected
+    assert [tuple(row) for row in cells.where(cells.notna(), None).to_numpy()] == expected
+    assert frame["updated_at"].to_list() == ours["updated_at"].to_list()

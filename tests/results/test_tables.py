@@ -1,0 +1,288 @@
+"""The tables: every row that was written is read, once, in its order, whatever happened to the parts."""
+
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from tuner.config.space import Space, Value
+from tuner.results.schema import KEYS, ORDER, Table, outcome, parameters_from_row, parameters_to_row, schema
+from tuner.results.tables import Tables, now
+from tuner.storage import Storage
+
+SPACE = Space.model_validate(
+    {
+        "architecture": {"choice": ["lenet5", "alexnet"]},
+        "learning_rate": {"float": [1e-4, 1e-1], "log": True},
+        "batch_size": {"choice": [32, 64]},
+        "epsilon": {"choice": [1, 0.5]},
+        "shuffle": {"choice": [True, False]},
+        "widths": {"choice": [[32, 64], [128]]},
+        "mixed": {"choice": [1, 1.5, True, "1", [1]]},
+        "dropout": {"float": [0, 0.5], "when": {"architecture": ["alexnet"]}},
+        "epochs": 3,
+    }
+)
+LENET: dict[str, Value] = {"architecture": "lenet5", "learning_rate": 0.01, "batch_size": 32, "epochs": 3}
+ALEXNET: dict[str, Value] = LENET | {"architecture": "alexnet", "dropout": 0.25, "widths": [128]}
+START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+COMPACTING = """
+import sys
+from tuner.results.tables import Tables, now
+from tuner.config.space import Space
+from tuner.storage import Storage
+
+tables = Tables(Storage(sys.argv[1]), Space.model_validate({}))
+for number in range(100_000):
+    tables.append("epochs", {"study": "s", "number": number, "attempt": 1, "epoch": 1, "at": now()})
+    tables.flush()
+    if number % 3 == 2:
+        tables.compact()
+    if number == 3:
+        print("begun", flush=True)
+"""
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    return Tables(Storage(tmp_path / "study"), SPACE)
+
+
+def trial(number: int, state: str = "RUNNING", second: int = 0, **cells: Any) -> dict[str, Any]:
+    at = START + timedelta(seconds=second)
+    return {"study": "s", "number": number, "attempt": 1, "state": state, "updated_at": at, **cells}
+
+
+def epoch(number: int, epoch: int, attempt: int = 1, **cells: Any) -> dict[str, Any]:
+    at = START + timedelta(seconds=10 * attempt + epoch)
+    return {"study": "s", "number": number, "attempt": attempt, "epoch": epoch, "at": at, **cells}
+
+
+def write(tables: Tables, table: Table, *rows: dict[str, Any]) -> Path:
+    """Each call makes one part."""
+    for row in rows:
+        tables.append(table, row)
+    tables.flush()
+    return tables.storage.path(tables.storage.names(table, ".parquet")[-1])
+
+
+def parts(tables: Tables, table: Table) -> list[str]:
+    return tables.storage.names(table, ".parquet")
+
+
+@pytest.mark.parametrize("table", ORDER)
+def test_an_empty_table_has_its_columns(tables: Tables, table: Table) -> None:
+    frame = tables.history(table)
+    assert frame.empty
+    assert list(frame.columns) == schema(table, SPACE).names
+    assert set(KEYS[table]) <= set(frame.columns)
+
+
+def test_every_part_carries_the_whole_schema_with_a_column_of_its_own_type_for_each_parameter(tables: Tables) -> None:
+    part = pq.read_schema(write(tables, "trials", trial(0)))  # not one parameter is set in this row
+    assert part.equals(schema("trials", SPACE))
+    assert {name: str(part.field(f"param_{name}").type) for name in SPACE.root} == {
+        "architecture": "string",
+        "learning_rate": "double",
+        "batch_size": "int64",
+        "epsilon": "double",
+        "shuffle": "bool",
+        "widths": "string",
+        "mixed": "string",
+        "dropout": "double",
+        "epochs": "int64",
+    }
+    assert str(part.field("updated_at").type) == "timestamp[us, tz=UTC]"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        LENET,
+        ALEXNET,
+        {},
+        *({"epsilon": value} for value in (1, 0.5)),
+        *({"shuffle": value} for value in (True, False)),
+        *({"widths": value} for value in ([32, 64], [128])),
+        *({"mixed": value} for value in (1, 1.5, True, "1", [1])),
+    ],
+)
+def test_parameters_come_back_from_parquet_as_they_were(tables: Tables, parameters: dict[str, Value]) -> None:
+    write(tables, "trials", trial(0, **parameters_to_row(SPACE, parameters)), trial(1))
+    frame = tables.trials()
+    for first, second in (frame.to_dict("records"), [dict(row) for _, row in frame.iterrows()]):
+        found = parameters_from_row(SPACE, first)
+        assert repr(sorted(found.items())) == repr(sorted(parameters.items()))  # 1, 1.0 and True apart
+        assert parameters_from_row(SPACE, second) == {}
+
+
+def test_lists_and_mixed_choices_are_json_text_in_the_file(tables: Tables) -> None:
+    path = write(tables, "trials", trial(0, **parameters_to_row(SPACE, {"widths": [32, 64], "mixed": "1"})))
+    assert pq.read_table(path).select(["param_widths", "param_mixed"]).to_pylist() == [
+        {"param_widths": "[32, 64]", "param_mixed": '"1"'}
+    ]
+
+
+def test_times_are_utc_to_the_microsecond(tables: Tables) -> None:
+    assert now().tzinfo is UTC
+    write(tables, "trials", trial(0, started_at=START))
+    frame = tables.trials()
+    assert str(frame["started_at"].dtype) == "datetime64[us, UTC]"
+    assert frame["started_at"][0] == START
+
+
+def test_a_trial_is_one_row_its_latest_in_the_order_of_numbers(tables: Tables) -> None:
+    write(tables, "trials", trial(1, "COMPLETE", 5, value=0.5), trial(0))  # parts need not come in the order of time
+    write(tables, "trials", trial(1), trial(2, "FAILED", 3), trial(2, "RUNNING", 3, attempt=2))
+    frame = tables.trials()
+    assert list(zip(frame["number"], frame["state"], frame["attempt"], strict=True)) == [
+        (0, "RUNNING", 1),
+        (1, "COMPLETE", 1),
+        (2, "RUNNING", 2),
+    ]
+    assert len(tables.history("trials")) == 5
+    assert tables.history("trials")["updated_at"].is_monotonic_increasing
+
+
+def test_an_epoch_is_one_row_of_the_latest_attempt_that_reached_it(tables: Tables) -> None:
+    write(tables, "epochs", *(epoch(0, e, 2, val_loss=2.0) for e in (1, 2)))
+    write(tables, "epochs", epoch(1, 1, val_loss=5.0), *(epoch(0, e, 1, val_loss=1.0) for e in (1, 2, 3)))
+    frame = tables.epochs()
+    assert list(zip(frame["number"], frame["epoch"], frame["val_loss"], strict=True)) == [
+        (0, 1, 2.0),
+        (0, 2, 2.0),
+        (0, 3, 1.0),
+        (1, 1, 5.0),
+    ]
+    assert len(tables.history("epochs")) == 6
+
+
+@pytest.mark.parametrize("table", ORDER)
+def test_keys_that_stand_twice_are_dropped(tables: Tables, table: Table) -> None:
+    row = {key: {"state": "RUNNING", "updated_at": START, "split": "test"}.get(key, 1) for key in KEYS[table]}
+    write(tables, table, row, row)
+    write(tables, table, row)
+    assert len(tables.history(table)) == 1
+
+
+def test_the_tables_can_grow_columns(tables: Tables) -> None:
+    older = Tables(tables.storage, Space.model_validate({"batch_size": {"choice": [32, 64]}}))
+    write(older, "trials", trial(0, param_batch_size=32))
+    write(tables, "trials", trial(1, **parameters_to_row(SPACE, ALEXNET)))
+    assert parameters_from_row(SPACE, dict(tables.trials().iloc[0])) == {"batch_size": 32}
+    assert parameters_from_row(SPACE, dict(older.trials().iloc[1]))["batch_size"] == 32
+
+
+@pytest.mark.parametrize(("table", "earlier"), [(table, ORDER[:index]) for index, table in enumerate(ORDER)])
+def test_rows_are_written_in_order_and_wait_while_they_cannot_be(
+    tables: Tables, table: Table, earlier: tuple[Table, ...]
+) -> None:
+    rows: dict[Table, dict[str, Any]] = {"trials": trial(0), "epochs": epoch(0, 1)}
+    for each in reversed(ORDER):
+        tables.append(each, rows.get(each, {"study": "s", "number": 0}))
+    tables.storage.create()
+    tables.storage.path(table).touch()  # a file where the folder belongs
+    with pytest.raises(OSError, match="exists"):
+        tables.flush()
+    assert [each for each in ORDER if parts(tables, each)] == list(earlier)
+    tables.storage.path(table).unlink()
+    for _ in range(2):
+        tables.flush()
+    assert [len(parts(tables, each)) for each in ORDER] == [1] * len(ORDER)
+
+
+def test_a_flush_may_be_put_off(tables: Tables) -> None:
+    tables.append("trials", trial(0))
+    tables.flush(if_older_than=60)
+    assert parts(tables, "trials") == []
+    time.sleep(0.02)
+    tables.flush(if_older_than=0.01)
+    assert len(parts(tables, "trials")) == 1
+    assert list(tables.storage.root.rglob(".tmp-*")) == []
+
+
+def test_compaction_keeps_every_row_in_one_part_with_the_whole_schema(tables: Tables) -> None:
+    for number in range(5):
+        write(tables, "trials", trial(number), trial(number, "COMPLETE", number, **parameters_to_row(SPACE, ALEXNET)))
+        write(tables, "epochs", *(epoch(number, e) for e in (1, 2)))
+    before = {table: tables.history(table) for table in ORDER}
+    for _ in range(2):  # once more changes nothing
+        tables.compact()
+        assert {table: len(parts(tables, table)) for table in ("trials", "epochs", "decisions")} == {
+            "trials": 1,
+            "epochs": 1,
+            "decisions": 0,
+        }
+        for table in ORDER:
+            pd.testing.assert_frame_equal(tables.history(table), before[table])
+    assert pq.read_schema(tables.storage.path(parts(tables, "trials")[0])).equals(schema("trials", SPACE))
+
+
+def test_a_reader_during_compactions_sees_every_row_once(tmp_path: Path) -> None:
+    reader = Tables(Storage(tmp_path), Space.model_validate({}))
+    with subprocess.Popen([sys.executable, "-c", COMPACTING, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"begun\n"
+        seen, reads, end = 0, 0, time.monotonic() + 1
+        try:
+            while time.monotonic() < end:
+                numbers = list(reader.history("epochs")["number"])
+                assert numbers == list(range(len(numbers)))
+                assert len(numbers) >= seen
+                seen, reads = len(numbers), reads + 1
+        finally:
+            writer.kill()
+    assert reads > 10
+    assert seen > 10
+
+
+def spoil(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "half":
+        content = content[: len(content) // 2]
+    elif how == "one byte":  # of the column of states, whose bytes are in the file as they are
+        content[content.index(b"PRUNED")] ^= 0xFF
+    path.write_bytes({"empty": b"", "text": b"no Parquet here", "zeros": bytes(len(content))}.get(how, bytes(content)))
+
+
+@pytest.mark.parametrize("how", ["half", "empty", "text", "zeros", "one byte"])
+def test_a_spoilt_part_is_set_aside_with_a_warning_and_the_rest_is_read(tables: Tables, how: str) -> None:
+    write(tables, "trials", trial(0))
+    path = write(tables, "trials", trial(1, "PRUNED"))
+    write(tables, "trials", trial(2))
+    spoil(path, how)
+    spoilt = path.read_bytes()
+    with pytest.warns(UserWarning, match=rf"{path.name} cannot be read and is set aside as \.broken: .") as caught:
+        assert list(tables.trials()["number"]) == [0, 2]
+    assert "\n" not in str(caught[0].message)
+    assert path.with_name(f"{path.name}.broken").read_bytes() == spoilt
+    tables.compact()
+    assert list(tables.trials()["number"]) == [0, 2]  # and no further warning
+
+
+def test_a_spoilt_part_that_cannot_be_set_aside_is_passed_over(tables: Tables) -> None:
+    path = write(tables, "trials", trial(0))
+    write(tables, "trials", trial(1))
+    spoil(path, "half")
+    path.with_name(f"{path.name}.broken").mkdir()
+    with pytest.warns(UserWarning, match="is passed over"):
+        assert list(tables.trials()["number"]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("report", "state"),
+    [
+        ({"epoch": 3, "epochs_planned": 3}, "COMPLETE"),
+        ({"epoch": 2, "epochs_planned": 3}, "PRUNED"),
+        ({"epoch": 3, "epochs_planned": 3, "error": "NotFiniteError: …"}, "FAILED"),
+        ({}, "PRUNED"),
+    ],
+)
+def test_how_a_trial_ended_is_told_from_its_last_report(report: dict[str, Any], state: str) -> None:
+    assert outcome(report) == state

@@ -1,0 +1,600 @@
+"""The searcher: what it proposes, what it tells Optuna, and that the tables rebuild both."""
+
+import json
+import math
+import pickle
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from tuner.config.space import Parameter, Space, Value
+from tuner.config.study import StudyConfig, parse_spec
+from tuner.errors import StudyError
+from tuner.results.folder import StudyFolder
+from tuner.results.schema import outcome, parameters_to_row
+from tuner.results.tables import Tables, now
+from tuner.search.optuna_study import distribution, rebuild_study
+from tuner.search.proposals import Proposal
+from tuner.search.samplers import derive_trial_seed, make_sampler
+from tuner.search.searcher import OptunaSearcher
+from tuner.storage import Storage
+from tuner.study.observer import NullObserver
+from tuner.study.recorder import Recorder
+
+EPOCHS = 3
+FLAT = {
+    "learning_rate": {"float": [1e-4, 1e-1], "log": True},
+    "dropout": {"float": [0, 0.6], "step": 0.2},
+    "dense": {"int": [32, 512], "log": True},
+    "batch_size": {"choice": [32, 64, 128]},
+}
+NESTED = {
+    "architecture": {"choice": ["vazquez_base", "vazquez_deep", "alexnet"]},
+    "dropout": {"float": [0, 0.6], "when": {"architecture": ["vazquez_deep", "alexnet"]}},
+    "dropout_dense": {"float": [0, 0.6], "when": {"architecture": "vazquez_deep"}},
+    "optimizer": {"choice": ["adam", "sgd"], "when": {"architecture": ["vazquez_deep"]}},
+    "momentum": {"float": [0.5, 0.9], "when": {"optimizer": "sgd"}},
+    "filters": {"int": [8, 64], "when": {"architecture": ["vazquez_base"]}},
+}
+GRID = {
+    "batch_size": {"choice": [32, 64]},
+    "architecture": {"choice": ["vazquez_base", "vazquez_deep"]},
+    "dropout_dense": {"float": [0.1, 0.5], "step": 0.2, "when": {"architecture": "vazquez_deep"}},
+    "filters": {"int": [16, 50], "step": 16},
+}
+SAMPLERS = ["tpe", "random", "grid", "gp", "cmaes", "nsga2"]
+
+
+def study(space: Mapping[str, Any] = FLAT, sampler: str = "random", trials: int = 12, **changes: Any) -> StudyConfig:
+    training = {"epochs": EPOCHS} | ({} if "architecture" in space else {"architecture": "vazquez_base"})
+    search = {"sampler": sampler, "trials": trials, "seed": 5}
+    dataset = {"name": "cifar10"}
+    return parse_spec(
+        {"study": "s", "dataset": dataset, "training": training, "space": space, "search": search, **changes}
+    )
+
+
+def accuracy(config: Mapping[str, Any], epoch: int) -> float:
+    """What a trial measures: decided by its parameters and seed, and never twice the same."""
+    wish = sum(math.cos(float(v)) for v in config["parameters"].values() if isinstance(v, int | float))
+    return (math.tanh(wish) + 1) / 3 * (1 - 0.5**epoch) + float(config["seed"]) % 1009 / 1e5
+
+
+def fate(config: Mapping[str, Any]) -> str:
+    """Some trials are pruned, some crash, some report an error; repeats are never stopped."""
+    ends = {1: "pruned", 3: "crashed", 5: "error"}
+    return ends.get(config["number"] % 7, "complete") if config["purpose"] == "search" else "complete"
+
+
+class Driven:
+    """Searcher, recorder and tables of one run, driven in the order in which Ray Tune calls them, without a worker."""
+
+    def __init__(self, spec: StudyConfig, folder: Path, slots: int = 2) -> None:
+        home = StudyFolder(folder)
+        self.tables = home.tables(spec)
+        self.proposals: list[Proposal] = []
+        self.live: list[Trial] = []
+        self.recorder = Recorder(
+            spec,
+            home,
+            self.tables,
+            NullObserver(),
+            halted=lambda: False,
+            lost=lambda: False,
+            sampler_attrs=lambda number: self.searcher.sampler_attrs(number),
+        )
+        self.searcher = OptunaSearcher(
+            spec,
+            self.tables.trials(),
+            self.tables.epochs(),
+            slots=slots,
+            on_propose=self.propose,
+            latest=self.tables.trials,
+        )
+
+    def propose(self, proposal: Proposal) -> None:
+        self.recorder.propose(proposal)
+        self.proposals.append(proposal)
+
+    def start(self) -> dict[str, Any] | str | None:
+        trial = Trial("driven", stub=True)
+        config = self.searcher.suggest(trial.trial_id)
+        if isinstance(config, dict):
+            trial.config = config
+            self.live.append(trial)
+        return config
+
+    def step(self) -> bool:
+        """One call of Tune: start a trial or train an epoch of the one that waits longest; False: nothing is left."""
+        config = self.start()
+        if isinstance(config, dict):
+            return True
+        if not self.live:
+            assert config == Searcher.FINISHED
+            return False
+        trial = self.live.pop(0)
+        if not self.train(trial):
+            self.live.append(trial)
+        return True
+
+    def train(self, trial: Trial) -> bool:
+        """Report the next epoch as Tune does; whether it was the trial's last."""
+        config = trial.config
+        epoch = trial.run_metadata.last_result.get("epoch", 0) + 1
+        if epoch == 2 and fate(config) == "crashed":
+            self.searcher.on_trial_complete(trial.trial_id, error=True)
+            self.recorder._rows[config["number"]]["error"] = "RuntimeError: crashed"
+            self.recorder.end(config["number"], "FAILED")
+            return True
+        result: dict[str, Any] = {"error": "loss is nan", "done": True}
+        if epoch == 1 or fate(config) != "error":
+            measured = accuracy(config, epoch)
+            result = {
+                "epoch": epoch,
+                "epochs_planned": EPOCHS,
+                "val_accuracy": measured,
+                "val_loss": 1 - measured,
+                "seconds": 0.5,
+            }
+        ends = "error" in result or epoch == EPOCHS or (epoch == 2 and fate(config) == "pruned")
+        if not ends:
+            self.searcher.on_trial_result(trial.trial_id, result)
+        self.recorder.on_trial_result(0, [], trial, result)
+        trial.run_metadata.last_result = result
+        if ends:
+            self.searcher.on_trial_complete(trial.trial_id, result)
+            self.recorder.on_trial_complete(0, [], trial)
+        return ends
+
+    def run(self, calls: int = 10_000) -> "Driven":
+        """Go on until nothing is left, or for so many calls."""
+        for _ in range(calls):
+            if not self.step():
+                break
+        return self
+
+    def killed(self, spec: StudyConfig | None = None) -> "Driven":
+        """What the next process finds: only what reached the disk."""
+        return Driven(spec or self.searcher.spec, self.tables.storage.root, self.searcher._slots)
+
+
+def told(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
+    """All that a sampler may look at."""
+    return [
+        {
+            "number": trial.number,
+            "state": trial.state,
+            "values": trial.values,
+            "params": trial.params,
+            "distributions": trial.distributions,
+            "intermediate": trial.intermediate_values,
+            "user": trial.user_attrs,
+            "system": {key: value for key, value in trial.system_attrs.items() if key != "fixed_params"},
+        }
+        for trial in trials
+    ]
+
+
+def drawn(proposal: Proposal) -> str:
+    return json.dumps(proposal.parameters, sort_keys=True)
+
+
+# --- what is proposed ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sampler", "space"), [("random", NESTED), ("grid", GRID)])
+def test_an_interrupted_search_proposes_what_the_uninterrupted_one_does(
+    sampler: str, space: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = study(space, sampler)
+    expected = {proposal.number: proposal for proposal in Driven(spec, tmp_path / "whole").run().proposals}
+    assert list(expected) == list(range(12))
+    for calls in (1, 13, 36):
+        before = Driven(spec, tmp_path / str(calls)).run(calls)
+        in_flight = [trial.config["number"] for trial in before.live]
+        after = before.killed().run()
+        assert [proposal.number for proposal in after.proposals[: len(in_flight)]] == sorted(in_flight)
+        assert {proposal.number: proposal for proposal in [*before.proposals, *after.proposals]} == expected
+        assert len(before.proposals) + len(after.proposals) == 12 + len(in_flight)
+
+
+def test_an_extended_search_goes_on_where_it_ended(tmp_path: Path) -> None:
+    whole = Driven(study(trials=10), tmp_path / "whole").run()
+    part = Driven(study(trials=4), tmp_path / "part").run()
+    assert part.proposals + part.killed(study(trials=10)).run().proposals == whole.proposals
+
+
+@pytest.mark.parametrize(
+    ("sampler", "space", "calls"),
+    [
+        ("tpe", FLAT, 68),
+        ("tpe", NESTED, 68),
+        ("random", NESTED, 32),
+        ("grid", GRID, 32),
+        ("gp", {"learning_rate": FLAT["learning_rate"]}, 58),
+        ("cmaes", FLAT, 68),
+        ("nsga2", NESTED, 32),
+    ],
+)
+def test_every_sampler_goes_on_from_the_tables_as_if_never_interrupted(
+    sampler: str, space: dict[str, Any], calls: int, tmp_path: Path
+) -> None:
+    """Also from the middle of a trial: both then know the same finished trials, and the same ones in flight."""
+    whole = Driven(study(space, sampler, trials=24), tmp_path).run(calls)
+    whole.tables.flush()
+    finished = [trial for trial in whole.searcher.study.trials if trial.value is not None]
+    assert len(finished) >= (10 if sampler in ("tpe", "gp", "cmaes") else 5)  # those have begun to learn
+    assert whole.live
+    rebuilt = whole.killed()
+    assert told(rebuilt.searcher.study.trials) == told(whole.searcher.study.trials)
+    again = [rebuilt.start() for _ in whole.live]
+    assert again == [trial.config for trial in sorted(whole.live, key=lambda trial: trial.config["number"])]
+    whole.searcher._slots = rebuilt.searcher._slots = 5  # a new proposal beside those in flight
+    assert rebuilt.start() == whole.start()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_goes_on_after_an_interruption_half_way(sampler: str, tmp_path: Path) -> None:
+    spec = study(GRID if sampler == "grid" else FLAT, sampler, trials=14)
+    before = Driven(spec, tmp_path).run(18)
+    after = before.killed().run()
+    trials = after.tables.trials()
+    assert list(trials["number"]) == list(range(14))
+    assert not (trials["state"] == "RUNNING").any()
+    assert len({drawn(proposal) for proposal in [*before.proposals, *after.proposals]}) == 14  # none of them twice
+
+
+@pytest.mark.parametrize("sampler", ["cmaes", "nsga2"])
+def test_what_a_sampler_keeps_about_a_trial_stands_in_the_tables(sampler: str, tmp_path: Path) -> None:
+    driven = Driven(study(sampler=sampler, trials=22), tmp_path).run()
+    kept = [set(json.loads(text)) for text in driven.tables.trials()["sampler_attrs"]]
+    assert any("cma:generation" in keys or "NSGAIISampler:generation" in keys for keys in kept)
+    live = driven.searcher.study.get_trials(deepcopy=False)
+    assert [set(trial.system_attrs) for trial in live] == kept
+    if sampler == "cmaes":
+        assert any("cma:optimizer:0" in keys for keys in kept)  # a generation was told
+
+
+def test_a_study_of_somebody_else_runs_no_code_of_theirs(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, tuple[Path]]:
+            return Path.touch, (tmp_path / "sprung",)
+
+    spec = study(sampler="cmaes")
+    searcher = bare(spec)
+    tables = Tables(Storage(tmp_path), spec.space)
+    config = searcher.suggest("a")
+    assert isinstance(config, dict)
+    row = {"number": 0, "attempt": 1, "state": "COMPLETE", "value": 0.5, "values": [0.5], "purpose": "search"}
+    row |= {"sampler_attrs": json.dumps({"cma:optimizer:0": pickle.dumps(Trap()).hex()}), "updated_at": now()}
+    tables.append("trials", row | parameters_to_row(spec.space, config["parameters"]))
+    tables.flush()
+    with pytest.raises(
+        StudyError, match=r"^trials.sampler_attrs: found [\w.]+, which is no part of the state of CMA-ES$"
+    ):
+        rebuild_study(spec, tables.trials(), tables.epochs())
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_nested_space_gives_only_active_parameters() -> None:
+    seen = set()
+    for proposal in asked(study(NESTED, "tpe", trials=40)):
+        expected = {"architecture"} | {
+            "vazquez_base": {"filters"},
+            "vazquez_deep": {"dropout", "dropout_dense", "optimizer"},
+            "alexnet": {"dropout"},
+        }[str(proposal.parameters["architecture"])]
+        if proposal.parameters.get("optimizer") == "sgd":
+            expected.add("momentum")
+        assert set(proposal.parameters) == expected
+        seen |= expected
+    assert seen == set(NESTED)
+
+
+def test_a_grid_has_every_point_once_and_begins_anew_when_more_are_asked_for() -> None:
+    spec = study(GRID, "grid", trials=30)
+    points = spec.space.grid()
+    assert len(points) == 2 * 4 * 3
+    assert [proposal.parameters for proposal in asked(spec)] == points + points[:6]
+
+
+def bare(spec: StudyConfig, proposed: list[Proposal] | None = None) -> OptunaSearcher:
+    """A searcher without a past and with slots for all."""
+    empty, told_of = Tables(Storage("/nowhere"), spec.space), [] if proposed is None else proposed
+    return OptunaSearcher(
+        spec, empty.trials(), empty.epochs(), slots=10_000, on_propose=told_of.append, latest=empty.trials
+    )
+
+
+def asked(spec: StudyConfig) -> list[Proposal]:
+    """All that is proposed where nothing is ever reported."""
+    proposed: list[Proposal] = []
+    searcher = bare(spec, proposed)
+    while isinstance(searcher.suggest(str(len(proposed))), dict):
+        pass
+    return proposed
+
+
+def test_lists_and_mixed_choices_come_back_as_the_study_file_has_them(tmp_path: Path) -> None:
+    choices: dict[str, list[Value]] = {
+        "dense": [[32, 64], [128], []],
+        "dropout": [1, 1.5, True, "1", [1, "a"]],
+        "epsilon": [1, 0.5],
+        "momentum": [True, False],
+        "filters": [8, 16],
+        "optimizer": ["adam", "1"],
+    }
+    space = Space.model_validate({name: {"choice": values} for name, values in choices.items()})
+    spec = study(trials=60).model_copy(update={"space": space})
+    searcher = bare(spec)
+    tables = Tables(Storage(tmp_path), space)
+    for number in range(60):
+        config = searcher.suggest(str(number))
+        assert isinstance(config, dict)
+        for name, value in config["parameters"].items():
+            assert any(value == choice and type(value) is type(choice) for choice in choices[name])
+        row = {"number": number, "attempt": 1, "state": "RUNNING", "purpose": "search", "updated_at": now()}
+        tables.append("trials", row | parameters_to_row(space, config["parameters"]))
+    seen = {name: {json.dumps(trial.params[name]) for trial in searcher.study.trials} for name in choices}
+    assert {name: len(values) for name, values in seen.items()} == {name: len(c) for name, c in choices.items()}
+    tables.flush()
+    rebuilt = rebuild_study(spec, tables.trials(), tables.epochs())
+    assert told(rebuilt.trials) == told(searcher.study.trials)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"float": [0, 1], "step": 0.3}, FloatDistribution(0, 0.9, step=0.3)),
+        ({"float": [0.1, 0.7], "step": 0.1}, FloatDistribution(0.1, 0.7, step=0.1)),
+        ({"int": [0, 10], "step": 3}, IntDistribution(0, 9, step=3)),
+        ({"int": [1, 10], "log": True}, IntDistribution(1, 10, log=True)),
+        ({"float": [1e-4, 1], "log": True}, FloatDistribution(1e-4, 1, log=True)),
+    ],
+)
+def test_a_range_that_ends_between_two_steps_ends_at_the_lower_one_without_a_warning(
+    raw: dict[str, Any], expected: Any
+) -> None:
+    parameter: Parameter = Space.model_validate({"x": raw})["x"]
+    assert distribution(parameter) == expected
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+def test_no_step_is_drawn_beyond_its_range(sampler: str) -> None:
+    space = {"dropout": {"float": [0, 0.95], "step": 0.1}, "filters": {"int": [8, 30], "step": 5}}
+    spec = study(space, sampler, trials=50)
+    searcher = bare(spec)
+    for index in range(50):
+        config = searcher.suggest(str(index))
+        assert isinstance(config, dict)
+        for name, value in config["parameters"].items():
+            assert spec.space[name].holds(value)
+
+
+def test_seeds_are_all_different_and_always_the_same() -> None:
+    searcher = bare(study(trials=500))
+    configs = [searcher.suggest(str(index)) for index in range(500)]
+    seeds = [config["seed"] for config in configs if isinstance(config, dict)]
+    assert len(set(seeds)) == 500
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert seeds[:3] == [derive_trial_seed(5, "trial", number) for number in range(3)]
+    assert derive_trial_seed(5, "trial", 12) == 2_038_292_087
+    assert derive_trial_seed(5, "trial", 12) != derive_trial_seed(51, "trial", 2)
+
+
+def test_no_more_trials_than_slots_and_an_end(tmp_path: Path) -> None:
+    driven = Driven(study(trials=5), tmp_path, slots=2)
+    assert [type(driven.start()) for _ in range(3)] == [dict, dict, type(None)]
+    while driven.step():
+        assert len(driven.live) <= 2
+    assert driven.start() == Searcher.FINISHED
+    assert driven.killed().start() == Searcher.FINISHED
+
+
+# --- what Optuna is told ------------------------------------------------------------------------------------------
+
+
+def test_optuna_is_told_the_truth_about_every_end(tmp_path: Path) -> None:
+    driven = Driven(study(trials=14), tmp_path).run()
+    for proposal, trial in zip(driven.proposals, driven.searcher.study.trials, strict=True):
+        config = {"parameters": proposal.parameters, "seed": proposal.seed}
+        values = [accuracy(config, epoch) for epoch in range(1, EPOCHS + 1)]
+        state, count, value = {
+            "complete": (TrialState.COMPLETE, 3, values[2]),
+            "pruned": (TrialState.PRUNED, 2, values[1]),
+            "crashed": (TrialState.FAIL, 1, None),
+            "error": (TrialState.FAIL, 1, None),
+        }[fate({"number": proposal.number, "purpose": "search"})]
+        assert trial.state == state
+        assert trial.value == value
+        assert trial.intermediate_values == dict(enumerate(values[:count], start=1))
+
+
+def test_a_trial_that_never_reported_fails() -> None:
+    searcher = bare(study())
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", error=True)
+    searcher.suggest("b")
+    searcher.on_trial_complete("b", None)
+    assert [trial.state for trial in searcher.study.trials] == [TrialState.FAIL, TrialState.FAIL]
+
+
+def test_a_report_that_a_resumed_trial_repeats_is_passed_over(tmp_path: Path) -> None:
+    before = Driven(study(), tmp_path, slots=1).run(3)  # a start and two epochs
+    before.tables.flush()
+    after = before.killed()
+    after.start()
+    for epoch in (1, 2, 3):
+        result = {"epoch": epoch, "epochs_planned": EPOCHS, "val_accuracy": epoch / 10, "replayed": epoch < 3}
+        after.searcher.on_trial_result(after.live[0].trial_id, result)
+    reported = after.searcher.study.trials[0].intermediate_values
+    config = before.live[0].config
+    assert reported == {1: accuracy(config, 1), 2: accuracy(config, 2), 3: 0.3}
+
+
+@pytest.mark.parametrize("space", [FLAT, NESTED, GRID], ids=["flat", "nested", "grid"])
+@pytest.mark.parametrize("calls", [0, 21, 10_000])
+def test_the_tables_rebuild_the_study_trial_by_trial(space: dict[str, Any], calls: int, tmp_path: Path) -> None:
+    spec = study(space, "grid" if space is GRID else "tpe", trials=16)
+    driven = Driven(spec, tmp_path).run(calls)
+    driven.tables.flush()
+    expected = told(driven.searcher.study.trials)
+    assert told(driven.killed().searcher.study.trials) == expected
+    driven.tables.compact()
+    assert told(driven.killed().searcher.study.trials) == expected
+
+
+def test_with_several_objectives_a_stopped_trial_fails_and_a_complete_one_has_all_values(tmp_path: Path) -> None:
+    goals = [{"maximize": "val_accuracy"}, {"minimize": "val_loss"}]
+    for sampler in ("tpe", "nsga2"):
+        driven = Driven(study(sampler=sampler, trials=8, objective=goals), tmp_path / sampler).run()
+        table, trials = driven.tables.trials(), driven.searcher.study.trials
+        for row, trial in zip(table.to_dict("records"), trials, strict=True):
+            assert row["state"] == {"complete": "COMPLETE", "pruned": "PRUNED"}.get(
+                fate({"number": row["number"], "purpose": "search"}), "FAILED"
+            )
+            if row["state"] == "COMPLETE":
+                assert trial.values == [row["val_accuracy"], row["val_loss"]] == list(row["values"])
+            else:
+                assert trial.state == TrialState.FAIL
+        assert (table["state"] == "PRUNED").any()
+        assert driven.searcher.study.best_trials
+        assert told(driven.killed().searcher.study.trials) == told(trials)
+
+
+def test_a_searcher_of_a_study_with_repeats_rebuilds_only_the_search(tmp_path: Path) -> None:
+    driven = Driven(study(trials=4, repeats={"top": 1, "seeds": 2}), tmp_path).run()
+    assert len(driven.tables.trials()) == 6
+    assert len(driven.killed().searcher.study.trials) == 4
+
+
+# --- repeats ------------------------------------------------------------------------------------------------------
+
+
+def repeats(trials: pd.DataFrame) -> pd.DataFrame:
+    return trials[trials["purpose"] == "repeat"]
+
+
+def test_the_best_are_repeated_with_other_seeds_once_whatever_interrupts(tmp_path: Path) -> None:
+    spec = study(trials=6, repeats={"top": 2, "seeds": 2})
+    trials = Driven(spec, tmp_path / "whole").run().tables.trials()
+    for calls in (12, 24, 27):
+        before = Driven(spec, tmp_path / str(calls)).run(calls)
+        assert (before.proposals[-1].purpose == "repeat") == (calls > 20)
+        again = before.killed().run().tables.trials()
+        columns = ["number", "seed", "purpose", "repeat_of", "state", "value", "origin"]
+        pd.testing.assert_frame_equal(again[columns], trials[columns])
+
+    complete = trials[(trials["state"] == "COMPLETE") & (trials["purpose"] == "search")]
+    best = complete.sort_values("value", ascending=False)["number"].head(2)
+    assert list(repeats(trials)["repeat_of"]) == [number for number in best for _ in range(2)]
+    assert trials["seed"].is_unique
+    for row in repeats(trials).to_dict("records"):
+        original = trials[trials["number"] == row["repeat_of"]].iloc[0]
+        for name in FLAT:
+            assert row[f"param_{name}"] == original[f"param_{name}"]
+
+
+def test_repeats_wait_until_the_search_is_over(tmp_path: Path) -> None:
+    driven = Driven(study(trials=3, repeats={"top": 1, "seeds": 1}), tmp_path, slots=3)
+    assert [type(driven.start()) for _ in range(3)] == [dict] * 3
+    while driven.live:
+        driven.searcher._slots = 4
+        assert driven.start() is None  # a trial that is still running may be the best
+        trial = driven.live.pop(0)
+        if not driven.train(trial):
+            driven.live.append(trial)
+    config = driven.start()
+    assert isinstance(config, dict)
+    assert config["purpose"] == "repeat"
+
+
+def test_a_longer_search_repeats_a_new_best_and_no_old_one_again(tmp_path: Path) -> None:
+    many = {"top": 1, "seeds": 2}
+    first = Driven(study(trials=3, repeats=many), tmp_path).run()
+    old = set(repeats(first.tables.trials())["repeat_of"])
+    second = first.killed(study(trials=24, repeats=many)).run().tables.trials()
+    complete = second[(second["state"] == "COMPLETE") & (second["purpose"] == "search")]
+    new = set(complete.nlargest(1, "value")["number"])
+    assert old != new
+    assert repeats(second).groupby("repeat_of").size().to_dict() == dict.fromkeys(old | new, 2)
+    assert list(second["number"]) == list(range(len(second)))
+
+
+def test_all_completed_trials_can_be_repeated_and_no_others(tmp_path: Path) -> None:
+    trials = Driven(study(trials=8, repeats={"top": "all", "seeds": 1}), tmp_path).run().tables.trials()
+    search = trials[trials["purpose"] == "search"]
+    complete = set(search.loc[search["state"] == "COMPLETE", "number"])
+    assert set(repeats(trials)["repeat_of"]) == complete
+    assert len(complete) < 8
+
+
+def test_a_search_in_which_nothing_completes_ends_without_repeats() -> None:
+    searcher = bare(study(trials=1, repeats={"top": 3, "seeds": 5}))
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", error=True)
+    assert searcher.suggest("b") == Searcher.FINISHED
+
+
+# --- speed --------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_costs_the_same_after_a_thousand_trials() -> None:
+    searcher = bare(study(trials=1000))
+    seconds: list[float] = []
+    for number in range(1000):
+        searcher.suggest(str(number))
+        for epoch in range(1, 21):
+            result = {"epoch": epoch, "epochs_planned": 20, "val_accuracy": epoch / 20}
+            began = time.perf_counter()
+            searcher.on_trial_result(str(number), result)
+            seconds.append(time.perf_counter() - began)
+        assert outcome(result) == "COMPLETE"
+        searcher.on_trial_complete(str(number), result)
+    first, last = median(seconds[:1000]), median(seconds[-1000:])
+    assert last < 5 * first  # growing with the trials it would be 40 times
+    assert last < 0.001
+
+
+def test_a_thousand_trials_are_rebuilt_in_seconds(tmp_path: Path) -> None:
+    spec = study(trials=1000)
+    searcher = bare(spec)
+    tables = Tables(Storage(tmp_path), spec.space)
+    for number in range(1000):
+        config = searcher.suggest(str(number))
+        assert isinstance(config, dict)
+        row = {"number": number, "attempt": 1, "state": "COMPLETE", "purpose": "search", "updated_at": now()}
+        row |= {"value": 0.5, "values": [0.5], "sampler_attrs": "{}", "seed": config["seed"]}
+        tables.append("trials", row | parameters_to_row(spec.space, config["parameters"]))
+        for epoch in range(1, 21):
+            cells = {"number": number, "attempt": 1, "epoch": epoch, "val_accuracy": epoch / 40, "at": now()}
+            tables.append("epochs", cells)
+        searcher.on_trial_complete(str(number), {"epoch": 20, "epochs_planned": 20, "val_accuracy": 0.5})
+    tables.flush()
+    trials, epochs = tables.trials(), tables.epochs()
+    began = time.perf_counter()
+    rebuilt = rebuild_study(spec, trials, epochs)
+    assert time.perf_counter() - began < 5
+    assert len(rebuilt.trials) == 1000
+    assert [trial.params for trial in rebuilt.trials] == [trial.params for trial in searcher.study.trials]
+    assert rebuilt.trials[-1].intermediate_values == {epoch: epoch / 40 for epoch in range(1, 21)}
+
+
+def test_every_sampler_has_the_seed_that_it_is_given() -> None:
+    for sampler in ("tpe", "random", "gp", "cmaes", "nsga2"):
+        spec = study(sampler=sampler)
+        draws = []
+        for seed in (1, 1, 2):
+            optuna_study = optuna.create_study(sampler=make_sampler(spec, seed))
+            draws.append(optuna_study.ask().suggest_float("x", 0, 1))
+        assert draws[0] == draws[1] != draws[2]

@@ -1,0 +1,198 @@
+"""Files are whole or not there, whatever happens to who writes them."""
+
+import itertools
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.object_store import BUCKET
+from tuner.errors import StudyError
+from tuner.storage import Storage, open_storage
+
+WRITER = """
+import sys
+from tuner.storage import Storage
+
+storage, version = Storage(sys.argv[1]), 0
+while True:
+    version += 1
+    storage.write("checkpoints/latest.pt", version.to_bytes(8, "big") * 250_000)
+    print(version, flush=True)
+"""
+
+
+@pytest.fixture(params=["folder", "object store"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """What every storage must do is tested on each."""
+    root = tmp_path / "results" / "study"
+    if request.param == "object store":
+        request.getfixturevalue("object_store")
+        storage = open_storage(f"s3://{BUCKET}{root}")
+    else:
+        storage = Storage(root)
+    storage.create()
+    return storage
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Storage:
+    folder = Storage(tmp_path / "results" / "study")
+    folder.create()
+    return folder
+
+
+def temporary_files(storage: Storage) -> list[Path]:
+    return [path for path in storage.root.rglob("*") if path.is_file() and path.name.startswith(".tmp-")]
+
+
+def test_what_is_written_can_be_read_and_replaced(storage: Storage) -> None:
+    assert not storage.exists("a/b.bin")
+    for content in (b"first", b"", b"second"):
+        storage.write("a/b.bin", content)
+        assert storage.read("a/b.bin") == content
+    assert storage.exists("a/b.bin")
+    assert str(storage.path("a/b.bin")) == f"{storage}/a/b.bin"
+
+
+def test_a_file_lies_where_its_path_says_and_nothing_beside_it(folder: Storage) -> None:
+    folder.write("a/b.bin", b"content")
+    assert folder.path("a/b.bin").read_bytes() == b"content"
+    assert temporary_files(folder) == []
+
+
+def test_a_missing_file_is_not_found(storage: Storage) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.read("a/b.bin")
+
+
+def test_names_are_those_of_whole_files_with_the_ending_in_order(storage: Storage) -> None:
+    for name in ("t/b.parquet", "t/a.parquet", "t/c.broken", "t/deeper/d.parquet", "e.parquet"):
+        storage.write(name, b"")
+    assert storage.names("t", ".parquet") == ["t/a.parquet", "t/b.parquet"]
+    assert storage.names("t") == ["t/a.parquet", "t/b.parquet", "t/c.broken"]
+    assert storage.names("absent") == []
+    assert storage.folders() == ["t"]
+
+
+def test_a_file_that_is_being_written_has_no_name_yet(folder: Storage) -> None:
+    folder.path("t").mkdir()
+    folder.path("t/.tmp-1.parquet").touch()
+    assert folder.names("t") == []
+
+
+def test_each_of_many_files_is_read_in_order(storage: Storage) -> None:
+    names = [f"t/{number:02}" for number in range(40)]
+    for number, name in enumerate(names):
+        storage.write(name, bytes([number]))
+    assert storage.each(storage.read, names) == [bytes([number]) for number in range(40)]
+    with pytest.raises(FileNotFoundError):
+        storage.each(storage.read, [*names, "t/absent"])
+
+
+def test_all_files_move_aside_or_go(storage: Storage) -> None:
+    for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"):
+        storage.write(name, name.encode())
+    aside = storage.move_aside(".until-now")
+    assert str(aside) == f"{storage}.until-now"
+    assert not any(storage.exists(name) for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"))
+    moved = open_storage(aside)
+    assert [moved.read(name) for name in ("study.yaml", "t/deeper/b.parquet")] == [b"study.yaml", b"t/deeper/b.parquet"]
+    moved.remove_all()
+    assert not any(moved.exists(name) for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"))
+
+
+def test_a_folder_goes_with_its_last_file(storage: Storage) -> None:
+    storage.write("checkpoints/00001/a", b"")
+    storage.write("checkpoints/00001/b", b"")
+    storage.remove("checkpoints/00001/a")
+    storage.remove("checkpoints/00001/absent")
+    assert storage.names("checkpoints/00001") == ["checkpoints/00001/b"]
+    storage.remove("checkpoints/00001/b")
+    assert not storage.exists("checkpoints/00001")
+
+
+def test_a_file_takes_another_name(storage: Storage) -> None:
+    storage.write("a", b"content")
+    storage.rename("a", "b")
+    assert (storage.exists("a"), storage.read("b")) == (False, b"content")
+
+
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StudyError) as caught:
+        Storage(tmp_path / "file" / "study").create()
+    assert str(caught.value) == f"results: {tmp_path}/file/study cannot be written: Not a directory"
+
+
+def test_the_folder_stays_the_same_when_the_working_directory_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = Storage("relative")
+    monkeypatch.chdir("/")
+    storage.create()
+    assert (tmp_path / "relative").is_dir()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(folder: Storage) -> None:
+    folder.write("a/file", b"old")
+    folder.path("a/folder/inner").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        folder.write("a/folder", b"new")
+    with pytest.raises(TypeError):
+        folder.write("a/file", "text")  # type: ignore[arg-type]
+    assert folder.read("a/file") == b"old"
+    assert temporary_files(folder) == []
+
+
+def test_a_reader_meets_only_whole_versions(storage: Storage) -> None:
+    versions = [bytes([version]) * 1_000_000 for version in range(2)]
+    storage.write("file", versions[0])
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            for version in versions:
+                storage.write("file", version)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen: set[bytes] = set()
+    deadline = time.monotonic() + 10
+    try:
+        for reads in itertools.count():
+            seen.add(storage.read("file"))
+            if (reads >= 300 and len(seen) > 1) or time.monotonic() > deadline:
+                break
+    finally:
+        done.set()
+        writer.join()
+    assert seen == set(versions)
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file(folder: Storage) -> None:
+    left: list[Path] = []
+    for attempt in range(8):
+        child = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.013 * attempt)  # at another moment of a write each time
+        child.send_signal(signal.SIGKILL)
+        confirmed = [1, *map(int, child.stdout.read().split())][-1]
+        child.stdout.close()
+        assert child.wait() == -signal.SIGKILL
+        content = folder.read("checkpoints/latest.pt")
+        version = int.from_bytes(content[:8], "big")
+        assert content == content[:8] * 250_000
+        assert version in (confirmed, confirmed + 1)
+        left += temporary_files(folder)
+    assert left, "no kill met a write under way"
+    folder.sweep()
+    assert [str(path.relative_to(folder.root)) for path in folder.root.rglob("*") if path.is_file()] == [
+        "checkpoints/latest.pt"
+    ]

@@ -1,0 +1,308 @@
+"""A study in an object store: refusals in one line, one driver at a time, and nothing lost by kills and outages."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+import tuner
+from tests.support import study_driver
+from tests.support.object_store import BUCKET, SECRET_KEY, ObjectStore
+from tuner.errors import StudyError
+from tuner.results.folder import StudyFolder, find_studies, rank
+from tuner.results.schema import FINISHED
+from tuner.storage import ObjectStorage, StoreError, lock, open_storage
+from tuner.study import recorder
+from tuner.study.run import StudyRun
+from tuner.study.trainable import TrialTrainable
+from tuner.training.checkpoint import write_state
+
+ROOT = Path(__file__).parents[2]
+KILLS = 2
+SPEC = """
+study: remote
+dataset: {{name: digits, validation: 0.2}}
+training: {{architecture: vazquez_base, batch_size: 32}}
+space:
+  learning_rate: {{float: [1e-4, 1e-2], log: true}}
+  epochs: {{choice: [3, 9]}}
+search: {{sampler: random, trials: {trials}}}
+stopping: {{asha: {{grace_period: 2, reduction_factor: 3}}}}
+"""
+HOLDING = """
+import sys
+from tuner.results.folder import StudyFolder
+
+with StudyFolder(sys.argv[1]).lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+class SavingTrial(TrialTrainable):
+    """Trains for real and keeps checkpoints often, so that there is something to go on from."""
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        import tuner.training.checkpoint
+
+        tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.3, 1e9
+        return super().reset_config(new_config)
+
+
+@pytest.fixture
+def results(object_store: ObjectStore, tmp_path: Path) -> str:  # noqa: ARG001
+    """A results directory of the test's own."""
+    return f"s3://{BUCKET}{tmp_path}"
+
+
+def write_spec(tmp_path: Path, trials: int) -> Path:
+    spec = tmp_path / "remote.yaml"
+    spec.write_text(SPEC.format(trials=trials))
+    return spec
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("gs://bucket/a", "results: found 'gs://bucket/a'; allowed: a folder, or s3://BUCKET/PREFIX"),
+        ("s3://", "results: found 's3://'; allowed: a folder, or s3://BUCKET/PREFIX"),
+        ("s3://key:hidden@bucket/a", "results: s3://…: only BUCKET/PREFIX may follow; "),
+        ("s3://bucket/a?secret_key=hidden", "results: s3://…: only BUCKET/PREFIX may follow; "),
+    ],
+)
+def test_a_url_that_is_none_is_refused_without_its_secrets(url: str, said: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        open_storage(url)
+    assert str(caught.value).startswith(said)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "environment", "said"),
+    [
+        ("absent", {}, "there is no bucket 'absent' at http://127.0.0.1:"),
+        (BUCKET, {"AWS_SECRET_ACCESS_KEY": "wrong"}, "AWS_SECRET_ACCESS_KEY: check them"),
+        (
+            BUCKET,
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"},
+            "http://127.0.0.1:1 cannot be reached; check AWS_ENDPOINT",
+        ),
+        (BUCKET, {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:2"}, "http://127.0.0.1:2 cannot be reached; "),
+    ],
+)
+@pytest.mark.usefixtures("object_store")
+def test_a_store_that_refuses_is_one_line_with_the_place_and_the_remedy(
+    bucket: str, environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    place = f"s3://{bucket}/results"
+    for touch in (lambda: tuner.load_study(f"{place}/a"), lambda: find_studies(place), open_storage(place).create):
+        with pytest.raises(StudyError) as caught:
+            touch()
+        assert str(caught.value).startswith(place)
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert SECRET_KEY not in str(caught.value)
+
+
+@pytest.mark.usefixtures("object_store")
+def test_without_credentials_the_line_says_which_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(StoreError, match=r"denies access; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: set them$"):
+        open_storage(f"s3://{BUCKET}/results").create()
+
+
+@pytest.mark.usefixtures("object_store")
+def test_a_run_into_a_bucket_that_is_not_there_ends_before_anything_starts() -> None:
+    command = [sys.executable, "-m", "tuner", "run", "search_spaces/digits.yaml", "--results", "s3://absent/results"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("s3://absent/results/digits: there is no bucket 'absent' at ")
+
+
+def test_a_place_without_a_study_is_refused_and_a_path_may_say_it(results: str) -> None:
+    with pytest.raises(StudyError, match=r"no study here \(no study\.yaml\)"):
+        tuner.load_study(f"{results}/absent")
+    assert find_studies(results) == []
+    assert str(StudyFolder(Path(results) / "a")) == f"{results}/a"
+
+
+# --- one driver at a time -----------------------------------------------------------------------------------------
+
+
+def lease(folder: StudyFolder) -> dict[str, object]:
+    return json.loads(folder.storage.read(lock.Lease.NAME))
+
+
+def test_a_study_that_another_process_runs_is_refused_by_name_and_free_once_it_is_killed(results: str) -> None:
+    folder = StudyFolder(f"{results}/held")
+    command = [sys.executable, "-c", HOLDING, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            with pytest.raises(StudyError) as caught, folder.lock():
+                pass
+            assert str(caught.value).startswith(f"{folder}: this study is being run by process {process.pid} on ")
+        finally:
+            process.kill()
+    assert lease(folder)["pid"] == process.pid
+    with folder.lock():
+        assert lease(folder)["pid"] == os.getpid()
+    assert not folder.storage.exists(lock.Lease.NAME)
+
+
+def test_a_lease_of_another_machine_holds_as_long_as_it_is_renewed_and_its_holder_stops_once_it_lost_it(
+    results: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StudyFolder(f"{results}/elsewhere")
+    mine, other = StudyFolder(str(folder)), lock.Lease(ObjectStorage(str(folder)))
+    other._me |= {"machine": "another", "pid": 1, "holder": "process 1 on another"}
+    ended = threading.Event()
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 3.0)
+    other.take()
+    heart = threading.Thread(target=other.beat, args=(ended,))
+    heart.start()
+    time.sleep(3.5)
+    with pytest.raises(StudyError, match=r"run by process 1 on another; .* \(if it is gone: free in \d s\)$"):
+        mine.lock().__enter__()
+    ended.set()  # from here on it is as good as dead
+    heart.join()
+    time.sleep(4.1)  # the store's clock has whole seconds
+    with mine.lock():
+        other.beat(threading.Event())  # it comes back, and finds itself replaced
+        with pytest.raises(StudyError, match=rf"taken over by process {os.getpid()} on .*; this run has stopped$"):
+            other._storage.write("trials/part", b"")
+        mine.storage.write("study.yaml", b"")
+    assert mine.storage.folders() == []
+
+
+# --- kills and outages --------------------------------------------------------------------------------------------
+
+
+def finished(folder: str) -> pd.DataFrame:
+    trials = tuner.load_study(folder).trials
+    return trials[trials["state"].isin(FINISHED)].set_index("number")
+
+
+def parts(folder: str) -> int:
+    return len(open_storage(folder).names("trials"))
+
+
+def run_until_killed(spec: Path, results: str, address: str, chance: random.Random) -> None:
+    """Start a driver, and kill it some time after its first new rows."""
+    before = parts(f"{results}/remote")
+    process = study_driver.start(spec, results, address, SavingTrial)
+    while process.is_alive() and parts(f"{results}/remote") <= before + 4:
+        time.sleep(0.05)
+    time.sleep(chance.uniform(0, 0.5))
+    process.kill()
+    process.join()
+
+
+def test_a_driver_killed_again_and_again_goes_on_and_loses_no_finished_trial(
+    ray_session: str, results: str, tmp_path: Path
+) -> None:
+    trials, chance, place = 24, random.Random(0), f"{results}/remote"
+    spec = write_spec(tmp_path, trials)
+    known = None
+    for _ in range(KILLS):
+        run_until_killed(spec, results, ray_session, chance)
+        now = finished(place)
+        if known is not None:
+            pd.testing.assert_frame_equal(now.loc[known.index], known)
+        known = now
+    assert known is not None
+    assert len(known) < trials, "the kills came too late"
+    study = StudyRun(tuner.load_spec(spec), results, trainable=SavingTrial).run()
+
+    pd.testing.assert_frame_equal(study.trials.set_index("number").loc[known.index], known)
+    assert list(study.trials["number"]) == list(range(trials))
+    assert set(study.trials["state"]) <= {"COMPLETE", "PRUNED"}
+    assert study.trials["attempt"].max() > 1
+    for number, epochs in study.epochs.groupby("number"):
+        assert list(epochs["epoch"]) == list(range(1, study.trials["epochs_run"][int(str(number))] + 1))
+
+    storage = study.folder.storage
+    assert [len(storage.names(table)) for table in ("trials", "epochs", "decisions")] == [1, 1, 1]  # compacted
+    best = {f"checkpoints/{number:05d}/weights.pt" for number in rank(study.spec, study.trials)["number"]}
+    assert {name for number in range(trials) for name in storage.names(f"checkpoints/{number:05d}")} <= best
+    assert not storage.exists(lock.Lease.NAME)
+    assert len(study.folder.provenance()["runs"]) == KILLS + 1
+    for name in ("study.yaml", "provenance.json"):
+        assert SECRET_KEY.encode() not in storage.read(name)
+
+    assert [folder.name for folder in find_studies(results)] == ["remote"]
+    shown = subprocess.run(
+        [sys.executable, "-m", "tuner", "show", "remote", "--results", results],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"{study.best.val_accuracy:.4f}" in shown.stdout
+    options = {"aws_endpoint_url": os.environ["AWS_ENDPOINT_URL"], "aws_allow_http": "true"}
+    polars = pl.read_parquet(f"{place}/trials/*.parquet", storage_options=options)
+    assert polars["number"].n_unique() == trials
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_study_goes_on_while_its_store_is_down_and_writes_what_waited_once_it_is_back(
+    object_store: ObjectStore, results: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.5)
+    down: list[float] = []
+
+    def outage() -> None:
+        while parts(f"{results}/remote") < 6:
+            time.sleep(0.1)
+        object_store.stop()
+        down.append(time.monotonic())
+        time.sleep(4)
+        object_store.start()
+        down.append(time.monotonic())
+
+    run = StudyRun(tuner.load_spec(write_spec(tmp_path, 10)), results, trainable=SavingTrial)
+    cutting = threading.Thread(target=outage)
+    cutting.start()
+    try:
+        with pytest.warns(UserWarning, match=r"cannot be reached; .*; rows wait, and are written once that is over$"):
+            study = run.run()
+        ended = time.monotonic()
+    finally:
+        cutting.join()
+    assert len(down) == 2
+    assert ended > down[1]
+    assert list(study.trials["number"]) == list(range(10))
+    assert set(study.trials["state"]) <= {"COMPLETE", "PRUNED"}
+    assert (study.trials["attempt"] == 1).all()  # not one trial was disturbed
+    for number, epochs in study.epochs.groupby("number"):
+        assert list(epochs["epoch"]) == list(range(1, study.trials["epochs_run"][int(str(number))] + 1))
+    at = study.epochs["at"].map(lambda time_: time_.timestamp()) - time.time() + time.monotonic()
+    assert ((at > down[0]) & (at < down[1])).any(), "nothing was trained meanwhile"
+
+
+@pytest.mark.usefixtures("idle_object_store")
+def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    storage = open_storage(f"s3://{BUCKET}/results/a")
+    with pytest.warns(UserWarning, match=r"^s3://studies/results/a/checkpoints/00001/latest\.pt cannot be written: "):
+        write_state(storage, "checkpoints/00001/latest.pt", {"epoch": 1})

@@ -1,0 +1,144 @@
+"""A study whose disk is full for a while, or until its end, loses nothing that it could write."""
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tuner
+from tests.support.nodes import study_file
+from tests.support.trainables import StudiousTrial
+from tuner.errors import StudyError
+from tuner.storage import Storage
+from tuner.study import recorder
+from tuner.study.run import StudyRun
+from tuner.training.checkpoint import write_state
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+TRIALS, EPOCHS = 8, 12
+
+
+class Disk:
+    """A disk of its own, of two megabytes."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._ballast = place / "ballast"
+
+    def fill(self) -> None:
+        """Leave not one byte free."""
+        with self._ballast.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+
+    def free(self) -> None:
+        self._ballast.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("a disk of its own needs root and the command mount")
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tuner", place], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no disk of its own: {made.stderr.strip()}")
+    yield Disk(place)
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def when(parts: int, folder: Path, then: list[object]) -> threading.Thread:
+    """From a thread of its own, when so many parts of the trials are written: call, or sleep so many seconds."""
+
+    def watch() -> None:
+        while len(list(folder.glob("small/trials/part-*"))) < parts:
+            time.sleep(0.05)
+        for step in then:
+            time.sleep(step) if isinstance(step, int) else step()  # type: ignore[operator]
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_rows_wait_while_the_disk_is_full_and_are_all_written_once_there_is_space(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.5)
+    full: list[float] = []
+
+    def note() -> None:
+        full.append(time.time())
+
+    spec = tuner.load_spec(study_file(tmp_path, TRIALS, EPOCHS, keep_weights=0))
+    filling = when(4, disk.place, [disk.fill, note, 4, note, disk.free])
+    with pytest.warns(UserWarning, match=r"No space left on device.*; rows wait, and are written once") as warned:
+        study = StudyRun(spec, disk.place, trainable=StudiousTrial).run()
+    filling.join()
+    assert len(warned) == 1, [str(one.message) for one in warned]
+    assert list(study.trials["number"]) == list(range(TRIALS))
+    assert set(study.trials["state"]) == {"COMPLETE"}
+    assert set(study.trials["attempt"]) == {1}  # not one trial was disturbed
+    for _, rows in study.epochs.groupby("number"):
+        assert list(rows["epoch"]) == list(range(1, EPOCHS + 1))
+    begun, ended = full
+    at = study.epochs["at"].map(lambda moment: moment.timestamp())
+    assert ((at > begun) & (at < ended)).any(), "nothing was trained meanwhile"
+
+
+def test_a_disk_that_stays_full_ends_the_study_in_words_and_the_study_goes_on_once_there_is_space(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(recorder, "PATIENCE_SECONDS", 1.0)
+    spec = tuner.load_spec(study_file(tmp_path, TRIALS, EPOCHS, keep_weights=0))
+    filling = when(4, disk.place, [disk.fill])
+    said = r"small: the last rows could not be written and are lost: .*No space left on device"
+    with pytest.warns(UserWarning, match="rows wait"), pytest.raises(StudyError, match=said) as raised:
+        StudyRun(spec, disk.place, trainable=StudiousTrial).run()
+    filling.join()
+    assert str(raised.value).endswith("; the same command goes on from what was written")
+    before = tuner.load_study(disk.place / "small").trials.query("state == 'COMPLETE'").set_index("number")
+    assert 1 <= len(before) < TRIALS
+    disk.free()
+    study = StudyRun(spec, disk.place, trainable=StudiousTrial).run()
+    assert study.trials.set_index("number").loc[before.index].equals(before)
+    assert list(study.trials["number"]) == list(range(TRIALS))
+    assert set(study.trials["state"]) == {"COMPLETE"}
+
+
+def test_tables_that_cannot_be_compacted_stay_in_parts(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush_all = recorder.Recorder.flush_all
+
+    def settle_and_fill(self: recorder.Recorder) -> None:
+        flush_all(self)
+        disk.fill()  # just before the tables are compacted
+
+    monkeypatch.setattr(recorder.Recorder, "flush_all", settle_and_fill)
+    spec = tuner.load_spec(study_file(tmp_path, 2, 3, keep_weights=0))
+    with pytest.warns(UserWarning, match=r"No space left on device.*; the tables are whole but stay in parts$"):
+        study = StudyRun(spec, disk.place, trainable=StudiousTrial).run()
+    assert list(study.trials["state"]) == ["COMPLETE", "COMPLETE"]
+    assert len(list(disk.place.glob("small/trials/part-*"))) > 1
+
+
+def test_a_checkpoint_on_a_full_disk_costs_nothing_but_itself(disk: Disk) -> None:
+    storage = Storage(disk.place / "small")
+    write_state(storage, "checkpoints/00001/latest.pt", {"epoch": 1})
+    kept = storage.read("checkpoints/00001/latest.pt")
+    disk.fill()
+    with pytest.warns(UserWarning, match=r"latest\.pt cannot be written: .*No space left on device"):
+        write_state(storage, "checkpoints/00001/latest.pt", {"epoch": 2})
+    assert storage.names("checkpoints/00001") == ["checkpoints/00001/latest.pt"]
+    assert storage.read("checkpoints/00001/latest.pt") == kept

@@ -1,0 +1,91 @@
+"""SIGKILL of the driver, again and again, in the middle of one study."""
+
+import random
+import time
+from pathlib import Path
+
+import pandas as pd
+
+import tuner
+from tests.support import study_driver
+from tests.support.trainables import StudiousTrial
+from tuner.results.schema import FINISHED
+from tuner.search.optuna_study import rebuild_study
+from tuner.search.schedulers import make_scheduler
+from tuner.study.run import StudyRun
+
+KILLS = 10
+TRIALS = 90
+SPEC = f"""
+study: killed
+dataset: {{name: digits, validation: 0.2}}
+training: {{architecture: vazquez_base, batch_size: 32}}
+space:
+  learning_rate: {{float: [1e-4, 1e-2], log: true}}
+  epochs: {{choice: [4, 12]}}
+search: {{sampler: tpe, trials: {TRIALS}}}
+stopping: {{asha: {{grace_period: 2, reduction_factor: 3}}}}
+"""
+
+
+def finished(folder: Path) -> pd.DataFrame:
+    """Finished trials by number, as far as the tables know; none before there is a study."""
+    if not (folder / "study.yaml").exists():
+        return pd.DataFrame()
+    trials = tuner.load_study(folder).trials
+    return trials[trials["state"].isin(FINISHED)].set_index("number")
+
+
+def run_until_killed(spec: Path, results: Path, address: str, chance: random.Random) -> None:
+    """Start a driver, and kill it some time after its first new rows, or before there is any."""
+    folder = results / "killed"
+    process = study_driver.start(spec, results, address, StudiousTrial)
+    before = len(list(folder.glob("trials/part-*")))
+    early = chance.random() < 0.2
+    while not early and process.is_alive() and len(list(folder.glob("trials/part-*"))) <= before + 1:
+        time.sleep(0.05)
+    time.sleep(chance.uniform(0, 4 if early else 0.5))
+    process.kill()
+    process.join()
+
+
+def test_a_driver_killed_ten_times_loses_no_finished_trial(ray_session: str, tmp_path: Path) -> None:
+    spec = tmp_path / "killed.yaml"
+    spec.write_text(SPEC)
+    chance = random.Random(0)
+    known = pd.DataFrame()
+    for _ in range(KILLS):
+        run_until_killed(spec, tmp_path, ray_session, chance)
+        now = finished(tmp_path / "killed")
+        if len(known):
+            pd.testing.assert_frame_equal(now.loc[known.index], known)
+        known = now
+    assert len(known) < TRIALS, "the kills came too late"
+    last = StudyRun(tuner.load_spec(spec), tmp_path, trainable=StudiousTrial)
+    results = last.run()
+
+    pd.testing.assert_frame_equal(results.trials.set_index("number").loc[known.index], known)
+    assert list(results.trials["number"]) == list(range(TRIALS))
+    assert set(results.trials["state"]) <= {"COMPLETE", "PRUNED"}
+    assert results.trials["attempt"].max() > 1
+    for number, epochs in results.epochs.groupby("number"):
+        run = results.trials["epochs_run"][int(str(number))]
+        assert list(epochs["epoch"]) == list(range(1, run + 1))
+    states = results.folder.tables(results.spec).history("trials")
+    assert not (states["state"] == "FAILED").any()  # being interrupted is no failure
+
+    rebuilt = rebuild_study(results.spec, results.trials, results.epochs)
+    for live, again in zip(last.searcher.study.trials, rebuilt.trials, strict=True):
+        assert (live.state, live.params, live.value, live.distributions) == (
+            again.state,
+            again.params,
+            again.value,
+            again.distributions,
+        )
+        assert live.intermediate_values == again.intermediate_values
+    scheduler = make_scheduler(results.spec, lambda _: None)
+    for number, epochs in results.epochs.groupby("number"):
+        scheduler.replay(int(str(number)), dict(zip(epochs["epoch"], epochs["val_accuracy"], strict=True)))
+    assert scheduler.rungs == last.scheduler.rungs
+    told = results.decisions.groupby(["number", "rung"]).size()
+    assert (told == 1).all()

@@ -1,0 +1,268 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from optuna.trial import TrialState
+
+import tuner
+from tests.support.trainables import FaultyTrial, FreeTrial, StudiousTrial
+from tuner.config.study import StudyConfig, parse_spec
+from tuner.errors import StudyError
+from tuner.search.optuna_study import rebuild_study
+from tuner.study.observer import NullObserver, Row
+from tuner.study.run import StudyRun
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def digits(**changes: object) -> StudyConfig:
+    """A small study of digits that trains for real."""
+    return parse_spec(
+        {
+            "study": "small",
+            "dataset": {"name": "digits", "validation": 0.2},
+            "training": {"architecture": "vazquez_base", "epochs": 4, "batch_size": 64},
+            "space": {"learning_rate": {"float": [1e-4, 1e-2], "log": True}},
+            "search": {"trials": 4},
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    run = StudyRun(digits(stopping={"asha": {"grace_period": 1, "reduction_factor": 2}}), tmp_path_factory.mktemp("r"))
+    run.run()
+    return run
+
+
+def test_a_study_trains_every_trial_that_is_asked_for_and_learns(study: StudyRun) -> None:
+    results = tuner.load_study(str(study.folder))
+    assert list(results.trials["number"]) == [0, 1, 2, 3]
+    assert set(results.trials["state"]) <= {"COMPLETE", "PRUNED"}
+    assert results.best["val_accuracy"] > 0.5
+    assert results.best["test_accuracy"] > 0.5
+
+
+def test_a_study_has_a_row_for_every_epoch_and_a_last_value_for_every_trial(study: StudyRun) -> None:
+    results = tuner.load_study(str(study.folder))
+    for trial in results.trials.itertuples():
+        epochs = results.epochs[results.epochs["number"] == trial.number]
+        assert list(epochs["epoch"]) == list(range(1, trial.epochs_run + 1))
+        assert trial.value == epochs["val_accuracy"].iloc[-1]
+        assert (trial.state == "COMPLETE") == (trial.epochs_run == trial.epochs_planned)
+        assert pd.isna(trial.test_accuracy) == (trial.state != "COMPLETE")
+
+
+def test_a_study_tells_optuna_the_truth_and_rebuilds_it_from_the_tables(study: StudyRun) -> None:
+    results = tuner.load_study(str(study.folder))
+    rebuilt = rebuild_study(results.spec, results.trials, results.epochs)
+    for live, again in zip(study.searcher.study.trials, rebuilt.trials, strict=True):
+        assert (live.state, live.params, live.value) == (again.state, again.params, again.value)
+        assert live.intermediate_values == again.intermediate_values
+
+
+def test_a_study_leaves_compacted_parts_and_weights_of_the_best_only(study: StudyRun) -> None:
+    for table in ("trials", "epochs", "decisions"):
+        assert len(list(study.folder.storage.path(table).glob("*.parquet"))) == 1
+    complete = tuner.load_study(str(study.folder)).trials.query("state == 'COMPLETE'")
+    kept = list(study.folder.storage.path("checkpoints").rglob("*.pt"))
+    assert len(kept) == min(3, len(complete))
+    assert {path.name for path in kept} == {"weights.pt"}
+
+
+def test_a_study_leaves_the_untrained_network_a_step_log_and_predictions_where_it_is_asked_to(tmp_path: Path) -> None:
+    asked = {"untrained": True, "log_every": 10, "predictions": ["validation", "test"]}
+    run = StudyRun(digits(search={"trials": 2}, stopping={"asha": {}}, **asked), tmp_path)
+    study = run.run()
+    for trial in study.trials.itertuples():
+        epochs = study.epochs[study.epochs["number"] == trial.number].set_index("epoch")
+        assert list(epochs.index) == list(range(trial.epochs_run + 1))
+        assert epochs.loc[0, "val_accuracy"] < 0.4
+        assert pd.isna(epochs.loc[0, "train_loss"])
+        assert trial.best_epoch >= 1
+        steps = study.steps[study.steps["number"] == trial.number]
+        assert list(steps["step"]) == list(range(10, 18 * trial.epochs_run + 1, 10))  # 1,150 images, 64 a step
+        assert list(steps["epoch"]) == [(step - 1) // 18 + 1 for step in steps["step"]]
+    complete = study.trials[study.trials["state"] == "COMPLETE"]
+    assert set(study.predictions["number"]) == set(complete["number"])
+    for trial in complete.itertuples():
+        for split, accuracy in (("validation", trial.val_accuracy), ("test", trial.test_accuracy)):
+            rows = study.predictions.query(f"number == {trial.number} and split == {split!r}")
+            assert list(rows["index"]) == list(range(len(rows)))
+            assert (rows["label"] == rows["predicted"]).mean() == pytest.approx(accuracy)
+            assert rows["probability"].between(0.1, 1).all()
+    rebuilt = rebuild_study(study.spec, study.trials, study.epochs)
+    assert [trial.intermediate_values for trial in rebuilt.trials] == [
+        trial.intermediate_values for trial in run.searcher.study.trials
+    ]
+
+
+def test_a_study_records_where_it_comes_from(study: StudyRun) -> None:
+    run = json.loads(study.folder.storage.read("provenance.json"))["runs"][0]
+    assert run["dataset"]["fingerprint"]
+    assert run["stopped_at"] > run["started_at"]
+
+
+def test_a_study_refuses_another_space_and_goes_on_with_more_trials(study: StudyRun) -> None:
+    results = study.folder.storage.root.parent
+    asha = {"asha": {"grace_period": 1, "reduction_factor": 2}}
+    with pytest.raises(StudyError, match=r"space.learning_rate.float\[?.*--fresh"):
+        StudyRun(digits(stopping=asha, space={"learning_rate": {"float": [1e-4, 1e-3]}}), results).run()
+    before = tuner.load_study(str(study.folder)).trials
+    extended = StudyRun(digits(stopping=asha, search={"trials": 6}), results).run()
+    pd.testing.assert_frame_equal(extended.trials.head(4), before)
+    assert list(extended.trials["number"]) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    spec = digits(
+        space={"label_smoothing": {"choice": [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07]}},
+        search={"sampler": "grid"},
+        stopping={"asha": {"grace_period": 2, "reduction_factor": 2}},
+        retries=1,
+    )
+    run = StudyRun(spec, tmp_path_factory.mktemp("r"), trainable=FaultyTrial)
+    run.run()
+    return run
+
+
+@pytest.fixture
+def trials(faulty: StudyRun) -> pd.DataFrame:
+    return tuner.load_study(str(faulty.folder)).trials.set_index("number")
+
+
+def test_a_faulty_study_goes_on_to_its_end(trials: pd.DataFrame) -> None:
+    assert list(trials.index) == list(range(8))
+    assert trials["state"].to_dict() == {
+        0: trials["state"][0],
+        1: trials["state"][1],
+        2: "FAILED",
+        3: trials["state"][3],
+        4: "FAILED",
+        5: "FAILED",
+        6: "PRUNED",
+        7: "PRUNED",
+    }
+    assert {trials["state"][0], trials["state"][1], trials["state"][3]} <= {"COMPLETE", "PRUNED"}
+    assert "COMPLETE" in set(trials["state"])
+
+
+def test_a_faulty_study_tries_a_crash_again_and_gives_up_after_the_retries(
+    faulty: StudyRun, trials: pd.DataFrame
+) -> None:
+    history = faulty.folder.tables(faulty.spec).history("trials")
+    states = {n: list(zip(rows["attempt"], rows["state"], strict=True)) for n, rows in history.groupby("number")}
+    assert states[1][:3] == [(1, "RUNNING"), (1, "FAILED"), (2, "RUNNING")]
+    assert states[2] == [(1, "RUNNING"), (1, "FAILED"), (2, "RUNNING"), (2, "FAILED")]
+    assert "RuntimeError: trial 2 was told to fail" in trials["error"][2]
+    log = trials["error"][2].rpartition("log ")[2].rstrip(")")
+    assert "trial 2 was told to fail" in (faulty.folder.storage.root / log).read_text()
+
+
+def test_a_faulty_study_goes_on_from_the_checkpoint_of_a_killed_worker(faulty: StudyRun) -> None:
+    epochs = faulty.folder.tables(faulty.spec).history("epochs").query("number == 3")
+    assert list(epochs.query("attempt == 1")["epoch"]) == [1, 2]
+    assert epochs.query("attempt == 2")["epoch"].min() == 3
+
+
+def test_a_faulty_study_does_not_repeat_what_cannot_succeed(trials: pd.DataFrame) -> None:
+    assert "loss is nan" in trials["error"][5]
+    assert "memory" in trials["error"][4]
+    assert trials["attempt"][4] == trials["attempt"][5] == 1
+
+
+def test_a_faulty_study_tells_optuna_complete_pruned_and_fail(faulty: StudyRun, trials: pd.DataFrame) -> None:
+    states = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
+    told = faulty.searcher.study.trials
+    assert [trial.state for trial in told] == [states[state] for state in trials["state"]]
+    for trial in told:
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == trials["val_accuracy"][trial.number]
+            assert len(trial.intermediate_values) == 4
+
+
+def test_a_faulty_study_writes_down_every_verdict(faulty: StudyRun, trials: pd.DataFrame) -> None:
+    decisions = tuner.load_study(str(faulty.folder)).decisions
+    stopped = decisions[decisions["verdict"] == "stop"]
+    assert set(stopped["number"]) == set(trials.index[trials["state"] == "PRUNED"])
+    assert (stopped["value"] < stopped["cutoff"]).all()
+
+
+class Interrupting(NullObserver):
+    """Sends this process Ctrl-C when every trial has reached an epoch."""
+
+    def __init__(self, trials: int, epoch: int) -> None:
+        self.waiting = set(range(trials))
+        self.epoch = epoch
+
+    def epoch_reported(self, row: Row) -> None:
+        if row["epochs_run"] >= self.epoch:
+            self.waiting.discard(row["number"])
+        if not self.waiting:
+            self.epoch = 10**9
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_interrupted_trials_go_on_from_their_checkpoints_under_their_own_numbers(tmp_path: Path) -> None:
+    training = {"architecture": "vazquez_base", "epochs": 4000, "batch_size": 16}
+    spec = digits(training=training, search={"trials": 2})
+    first = StudyRun(spec, tmp_path, observer=Interrupting(2, 3), trainable=StudiousTrial)
+    results = first.run()
+    assert first.halted == "interrupt"
+    assert set(results.trials["state"]) == {"RUNNING"}
+    reached = results.epochs.groupby("number")["epoch"].max()
+    results = StudyRun(spec, tmp_path, observer=Interrupting(2, reached.max() + 3), trainable=StudiousTrial).run()
+    assert list(results.trials["attempt"]) == [2, 2]
+    assert (results.epochs.groupby("number")["epoch"].max() > reached).all()
+    for _, epochs in results.epochs.groupby("number"):
+        assert list(epochs["epoch"]) == list(range(1, len(epochs) + 1))
+        assert set(epochs["attempt"]) == {1, 2}
+
+
+def test_a_budget_ends_a_study_and_leaves_its_trials_in_flight(tmp_path: Path) -> None:
+    training = {"architecture": "vazquez_base", "epochs": 1_000_000}
+    run = StudyRun(digits(training=training, budget={"hours": 3 / 3600}), tmp_path, trainable=FreeTrial)
+    results = run.run()
+    assert run.halted == "budget"
+    assert set(results.trials["state"]) == {"RUNNING"}
+
+
+def test_a_trial_that_was_stopped_just_before_the_kill_is_pruned_when_the_study_goes_on(tmp_path: Path) -> None:
+    training = {"architecture": "vazquez_base", "epochs": 4}
+    spec = digits(training=training, search={"trials": 8}, stopping={"asha": {"reduction_factor": 2}})
+    results = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
+    before = results.trials
+    stopped = int(before.query("state == 'PRUNED'")["number"].iloc[0])
+    (part,) = results.folder.storage.path("trials").glob("*.parquet")
+    rows = pq.read_table(part)
+    lost = pc.and_(pc.equal(rows["number"], stopped), pc.equal(rows["state"], "PRUNED"))
+    pq.write_table(rows.filter(pc.invert(lost)), part)
+    assert tuner.load_study(str(results.folder)).trials["state"][stopped] == "RUNNING"
+    after = StudyRun(spec, tmp_path, trainable=FreeTrial).run().trials
+    compared = ["number", "attempt", "state", "value", "epochs_run", "sampler_attrs"]
+    pd.testing.assert_frame_equal(after[compared], before[compared])
+
+
+def test_two_hundred_free_trials_take_no_more_workers_than_slots_and_two(tmp_path: Path) -> None:
+    spec = digits(search={"sampler": "random", "trials": 200}, training={"architecture": "vazquez_base", "epochs": 1})
+    results = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
+    assert (results.trials["state"] == "COMPLETE").sum() == 200
+    assert len(list((tmp_path / "small" / "starts").iterdir())) <= 4
+
+
+def test_the_best_are_repeated_with_other_seeds(tmp_path: Path) -> None:
+    spec = digits(search={"sampler": "random", "trials": 5}, repeats={"top": 2, "seeds": 3})
+    results = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
+    repeats = results.trials[results.trials["purpose"] == "repeat"]
+    best = results.trials[results.trials["purpose"] == "search"].nlargest(2, "value")
+    assert repeats["repeat_of"].value_counts().to_dict() == dict.fromkeys(best["number"], 3)
+    assert results.trials["seed"].is_unique
+    again = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
+    assert len(again.trials) == len(results.trials)

@@ -1,0 +1,58 @@
+"""Work per trial that does not grow with the number of trials, counted and not timed."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.search.test_searcher import Driven, study
+from tuner.storage import Storage
+
+
+def counted(do: Callable[..., Any], calls: Counter[str]) -> Callable[..., Any]:
+    """The same, and every call is counted under its name."""
+
+    def counting(*args: Any) -> Any:
+        calls[do.__name__] += 1
+        return do(*args)
+
+    return counting
+
+
+def files(folder: Path, trials: int) -> Counter[str]:
+    """What is done to files while a study of so many trials runs, by kind."""
+    calls: Counter[str] = Counter()
+    driven = Driven(study(trials=trials), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for do in (Storage.names, Storage.read, Storage.write, Storage.remove):
+            patch.setattr(Storage, do.__name__, counted(do, calls))
+        driven.run()
+    assert len(driven.proposals) == trials
+    return calls
+
+
+def test_no_table_is_read_while_a_study_runs_and_each_trial_writes_as_often_as_any_other(tmp_path: Path) -> None:
+    few, many = files(tmp_path / "few", 20), files(tmp_path / "many", 80)
+    assert few["read"] == many["read"] == few["names"] == many["names"] == 0
+    assert 20 * 2 <= few["write"] <= 20 * 4  # its row as it begins and as it ends, and epochs before either
+    assert 80 * 2 <= many["write"] <= 80 * 4
+    assert many["remove"] <= 80 * 3  # its checkpoint, its weights, and those of one that it surpassed
+
+
+def test_nothing_is_kept_for_trials_that_have_ended(tmp_path: Path) -> None:
+    driven = Driven(study(trials=40), tmp_path).run()
+    assert (driven.recorder._rows, driven.recorder._epochs, driven.searcher._reported) == ({}, {}, {})
+    again = driven.killed(study(trials=80))
+    assert again.recorder._epochs == {}
+    again.run(3)
+    assert set(again.recorder._epochs) == {40, 41}
+
+
+def test_only_the_best_and_the_next_one_are_remembered_after_any_number_of_trials(tmp_path: Path) -> None:
+    driven = Driven(study(trials=60), tmp_path).run()
+    complete = driven.tables.trials().query("state == 'COMPLETE'")
+    best = complete.sort_values(["value", "number"], ascending=[False, True])["number"].head(4)
+    assert [number for _, number in driven.recorder._best] == list(best)
+    assert driven.killed().recorder._best == driven.recorder._best

@@ -1,0 +1,112 @@
+"""Ray nodes as operators start them: each a `ray start` of its own, perhaps in a network namespace, ended by force."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tuner.results.folder import StudyResults
+
+ROOT = Path(__file__).parents[2]
+QUICK = {
+    f"RAY_health_check_{name}": value
+    for name, value in {"period_ms": "500", "timeout_ms": "500", "failure_threshold": "3"}.items()
+}
+"""A head misses a node after two seconds, not half a minute."""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RayNode:
+    """A node that a `ray start` of its own keeps, with all its processes in a session of their own.
+
+    Args:
+        arguments: What `ray start` gets.
+        folder: Ray's temp directory is made below it; its path must be short.
+        environment: What its processes have in their environment.
+        inside: The words before a command that have it run in the place of the node.
+    """
+
+    def __init__(self, *arguments: str, folder: Path, environment: dict[str, str], inside: Sequence[str] = ()) -> None:
+        ray = str(Path(sys.executable).with_name("ray"))
+        quiet = ["--disable-usage-stats", "--include-log-monitor", "false"]
+        common = ["--block", "--num-cpus", "1", "--object-store-memory", str(100 << 20), *quiet]
+        self._inside = inside
+        with tempfile.TemporaryFile(dir=folder) as log:
+            self._process = subprocess.Popen(
+                [*inside, ray, "start", *common, *arguments],
+                env=environment,
+                cwd=ROOT,
+                start_new_session=True,
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_for_port(self, host: str, port: int) -> None:
+        """Wait, where the node is, until somebody listens there."""
+        knock = f"until (: > /dev/tcp/{host}/{port}) 2> /dev/null; do sleep 0.1; done"
+        subprocess.run([*self._inside, "bash", "-c", knock], check=True, timeout=120)
+
+    def kill(self) -> None:
+        """End all its processes without a warning, as a power cut does."""
+        session = str(self._process.pid)
+        for _ in range(2):  # a worker may have been starting
+            found = subprocess.run(["ps", "-s", session, "-o", "pid="], capture_output=True, text=True).stdout
+            for pid in map(int, found.split()):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def operators_environment(home: Path) -> dict[str, str]:
+    """What operators set on each node and where commands are run: one token that every one of them shows."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    return {**kept, **QUICK, "HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def study_file(folder: Path, trials: int, epochs: int, **more: Any) -> Path:
+    """A study of digits that trains for real, a tenth of a second or so an epoch."""
+    file = folder / "small.yaml"
+    file.write_text(
+        f"""
+study: small
+dataset: {{name: digits, validation: 0.2}}
+training: {{architecture: vazquez_base, batch_size: 16, epochs: {epochs}}}
+space:
+  learning_rate: {{float: [1e-4, 1e-2], log: true}}
+search: {{sampler: random, trials: {trials}}}
+stopping: none
+resources: {{cpu: 1}}
+"""
+        + "".join(f"{name}: {value}\n" for name, value in more.items())
+    )
+    return file
+
+
+def wait_until(true: Callable[[], Any], driver: "subprocess.Popen[str]") -> None:
+    """Look again and again, for as long as the driver runs."""
+    while not true():
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.1)
+
+
+def assert_whole(study: StudyResults, trials: int, epochs: int) -> None:
+    """Every trial is complete and has each of its epochs once, and no attempt wrote a row twice."""
+    assert list(study.trials["number"]) == list(range(trials))
+    assert set(study.trials["state"]) == {"COMPLETE"}
+    for number, rows in study.epochs.groupby("number"):
+        assert list(rows["epoch"]) == list(range(1, epochs + 1)), number

@@ -1,0 +1,115 @@
+"""Trials that cost nothing, and trials that go wrong in every way, for tests and benchmarks."""
+
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from tuner.study.trainable import TrialContext, TrialTrainable
+
+
+class FreeTrial(tune.Trainable):
+    """Costs nothing: its accuracy follows from its parameters; each worker leaves a file named by its process."""
+
+    def setup(self, config: dict[str, Any], context: TrialContext) -> None:  # type: ignore[override]
+        self._context = context
+        starts = Path(context.folder) / "starts"
+        starts.mkdir(exist_ok=True)
+        (starts / str(os.getpid())).touch()
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.config = new_config
+        self.epoch = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self.epoch += 1
+        planned = self._context.spec.training_config(self.config["parameters"]).epochs
+        accuracy = (1 - 0.5**self.epoch) * (0.5 + (self.config["seed"] % 1000) / 2000)
+        return {
+            "epoch": self.epoch,
+            "epochs_planned": planned,
+            "train_loss": 1 - accuracy,
+            "train_accuracy": accuracy,
+            "val_loss": 1 - accuracy,
+            "val_accuracy": accuracy,
+            "learning_rate": 0.001,
+            "seconds": 0.0,
+            "train_seconds": 0.0,
+            "images_per_second": 0.0,
+            "done": self.epoch >= planned,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        pass
+
+
+class FaultyTrial(TrialTrainable):
+    """Trains for real, and goes wrong by number.
+
+    0 is sound; 1 raises once; 2 raises always; 3 kills its worker once, after a checkpoint in its third epoch; 4 may
+    not allocate what it needs; 5 has a learning rate that ends in NaN; those from 6 on learn next to nothing.
+    """
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        import tuner.training.checkpoint
+
+        tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.0, 1e9
+        rate = {5: 1e20}.get(new_config["number"], 1e-9 if new_config["number"] > 5 else 3e-3)
+        new_config["parameters"] = {**new_config["parameters"], "learning_rate": rate}
+        if new_config["number"] == 4:
+            new_config["parameters"]["filters"] = new_config["parameters"]["dense"] = 8192
+            limit = address_space() + (1 << 30)  # the dense layer has 2.4 GB of weights; Ray's own threads need little
+            resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+        elif resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return super().reset_config(new_config)
+
+    def step(self) -> dict[str, Any]:
+        number, report = self.config["number"], super().step()
+        mark = Path(self._context.folder) / f"went-wrong-{number}"
+        if number == 2 or (number == 1 and not mark.exists()):
+            mark.touch()
+            raise RuntimeError(f"trial {number} was told to fail")
+        if number == 3 and report["epoch"] == 3 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), 9)
+        return report
+
+
+def address_space() -> int:
+    """Bytes that this process has mapped."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+class StudiousTrial(TrialTrainable):
+    """Trains for real and keeps a checkpoint of every epoch, so that there is something to go on from."""
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        import tuner.training.checkpoint
+
+        tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.0, 1e9
+        return super().reset_config(new_config)
+
+
+class PlacedTrial(StudiousTrial):
+    """Trains for real, at a few epochs a second, and says on which node: in its row, and by a file for each epoch.
+
+    Those from 3 on wait for as long as there is a file `hold` beside the study.
+    """
+
+    def step(self) -> dict[str, Any]:
+        node = ray.util.get_node_ip_address()
+        placed = Path(self._context.folder) / "placed" / node
+        placed.mkdir(parents=True, exist_ok=True)
+        time.sleep(0.2)
+        while self.config["number"] >= 3 and (Path(self._context.folder).parent / "hold").exists():
+            time.sleep(0.05)
+        report = super().step()
+        (placed / f"{self.config['number']}-{report['epoch']}").touch()
+        return {**report, "device": node}

@@ -1,0 +1,85 @@
+"""Optimizers step as PyTorch's plain ones do; schedules are PyTorch's, step by step."""
+
+import pytest
+import torch
+from torch import nn, optim
+
+from tuner.config.training import TrainingConfig
+from tuner.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
+
+
+@pytest.mark.parametrize(
+    ("config", "plain"),
+    [
+        (
+            TrainingConfig(optimizer="adam", learning_rate=0.01, weight_decay=0.1, epsilon=1e-2),
+            lambda parameters: optim.Adam(parameters, lr=0.01, weight_decay=0.1, eps=1e-2, foreach=False),
+        ),
+        (
+            TrainingConfig(optimizer="adamw", learning_rate=0.01, weight_decay=0.1),
+            lambda parameters: optim.AdamW(parameters, lr=0.01, weight_decay=0.1, foreach=False),
+        ),
+        (
+            TrainingConfig(optimizer="sgd", learning_rate=0.01, weight_decay=0.1, momentum=0.8),
+            lambda parameters: optim.SGD(
+                parameters, lr=0.01, weight_decay=0.1, momentum=0.8, nesterov=True, foreach=False
+            ),
+        ),
+        (
+            TrainingConfig(optimizer="sgd", learning_rate=0.01, momentum=0.0),
+            lambda parameters: optim.SGD(parameters, lr=0.01, foreach=False),
+        ),
+    ],
+    ids=["adam", "adamw", "sgd-nesterov", "sgd-plain"],
+)
+def test_an_optimizer_steps_as_pytorchs_plain_one_does(config: TrainingConfig, plain: type[optim.Optimizer]) -> None:
+    gradients = torch.randn(20, 50, generator=torch.Generator().manual_seed(0))
+    outcomes = []
+    for build in (lambda parameters: build_optimizer(parameters, config), plain):
+        parameter = nn.Parameter(torch.ones(50))
+        optimizer = build([parameter])
+        for gradient in gradients:
+            parameter.grad = gradient.clone()
+            optimizer.step()
+        outcomes.append(parameter.detach())
+    assert (outcomes[0] - 1).abs().min() > 1e-4  # it went somewhere
+    torch.testing.assert_close(outcomes[0], outcomes[1], rtol=1e-5, atol=1e-6)
+
+
+def test_the_learning_rate_that_is_set_is_the_one_that_is_used() -> None:
+    parameter = nn.Parameter(torch.zeros(3))
+    optimizer = build_optimizer([parameter], TrainingConfig(optimizer="sgd", learning_rate=1.0, momentum=0.0))
+    set_learning_rate(optimizer, 0.25)
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    assert parameter.tolist() == [-0.25] * 3
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 10, 137])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+def test_a_schedule_is_pytorchs_own_at_every_step(schedule: str, steps: int) -> None:
+    config = TrainingConfig(schedule=schedule, learning_rate=0.05)
+    optimizer = optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.05)
+    theirs = {
+        "constant": lambda: optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
+        "cosine": lambda: optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps),
+        "one_cycle": lambda: optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=0.05, total_steps=steps, cycle_momentum=False
+        ),
+    }[schedule]()
+    for step in range(steps):
+        assert learning_rate_at(config, step, steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        if step < steps - 1:
+            theirs.step()
+
+
+def test_schedules_at_known_steps() -> None:
+    cosine = TrainingConfig(schedule="cosine", learning_rate=0.1)
+    assert learning_rate_at(cosine, 0, 100) == 0.1
+    assert learning_rate_at(cosine, 50, 100) == pytest.approx(0.05)
+    assert learning_rate_at(cosine, 100, 100) == pytest.approx(0.0)
+    one_cycle = TrainingConfig(schedule="one_cycle", learning_rate=0.1)
+    assert learning_rate_at(one_cycle, 0, 100) == pytest.approx(0.1 / 25)
+    assert learning_rate_at(one_cycle, 29, 100) == pytest.approx(0.1)  # 30 of 100 steps rise
+    assert learning_rate_at(one_cycle, 99, 100) == pytest.approx(0.1 / 250_000)

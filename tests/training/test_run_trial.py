@@ -1,0 +1,366 @@
+"""An attempt at a trial, on real digits: what it reports, what survives an interruption, and what it leaves behind."""
+
+import gc
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tuner import models
+from tuner.config.registry import METRICS, TEST_METRICS
+from tuner.config.study import StudyConfig, parse_spec
+from tuner.data import load
+from tuner.data.device import device_data
+from tuner.errors import DataError, NotFiniteError, SpecError
+from tuner.results.folder import StudyFolder
+from tuner.results.schema import EpochResult
+from tuner.training import checkpoint as checkpoints
+from tuner.training.checkpoint import Checkpointer
+from tuner.training.loop import Trainer, train
+from tuner.training.run_trial import run_trial
+
+SPEC = parse_spec(
+    {
+        "study": "attempts",
+        "dataset": {"name": "digits", "train": 320, "validation": 64, "augment": {"crop": 1}},
+        "training": {"architecture": "vazquez_base", "epochs": 3, "batch_size": 64, "schedule": "one_cycle"},
+        "space": {"learning_rate": {"float": [1e-4, 1e20]}, "dropout": {"float": [0, 0.5]}},
+    }
+)
+STEPS = 5  # of an epoch
+PARAMETERS = {"learning_rate": 2e-2, "dropout": 0.3}
+CLOCK = {"seconds", "train_seconds", "images_per_second", "replayed"}
+HANGING = """
+import sys, time
+from pathlib import Path
+from tests.training.test_run_trial import PARAMETERS, SPEC
+from tuner.training import checkpoint, watchdog
+from tuner.training.run_trial import run_trial
+
+def go():
+    return run_trial(SPEC, sys.argv[1], Path(sys.argv[2]), 0, PARAMETERS, 1)
+
+def slow_then_hang(self):
+    global calls
+    calls += 1
+    save(self)
+    time.sleep(0.5 if calls <= 6 else 60)
+
+list(go())  # what is imported late is imported now
+watchdog.HANG_SECONDS, calls = 2.0, 0
+save, checkpoint.Checkpointer.save_if_due = checkpoint.Checkpointer.save_if_due, slow_then_hang
+reports = go()
+next(reports)
+print("an epoch longer than a hang", flush=True)
+time.sleep(2.4)
+print("a pause longer than a hang", flush=True)
+next(reports)
+"""
+
+
+Reports = Iterator[dict[str, Any]]
+Run = Callable[..., Reports]
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return load(SPEC.dataset, cache=tmp_path_factory.mktemp("cache")).folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hanging(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen[str]"]:
+    """A process of its own that mostly sleeps, beside the other tests."""
+    command = [sys.executable, "-c", HANGING, str(tmp_path_factory.mktemp("hanging")), str(dataset)]
+    root, pipe = Path(__file__).parents[2], subprocess.PIPE
+    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def run(tmp_path: Path, dataset: Path) -> Run:
+    def run_(spec: StudyConfig = SPEC, images: Path = dataset, seed: int = 1, **changes: Any) -> Reports:
+        return run_trial(spec, str(tmp_path), images, 4, PARAMETERS | changes, seed)
+
+    return run_
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return numbers(run_trial(SPEC, str(tmp_path_factory.mktemp("whole")), dataset, 4, PARAMETERS, 1))
+
+
+@pytest.fixture
+def save_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 1e9)
+
+
+def numbers(reports: Reports) -> list[dict[str, Any]]:
+    """What does not depend on the clock."""
+    return [{key: value for key, value in report.items() if key not in CLOCK} for report in reports]
+
+
+def checkpoint(folder: Path) -> Path:
+    return folder / StudyFolder(folder).checkpoint(4)
+
+
+def kill_after(calls: int, reports: Reports, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Train until something might have been saved for the n-th time, and let the process die there."""
+    made: list[dict[str, Any]] = []
+    save, count = Checkpointer.save_if_due, 0
+
+    def save_and_die(keeper: Checkpointer) -> None:
+        nonlocal count
+        save(keeper)
+        count += 1
+        if count == calls:
+            raise KilledError
+
+    with monkeypatch.context() as context:
+        context.setattr(Checkpointer, "save_if_due", save_and_die)
+        with pytest.raises(KilledError):
+            made.extend(reports)
+    return made
+
+
+# --- reports ------------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_reports_every_epoch_and_the_test_images_in_the_last(
+    run: Run,
+) -> None:
+    reports = list(run())
+    assert [report["epoch"] for report in reports] == [1, 2, 3]
+    fields = {*EpochResult.__dataclass_fields__, "epochs_planned", "parameters_count", "device"}
+    assert [set(report) - fields for report in reports] == [set(), set(), {*TEST_METRICS, "predictions", "done"}]
+    assert all(fields <= set(report) for report in reports)
+    assert set(METRICS) <= fields
+    assert all(report["epochs_planned"] == 3 and report["device"] for report in reports)
+    assert 0 < reports[0]["train_seconds"] < reports[1]["train_seconds"] < reports[2]["train_seconds"]
+    assert reports[2]["train_seconds"] < sum(report["seconds"] for report in reports)
+    assert reports[2]["val_accuracy"] > 0.5
+    assert reports[2]["test_accuracy"] > 0.5
+    assert reports[2]["done"] is True
+
+
+def test_an_attempt_is_the_training_of_its_recipe(dataset: Path, undisturbed: list[dict[str, Any]]) -> None:
+    on_device = device_data(dataset, SPEC.dataset, "cpu")
+    plain = train(SPEC.training_config(PARAMETERS), on_device, seed=1)
+    assert len(on_device.train) == STEPS * 64
+    for result, report in zip(plain, undisturbed, strict=True):
+        assert {key: report[key] for key in asdict(result) if key not in CLOCK}.items() <= asdict(result).items()
+    assert (undisturbed[-1]["test_loss"], undisturbed[-1]["test_accuracy"]) == plain.evaluate(plain.data.test)
+
+
+def test_nothing_happens_before_the_first_report_is_asked_for(tmp_path: Path) -> None:
+    run_trial(SPEC, str(tmp_path), tmp_path / "nowhere", 0, PARAMETERS, 1)
+
+
+# --- going on -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("save_at_every_step")
+@pytest.mark.parametrize(
+    ("calls", "epochs"),
+    [(1, 0), (5, 0), (6, 1), (8, 1), (12, 2), (17, 2)],
+    ids=["first-step", "last-step", "end-of-epoch", "mid-epoch", "end-of-second", "last-step-of-all"],
+)
+def test_an_attempt_goes_on_from_its_checkpoint_bit_for_bit(
+    calls: int,
+    epochs: int,
+    tmp_path: Path,
+    run: Run,
+    undisturbed: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = kill_after(calls, run(), monkeypatch)
+    kept = torch.load(checkpoint(tmp_path), weights_only=True)
+    assert kept["training"]["epoch"] * (STEPS + 1) + kept["training"]["step"] == calls
+    after = list(run())
+    assert numbers(iter(after)) == undisturbed
+    assert [report["epoch"] for report in after if report.get("replayed")] == list(range(1, epochs + 1))
+    assert [{**report, "replayed": True} for report in before] == after[: len(before)]  # clocks included
+    assert after[-1]["train_seconds"] > after[0]["train_seconds"]
+
+
+def test_an_attempt_that_was_interrupted_before_its_first_checkpoint_starts_over(
+    tmp_path: Path,
+    run: Run,
+    undisturbed: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kill_after(8, run(), monkeypatch)
+    assert not checkpoint(tmp_path).exists()  # fifteen seconds have not passed
+    after = list(run())
+    assert numbers(iter(after)) == undisturbed
+    assert not any("replayed" in report for report in after)
+
+
+def test_epochs_since_the_checkpoint_are_trained_again(
+    tmp_path: Path,
+    run: Run,
+    undisturbed: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 1e-9)
+    assert len(kill_after(15, run(), monkeypatch)) == 2
+    assert torch.load(checkpoint(tmp_path), weights_only=True)["training"]["step"] == 1
+    after = list(run())
+    assert numbers(iter(after)) == undisturbed
+    assert not any("replayed" in report for report in after)
+
+
+@pytest.mark.usefixtures("save_at_every_step")
+def test_a_checkpoint_of_other_seed_parameters_or_images_is_not_used(
+    tmp_path: Path,
+    dataset: Path,
+    run: Run,
+    undisturbed: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = shutil.copytree(dataset, tmp_path / "other-images")
+    larger = SPEC.model_copy(update={"dataset": SPEC.dataset.model_copy(update={"pixels": "raw"})})
+    for other in ({"seed": 2}, {"dropout": 0.1}, {"images": others}, {"spec": larger}):
+        kill_after(8, run(**other), monkeypatch)
+        with pytest.warns(UserWarning, match=r"latest\.pt cannot be used, starting over: it is of another config"):
+            after = list(run())
+        assert numbers(iter(after)) == undisturbed
+        assert not any("replayed" in report for report in after)
+        checkpoint(tmp_path).unlink()
+
+
+def flip_a_bit(content: bytes) -> bytes:
+    changed = bytearray(content)
+    changed[content.index(b"data/0") + 3000] ^= 1  # among the weights
+    return bytes(changed)
+
+
+@pytest.mark.usefixtures("save_at_every_step")
+@pytest.mark.parametrize(
+    "damage",
+    [lambda _: b"", lambda content: content[:-100], flip_a_bit, lambda _: b"no checkpoint" * 999],
+    ids=["empty", "truncated", "flipped-bit", "another-file"],
+)
+def test_a_broken_checkpoint_costs_time_and_nothing_else(
+    damage: Callable[[bytes], bytes],
+    tmp_path: Path,
+    run: Run,
+    undisturbed: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kill_after(8, run(), monkeypatch)
+    file = checkpoint(tmp_path)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.warns(UserWarning, match=r"latest\.pt cannot be used, starting over: [^\n]+$"):
+        after = list(run())
+    assert numbers(iter(after)) == undisturbed
+    assert not any("replayed" in report for report in after)
+
+
+@pytest.mark.usefixtures("save_at_every_step")
+@pytest.mark.parametrize("missing", ["optimizer", "epoch", "model"])
+def test_a_checkpoint_that_fits_in_part_leaves_no_part_behind(
+    missing: str,
+    tmp_path: Path,
+    run: Run,
+    undisturbed: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kill_after(8, run(), monkeypatch)
+    kept = torch.load(checkpoint(tmp_path), weights_only=True)
+    if missing == "model":
+        kept["training"]["model"].popitem()
+    else:
+        del kept["training"][missing]
+    torch.save(kept, checkpoint(tmp_path))
+    with pytest.warns(UserWarning, match="starting over"):
+        assert numbers(run()) == undisturbed
+
+
+# --- what is left behind ------------------------------------------------------------------------------------------
+
+
+def test_the_weights_are_those_that_were_tested(tmp_path: Path, dataset: Path, run: Run) -> None:
+    last = list(run())[-1]
+    weights = torch.load(tmp_path / StudyFolder(tmp_path).weights(4), weights_only=True)
+    images = device_data(dataset, SPEC.dataset, "cpu")
+    config = SPEC.training_config(PARAMETERS)
+    model = models.build("vazquez_base", in_channels=1, classes=10, image_size=8, **config.hyperparameters)
+    model.load_state_dict(weights)
+    with torch.inference_mode():
+        logits = model.eval()(images.normalize(images.test.images))
+    assert (logits.argmax(dim=1) == images.test.labels).double().mean().item() == last["test_accuracy"]
+
+
+def test_no_weights_are_written_where_none_are_kept(tmp_path: Path, run: Run) -> None:
+    list(run(SPEC.model_copy(update={"keep_weights": 0})))
+    assert list(tmp_path.rglob("*.pt")) == []
+
+
+def test_the_memory_of_an_attempt_is_free_when_it_ends(run: Run) -> None:
+    """Without waiting for the garbage collector: the next trial of the same worker needs the room."""
+
+    def trainings() -> int:
+        return sum(type(thing) is Trainer for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = trainings()
+        list(run())
+        assert trainings() == before
+        stopped = run()
+        next(stopped)
+        assert trainings() == before + 1
+        del stopped
+        assert trainings() == before
+    finally:
+        gc.enable()
+
+
+# --- what ends an attempt -----------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_ends_the_attempt_after_the_epochs_before(
+    run: Run,
+) -> None:
+    with pytest.raises(NotFiniteError, match=r"loss is (nan|inf)"):
+        list(run(learning_rate=1e20))
+
+
+def test_what_the_user_got_wrong_is_said_in_one_line(tmp_path: Path, dataset: Path, run: Run) -> None:
+    with pytest.raises(DataError, match=r"^[^\n]+$"):
+        list(run(images=tmp_path / "no-images"))
+    lonely = {"architecture": "rubio_small", "batch_size": 1, "epochs": 1}
+    spec = parse_spec({"study": "lonely", "dataset": SPEC.to_dict()["dataset"], "training": lonely, "space": {}})
+    with pytest.raises(SpecError, match=r"^batch_size: rubio_small [^\n]+$"):
+        next(run_trial(spec, str(tmp_path), dataset, 0, {}, 1))
+
+
+def test_a_hanging_step_ends_the_process_and_a_slow_epoch_or_a_pause_does_not(
+    hanging: "subprocess.Popen[str]",
+) -> None:
+    said, complained = hanging.communicate(timeout=60)
+    assert said.splitlines() == ["an epoch longer than a hang", "a pause longer than a hang"]
+    assert hanging.returncode == 1
+    assert "Timeout" in complained
+    assert "slow_then_hang" in complained

@@ -1,0 +1,1 @@
+"""Tables for people, made from what a study left behind."""

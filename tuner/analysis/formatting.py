@@ -1,0 +1,99 @@
+"""Values, times and leaderboards as people read them in a terminal."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_METRICS = ("accuracy", "loss", "seconds", "count", "mean", "std")
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty: None, NaN, or pandas' NA, whose comparisons are neither true nor false."""
+    return value is None or str(value) in ("nan", "<NA>")
+
+
+def whole_number(value: Any) -> int:
+    """Turn a cell into a whole number, 0 where it is empty."""
+    return 0 if is_missing(value) else int(value)
+
+
+def number_text(value: Any) -> str:
+    """A value in few characters; nothing where there is none."""
+    if is_missing(value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def metric_text(metric: str, value: Any) -> str:
+    """A metric with the digits that mean something: accuracies to a hundredth of a percent, seconds to tenths."""
+    if is_missing(value):
+        return ""
+    if metric.endswith("accuracy"):
+        return f"{value:.4f}"
+    if metric.endswith("seconds"):
+        return f"{value:,.1f}"
+    return f"{value:,.0f}" if metric.endswith("count") else number_text(float(value))
+
+
+def parameters_text(row: Mapping[Any, Any]) -> str:
+    """Searched parameters of a trial's row in one line: `learning_rate 0.00123, batch_size 64`."""
+    cells = [(str(key), value) for key, value in list(row.items()) if not is_missing(value)]
+    return ", ".join(f"{key[6:]} {number_text(value)}" for key, value in cells if key.startswith("param_"))
+
+
+def format_clock(seconds: float) -> str:
+    """A duration as a clock shows it: `0:09`, `12:34`, `1:02:03`."""
+    text = str(timedelta(seconds=round(seconds)))
+    return text.removeprefix("0:").removeprefix("0") if seconds < 3600 else text
+
+
+def format_duration(seconds: float) -> str:
+    """A duration in one number: `9 s`, `12 min`, `3.5 h`, `12 days`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def board_table(board: "pd.DataFrame", parameters: list[str], console: Console) -> RenderableType:
+    """A leaderboard with a column for each parameter, or, where it would not fit, one column that says them all.
+
+    Args:
+        board: What `tuner.analysis.leaderboard` gives.
+        parameters: Its columns that are parameters.
+        console: Where it will be printed.
+    """
+    table = _table(board)
+    unbounded = console.options.update(width=10_000)
+    if Measurement.get(console, unbounded, table).minimum <= console.width:
+        return table
+    said = [parameters_text({f"param_{name}": row[name] for name in parameters}) for row in board.to_dict("records")]
+    return _table(board.drop(columns=[*parameters, "train_seconds"]).assign(parameters=said), narrow=True)
+
+
+def _table(board: "pd.DataFrame", narrow: bool = False) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    columns: list[list[str]] = []
+    for name, column in board.items():
+        is_text = name == "parameters"
+        as_metric = str(name).endswith(_METRICS)
+        cells = [metric_text(str(name), cell) if as_metric else number_text(cell) for cell in column]
+        header = str(name).replace("number", "trial").replace("_", " ")
+        # A number must stay in one piece: half of it reads like another.
+        least = max(map(len, [*header.split(), *([] if is_text else cells)]))
+        most = least if narrow and not is_text else None
+        table.add_column(
+            header, justify="left" if is_text else "right", min_width=least, max_width=most, overflow="fold"
+        )
+        columns.append(cells)
+    for row in zip(*columns, strict=True):
+        table.add_row(*row)
+    return table

@@ -1,0 +1,106 @@
+"""Data frames become tables that people read: what is best, and how far a study is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tuner.config.space import Constant
+from tuner.config.study import StudyConfig
+from tuner.results.folder import StudyFolder, StudyResults, rank
+
+STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
+
+
+def load_or_empty(spec: StudyConfig, results: str | Path) -> StudyResults:
+    """A study as far as it was run: its tables are empty where it was not begun.
+
+    Args:
+        spec: The study as its file says it; what the study's folder says counts where there is one.
+        results: The results directory.
+    """
+    folder = StudyFolder(Path(results) / spec.study)
+    return StudyResults(folder, folder.spec() if folder.holds_a_study else spec)
+
+
+def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
+    """The best completed trials of the search, best first, the earliest of equals first.
+
+    Columns: `number`, the objectives by name, `val_accuracy`, `test_accuracy`, `epochs`, `train_seconds`, the searched
+    parameters by name, and where trials were repeated with other seeds `repeats` (how many), `repeats_mean` and
+    `repeats_std` of the first objective over those repeats (the sample's deviation; missing for a single repeat).
+    Several objectives: only trials that no other completed trial beats in every respect, by the first objective.
+
+    Args:
+        study: The study.
+        top: At most so many rows; None: all.
+    """
+    ranked = rank(study.spec, study.trials)
+    names = [objective.metric for objective in study.spec.objective]
+    values = np.array(ranked["values"].tolist()).reshape(len(ranked), len(names))
+    if len(names) > 1:
+        best = _not_dominated(values * [1 if each.direction == "maximize" else -1 for each in study.spec.objective])
+        ranked, values = ranked[best].reset_index(drop=True), values[best]
+    columns = {"number": ranked["number"]} | {name: values[:, column] for column, name in enumerate(names)}
+    kept = {"val_accuracy": "val_accuracy", "test_accuracy": "test_accuracy", "epochs_run": "epochs"}
+    kept |= {"train_seconds": "train_seconds"} | {
+        f"param_{name}": name
+        for name, parameter in study.spec.space.root.items()
+        if not isinstance(parameter, Constant)
+    }
+    for column, name in kept.items():
+        columns.setdefault(name, ranked[column])
+    return _with_repeats(pd.DataFrame(columns), study.trials).iloc[:top]
+
+
+def _not_dominated(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Of (N, objectives), more is better: which N no other one beats in one objective without losing in another."""
+    return np.array(
+        [not ((values >= row).all(axis=1) & (values > row).any(axis=1)).any() for row in values], dtype=bool
+    )
+
+
+def _with_repeats(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    repeats = trials[(trials["purpose"] == "repeat") & (trials["state"] == "COMPLETE")]
+    if repeats.empty:
+        return table
+    values = repeats.groupby("repeat_of")["value"].agg(repeats="size", repeats_mean="mean", repeats_std="std")
+    return table.join(values, on="number")
+
+
+def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:
+    """How many trials are in each state; every state is named."""
+    counts: Mapping[Any, int] = trials["state"].value_counts().to_dict()
+    return {state: int(counts.get(state, 0)) for state in STATES}
+
+
+def best_by_epochs(study: StudyResults) -> pd.DataFrame:
+    """What the search had reached by the time that each of its trials was complete, and what that had taken.
+
+    A row for each completed trial of the search, in the order of time. Columns: `number`, `epochs` (trained by all
+    trials of the search together by then, those of pruned and failed ones included), `value` (of the first objective),
+    `best` (of the values so far).
+    """
+    trials = study.trials[study.trials["purpose"] == "search"].set_index("number")
+    epochs = study.epochs[study.epochs["number"].isin(trials.index) & (study.epochs["epoch"] > 0)]
+    trained = epochs.sort_values("at", kind="stable", ignore_index=True)
+    ends = trained.assign(epochs=trained.index + 1).drop_duplicates("number", keep="last")[["number", "epochs"]]
+    values = trials["value"][trials["state"] == "COMPLETE"]
+    reached = ends.join(values, on="number", how="inner").reset_index(drop=True)
+    first = study.spec.objective[0]
+    best = reached["value"].cummax() if first.direction == "maximize" else reached["value"].cummin()
+    return reached.assign(best=best)
+
+
+def read_pictures(path: str | Path) -> pd.DataFrame:
+    """A few images of data sets, kept as rows of Parquet to be shown beside predictions.
+
+    Columns: `dataset`, `index` (among the test images, as in `predictions`), `label`, `image` ((C, H, W) uint8; in the
+    file `channels, height, width` and the bytes `pixels`).
+    """
+    frame = pd.read_parquet(path)
+    shapes = zip(frame["pixels"], frame["channels"], frame["height"], frame["width"], strict=True)
+    images = [np.frombuffer(pixels, np.uint8).reshape(shape) for pixels, *shape in shapes]
+    return frame[["dataset", "index", "label"]].assign(image=pd.Series(images, index=frame.index, dtype=object))

@@ -1,0 +1,1 @@
+"""The command line: arguments, what it prints, and its exit codes."""

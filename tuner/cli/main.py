@@ -1,0 +1,79 @@
+"""The command line's commands, its errors, and its exit codes.
+
+Exit codes: 0 done; 1 the study ran but nothing completed, or Ray was lost; 2 the user's mistake; 130 interrupted, and
+resumable.
+"""
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from typing import Annotated, NoReturn
+
+import typer
+
+from tuner import __version__
+from tuner.cli.reproduce import reproduce
+from tuner.cli.run import run, validate
+from tuner.cli.show import list_studies, show
+from tuner.cli.submit import submit
+from tuner.cli.tables import end_without_ray, err, out
+from tuner.errors import RayLostError, UserError
+
+app = typer.Typer(
+    help="Hyperparameter search for PyTorch image classifiers: YAML in, Ray Tune and Optuna, Parquet out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        out.print(f"tuner {__version__}")
+        raise typer.Exit
+    if debug:
+        os.environ["TUNER_DEBUG"] = "1"
+
+
+app.command()(run)
+app.command()(submit)
+app.command()(validate)
+app.command("ls")(list_studies)
+app.command()(show)
+app.command()(reproduce)
+
+
+def exit_with_error(error: UserError) -> NoReturn:
+    """Print a user's mistake, a line for each, and exit with 2."""
+    if os.environ.get("TUNER_DEBUG"):
+        traceback.print_exception(error)
+    for line in str(error).splitlines():
+        err.print(line, style="red", soft_wrap=True, markup=False)
+    sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    err.print(f"warning: {message}", style="yellow", soft_wrap=True, markup=False)
+
+
+def main() -> None:
+    """Run the command line.
+
+    A user's mistake is one line on standard error, with exit code 2.
+    """
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except UserError as error:
+        exit_with_error(error)
+    except RayLostError as error:
+        end_without_ray(error)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,36 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tuner.config.study import StudyConfig
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+Results = Annotated[
+    str, typer.Option("--results", envvar="TUNER_RESULTS", help="The results directory, or s3://BUCKET/PREFIX.")
+]
+Data = Annotated[Path | None, typer.Option("--data", envvar="TUNER_DATA", help="Where data sets are looked for first.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PLACE=VALUE", help="Change a setting: --set search.trials=64.")
+]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the study, instead of the file's.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")]
+Top = Annotated[int, typer.Option("--top", min=1, help="How many of the best trials are shown.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="A running Ray cluster: auto, HOST:PORT or ray://HOST:PORT; otherwise this machine."
+    ),
+]
+HttpAddress = Annotated[str, typer.Option("--address", help="The cluster's head: http://HOST:8265.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; the earlier study is moved aside.")]
+
+
+def load_study_file(study: Path, settings: list[str] | None, name: str | None) -> "StudyConfig":
+    """Read a study file with the settings of the command line."""
+    from tuner.config.study import load_spec
+
+    return load_spec(study, [*(settings or []), *([f"study={name}"] if name else [])])

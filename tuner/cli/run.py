@@ -1,0 +1,206 @@
+"""`run` and `validate`: a study on this machine, or on a cluster that this machine belongs to."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuner.cli.options import (
+    Address,
+    Data,
+    Fresh,
+    Name,
+    Results,
+    Settings,
+    StudyFile,
+    load_study_file,
+)
+from tuner.cli.submit import connect_jobs, follow_job, resume_command
+from tuner.cli.tables import (
+    DEFAULT_RESULTS,
+    end_without_ray,
+    err,
+    out,
+    print_next_steps,
+    print_start,
+    show_nodes,
+    show_plan,
+    show_study,
+)
+from tuner.storage import is_url
+
+if TYPE_CHECKING:  # because torch and Ray take seconds, which a refused study file should not
+    from tuner.config.study import StudyConfig
+    from tuner.results.folder import StudyFolder, StudyResults
+
+
+def run(
+    study: StudyFile,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    name: Name = None,
+    settings: Settings = None,
+    fresh: Fresh = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and how long, and stop.")] = False,
+    address: Address = None,
+) -> None:
+    """Run a study, or resume it."""
+    spec = load_study_file(study, settings, name)
+    again = partial(resume_command, study, results, data, name, address)
+    if dry_run:
+        print_plan(spec, data, address)
+    elif address and is_url(address):  # because the study's driver has to run on the cluster
+        jobs = connect_jobs(address)
+        job = jobs.submit(spec, "run", results=results, data=data, fresh=fresh, command=again(settings or []))
+        raise typer.Exit(follow_job(jobs, job))
+    else:
+        raise typer.Exit(_run_and_show(spec, results, data, fresh, address, again, settings or []))
+
+
+def _run_and_show(
+    spec: "StudyConfig",
+    results: str,
+    data: Path | None,
+    fresh: bool,
+    address: str | None,
+    again: Callable[[list[str]], str],
+    settings: list[str],
+) -> int:
+    """Run a study from this machine, and print how it stands at the end. Returns the exit code."""
+    from tuner.results.folder import StudyFolder, load_study
+
+    folder = StudyFolder(f"{results}/{spec.study}")
+    check_before_start(folder, spec, data, fresh)
+    if fresh and folder.holds_a_study:
+        with folder.lock():
+            aside = folder.move_aside(datetime.now(UTC))
+        out.print(f"The earlier study was moved to {aside}", soft_wrap=True)
+    try:
+        halted = run_here(spec, results, data, load_study(str(folder)) if folder.holds_a_study else None, address)
+    except KeyboardInterrupt:
+        err.print("Interrupted at once; the same command without --fresh goes on", style="yellow")
+        return 130
+    after = load_study(str(folder))
+    show_study(after, 5)
+    print_next_steps(after, results, halted, again, settings)
+    if halted == "interrupt":
+        return 130
+    if not (after.trials["state"] == "COMPLETE").any():
+        err.print("No trial was completed.", style="red")
+        return 1
+    return 0
+
+
+def check_before_start(folder: "StudyFolder", spec: "StudyConfig", data: Path | None, fresh: bool) -> None:
+    """What the run would refuse after seconds, when Ray has started; it looks again, under the study's lock."""
+    from tuner import data as datasets
+    from tuner.results.folder import check_comparable
+
+    if not fresh:
+        check_comparable(folder, spec)
+    datasets.split(datasets.load(spec.dataset, data), spec.dataset)
+    with folder.lock():
+        pass
+
+
+def run_here(
+    spec: "StudyConfig", results: str, data: Path | None, earlier: "StudyResults | None", address: str | None = None
+) -> str | None:
+    """Run a study and watch it. Returns what stopped it before its end, or None."""
+    from tuner.cli.live import watching
+    from tuner.results.folder import is_finished
+    from tuner.study.progress import Progress
+
+    if earlier is not None and is_finished(spec, earlier.trials):
+        out.print(f"Study {spec.study} has all its trials; nothing is left to do")
+        return None
+    print_start(spec, earlier)
+    progress = Progress(spec, [] if earlier is None else earlier.trials.to_dict("records"))
+    with watching(out, progress) as observer:
+        from tuner.cluster import connection
+
+        with signals_later():
+            connection.start(address, spec.architectures)
+        from tuner.study.run import StudyRun  # takes seconds: Tune
+
+        study = StudyRun(spec, results, data=data, observer=observer, address=address, on_lost=end_without_ray)
+        study.run()
+    return study.halted
+
+
+@contextmanager
+def signals_later() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until Ray has started: half started it would leave processes behind."""
+    came: list[int] = []
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in both]
+    try:
+        yield
+    except SystemExit:  # Ray sets a handler of its own for SIGTERM
+        came.append(signal.SIGTERM)
+    finally:
+        for number, handler in zip(both, before, strict=True):
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def validate(
+    study: StudyFile,
+    name: Name = None,
+    settings: Settings = None,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+    address: Address = None,
+) -> None:
+    """Check a study file and print it with every default; with --address, check every node of a cluster for it too."""
+    spec = load_study_file(study, settings, name)
+    if address and is_url(address):
+        jobs = connect_jobs(address)
+        raise typer.Exit(follow_job(jobs, jobs.submit(spec, "validate", results=results, data=data)))
+    if address:
+        _validate_cluster(spec, results, data, address)
+    out.print(spec.to_yaml(), markup=False, end="", soft_wrap=True)
+    err.print(f"{study}: valid", markup=False, soft_wrap=True)
+
+
+def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, address: str) -> None:
+    """The look at each node that `run --address` begins with."""
+    from tuner import data as datasets
+    from tuner.cluster.connection import connected
+    from tuner.storage import open_storage
+
+    dataset = datasets.load(spec.dataset, data)
+    datasets.split(dataset, spec.dataset)
+    storage = open_storage(results)
+    storage.create()
+    with out.status("Every node is looked at …"), connected(address, spec.architectures):
+        from tuner.cluster.placement import place
+
+        placement = place(spec, dataset.folder, data and data.absolute(), results=str(storage))
+    show_nodes(placement.nodes)
+    out.print(f"{placement.slots} trials side by side, each with {placement.share}")
+
+
+def print_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> None:
+    """Print what a run would do, after a moment of training."""
+    from tuner import data as datasets
+
+    dataset = datasets.load(spec.dataset, data)
+    datasets.split(dataset, spec.dataset)
+    with out.status("A few configurations are trained for a moment …"):
+        from tuner.cluster.connection import connected
+        from tuner.cluster.placement import choose_share, count_slots
+        from tuner.search.schedulers import rung_epochs
+        from tuner.study.estimate import estimate
+
+        with connected(address, spec.architectures):
+            share = choose_share(spec, dataset.folder, data)
+            slots = count_slots(spec, share)
+        cost = estimate(spec, data, slots)
+    show_plan(spec, slots, str(share), rung_epochs(spec), cost)

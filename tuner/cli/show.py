@@ -1,0 +1,46 @@
+"""`ls` and `show`: studies as their tables tell them."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner.cli.options import Results, StudyName, Top
+from tuner.cli.submit import connect_jobs
+from tuner.cli.tables import DEFAULT_RESULTS, out, program, show_jobs, show_studies, show_study
+from tuner.errors import StudyError, suggest
+from tuner.storage import is_url
+
+
+def list_studies(
+    results: Results = DEFAULT_RESULTS,
+    address: Annotated[
+        str | None, typer.Option("--address", help="List the jobs of a cluster: http://HOST:8265.")
+    ] = None,
+) -> None:
+    """List the studies of a results directory, or the studies that were handed over to a cluster."""
+    from tuner.results.folder import find_studies
+
+    if address:
+        show_jobs(connect_jobs(address).list(), address)
+        return
+    if results != DEFAULT_RESULTS and not is_url(results) and not Path(results).is_dir():
+        raise StudyError(f"--results: no folder {results}; allowed: the folder that studies were run into")
+    studies = find_studies(results)
+    if not studies:
+        first = shlex.join([*program(), "run", "search_spaces/digits.yaml"])
+        out.print(f"No studies in {results}; begin one with: {first}", soft_wrap=True, markup=False)
+        return
+    show_studies(studies)
+
+
+def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) -> None:
+    """Show the best trials of a study and how it stands."""
+    from tuner.results.folder import StudyFolder, find_studies, load_study
+
+    is_place = is_url(study) or StudyFolder(study).holds_a_study
+    folder = StudyFolder(study if is_place else f"{results}/{study}")
+    if not folder.holds_a_study and (studies := [other.name for other in find_studies(results)]):
+        raise StudyError(f"{results}: no study '{study}'; {suggest(study, studies)}")
+    show_study(load_study(str(folder)), top)

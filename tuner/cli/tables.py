@@ -1,0 +1,190 @@
+"""What the command line prints beside the display of a running study: tables, leaderboards, plans and the ways on."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from tuner.errors import RayLostError, StudyError
+
+if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
+    import pandas as pd
+
+    from tuner.cluster.jobs import Job
+    from tuner.cluster.preflight import NodeReport
+    from tuner.config.study import StudyConfig
+    from tuner.results.folder import StudyFolder, StudyResults
+    from tuner.study.estimate import Estimate
+
+PIPED_WIDTH = 200
+"""Columns where nobody looks at a terminal: tables are for files and other programs then, and must not be folded."""
+DEFAULT_RESULTS = "results"
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
+err = Console(stderr=True, highlight=False)
+
+
+def program() -> list[str]:
+    """How this program was called."""
+    return ["python", "-m", "tuner"] if Path(sys.argv[0]).name == "__main__.py" else ["tuner"]
+
+
+def print_start(spec: "StudyConfig", earlier: "StudyResults | None") -> None:
+    """Say what a run begins with."""
+    repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
+    trials = f"{spec.search.trials} trials, sampler {spec.search.sampler}{repeats}"
+    if earlier is not None:
+        trials = f"goes on ({counts_text(earlier.trials)}) to {trials}"
+    out.print(f"Study {spec.study}{':' if earlier is None else ''} {trials}", soft_wrap=True)
+
+
+def counts_text(trials: "pd.DataFrame") -> str:
+    """How many trials are in each state, in words."""
+    from tuner.analysis.leaderboard import counts_by_state
+
+    named = {"RUNNING": "in flight"}
+    counts = counts_by_state(trials).items()
+    return ", ".join(f"{count} {named.get(state, state.lower())}" for state, count in counts if count) or "no trials"
+
+
+def show_studies(folders: "Iterable[StudyFolder]") -> None:
+    """A line a study; one that cannot be read is said on standard error."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("study", overflow="fold")
+    for column in ("complete", "pruned", "failed", "running", "of"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("best")
+    table.add_column("updated", no_wrap=True)
+    for folder in folders:
+        try:
+            table.add_row(folder.name, *_study_cells(folder))
+        except StudyError as error:
+            err.print(str(error), style="red", soft_wrap=True, markup=False)
+    out.print(table)
+
+
+def _study_cells(folder: "StudyFolder") -> list[str]:
+    from tuner.analysis.formatting import format_duration, metric_text
+    from tuner.analysis.leaderboard import counts_by_state
+    from tuner.results.folder import load_study, rank
+
+    study = load_study(str(folder))
+    trials, metric = study.trials, study.spec.objective[0].metric
+    ranked = rank(study.spec, trials)
+    best = "" if ranked.empty else f"{metric_text(metric, ranked['value'][0])} {metric}"
+    updated = (
+        ""
+        if trials.empty
+        else format_duration((datetime.now(UTC) - trials["updated_at"].max()).total_seconds()) + " ago"
+    )
+    counts = [str(count) for count in counts_by_state(trials).values()]
+    return [*counts, str(study.spec.search.trials), best, updated]
+
+
+def show_jobs(jobs: "list[Job]", address: str) -> None:
+    """A line a job, with its study."""
+    from tuner.analysis.formatting import format_duration
+
+    if not jobs:
+        out.print(f"No study was handed over to {address}; tuner submit does that", soft_wrap=True, markup=False)
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("job", "study", "status", "begun", "results"):
+        table.add_column(column, overflow="fold")
+    for job in jobs:
+        ago = format_duration((datetime.now(UTC) - job.started_at).total_seconds()) + " ago"
+        table.add_row(job.name, job.study, job.status.lower(), ago, job.results)
+    out.print(table)
+
+
+def show_nodes(reports: "Iterable[NodeReport]") -> None:
+    """A line a node that was looked at and found fit."""
+    for report in reports:
+        has = ", ".join(f"{amount:g} {kind}" for kind, amount in report.resources.items())
+        versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+        out.print(f"node {report.node}: {has}; {versions}", soft_wrap=True, markup=False)
+
+
+def show_study(study: "StudyResults", top: int) -> None:
+    """A study's objective, counts by state, failures and leaderboard."""
+    from tuner.analysis.formatting import board_table
+    from tuner.analysis.leaderboard import leaderboard
+
+    objectives = ", ".join(f"{objective.direction} {objective.metric}" for objective in study.spec.objective)
+    out.print(f"[bold]{study.spec.study}[/bold]  {objectives}  ({counts_text(study.trials)})")
+    if study.spec.protocol != "clean":
+        out.print("as published: selection may have seen test images", style="yellow")
+    failed = study.trials[study.trials["state"] == "FAILED"]
+    for number, error in failed[["number", "error"]].head(3).itertuples(index=False):
+        out.print(f"  trial {number} FAILED: {error}", markup=False, soft_wrap=True)
+    if len(failed) > 3:
+        out.print(f"  … and {len(failed) - 3} more that failed")
+    board = leaderboard(study, top)
+    if len(board):
+        parameters = [name for name in study.spec.space.root if name in board and name != "epochs"]
+        out.print(board_table(board, parameters, out))
+
+
+def print_next_steps(
+    study: "StudyResults",
+    results: str,
+    halted: str | None,
+    command: Callable[[list[str]], str],
+    settings: list[str],
+) -> None:
+    """Where the tables are, and the commands to go on with; `command` makes the one that runs the study again."""
+    spec, trials = study.spec, study.trials
+    where = [] if results == DEFAULT_RESULTS else ["--results", results]
+    ways = {
+        "all trials": shlex.join([*program(), "show", spec.study, *where]),
+        "in Python": f"tuner.load_study({str(study.folder)!r}).trials",
+    }
+    if halted:
+        in_flight = int((trials["state"] == "RUNNING").sum())
+        why = "The budget is used up" if halted == "budget" else "Interrupted"
+        out.print(f"\n{why}; {in_flight} trials in flight go on where they were when it is run again", style="yellow")
+        ways = {"go on": command(settings), **ways}
+    elif (trials["state"] == "COMPLETE").any() and spec.search.sampler != "grid" and not spec.single:
+        others = [setting for setting in settings if not setting.startswith("search.trials=")]
+        ways = {"more trials": command([*others, f"search.trials={2 * (spec.search.trials or 1)}"]), **ways}
+    out.print(f"\nTables: {study.folder}", soft_wrap=True, markup=False)
+    for name, way in ways.items():
+        out.print(f"  {name + ':':13}{way}", soft_wrap=True, markup=False)
+
+
+def show_plan(spec: "StudyConfig", slots: int, share: str, milestones: Iterable[float], cost: "Estimate") -> None:
+    """What a run would do, and how long it should take."""
+    from tuner.analysis.formatting import format_duration
+
+    out.print(spec.to_yaml(), markup=False, soft_wrap=True)
+    rungs = ", ".join(f"{rung:g}" for rung in milestones) or "none, every trial runs to its end"
+    speeds = ", ".join(f"{name} {speed:,.0f}" for name, speed in cost.images_per_second.items())
+    repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
+    full = (
+        ""
+        if spec.stopping.rule is None
+        else f" ({format_duration(cost.hours_without_stopping * 3600)} if nothing were stopped)"
+    )
+    budget = f"; the budget ends it after {format_duration(spec.budget.hours * 3600)}" if spec.budget.hours else ""
+    plan = {
+        "trials": f"{spec.search.trials}{repeats}",
+        "rungs (epoch)": rungs,
+        "slots": f"{slots}  (trials side by side, each with {share})",
+        "images/s": f"{speeds}  (training, one trial)",
+        "time": f"about {format_duration(cost.hours * 3600)} of training{full}{budget}",
+    }
+    for name, text in plan.items():
+        out.print(f"{name:15}{text}", markup=False, soft_wrap=True)
+
+
+def end_without_ray(error: RayLostError) -> NoReturn:
+    """Say so and end at once: where calls into Ray do not return, nothing else ends this process."""
+    out.show_cursor()
+    err.print(str(error), style="red", soft_wrap=True, markup=False)
+    os._exit(1)

@@ -1,0 +1,83 @@
+"""The `dataset` section: which images, how they are split, and how pixels reach the network."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainSerializer, PlainValidator
+
+from tuner.config.settings import Settings
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Augment(Settings):
+    """Random changes of the training images, drawn anew for each image and epoch."""
+
+    flip: bool = False
+    """Mirror left to right, with probability one half."""
+    crop: Annotated[int, Field(ge=0, le=64)] = 0
+    """Pad by so many black pixels on each side and cut the original size at a random place."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Rotate by up to so many degrees either way (bilinear, edge pixels repeated)."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Shift by up to this share of the side in each direction (bilinear, edge pixels repeated)."""
+
+
+class LastFraction(Settings):
+    """Validation on the last share of the training images, as Keras's `validation_split` does it."""
+
+    last: Fraction
+
+
+class NextImages(Settings):
+    """Validation on the `next` images in file order after the first `train` ones."""
+
+    next: Annotated[int, Field(gt=0)]
+
+
+def _check_validation(raw: Any) -> Any:
+    if isinstance(raw, Mapping):
+        forms: dict[str, type[Settings]] = {"last": LastFraction, "next": NextImages}
+        form = forms.get(str(next(iter(raw), "")))
+        return form.model_validate(raw) if form else _refuse_validation(raw)
+    number = isinstance(raw, int | float) and not isinstance(raw, bool)
+    if raw == "test" or (number and (0 < raw < 1 or (raw >= 1 and raw % 1 == 0))):
+        return int(raw) if number and raw >= 1 else raw
+    return raw if isinstance(raw, LastFraction | NextImages) else _refuse_validation(raw)
+
+
+def _refuse_validation(raw: Any) -> Any:
+    raise ValueError(
+        f"found {raw!r}; allowed: a number of images, a fraction below 1, {{last: FRACTION}}, {{next: N}}, test"
+    )
+
+
+def _write_validation(validation: Any) -> Any:
+    return validation.model_dump() if isinstance(validation, Settings) else validation
+
+
+Validation = Annotated[
+    int | float | LastFraction | NextImages | Literal["test"],
+    PlainValidator(_check_validation),
+    PlainSerializer(_write_validation),
+]
+
+
+class DatasetConfig(Settings):
+    """Which images, how they are split, and how pixels reach the network."""
+
+    name: str = "digits"
+    """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of training images."""
+    test: str | None = None
+    """Parquet file or pattern of the test images, where `name` is one of the training images."""
+    image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    """Resize the images of a folder or of Parquet files to this side, in pixels."""
+    train: Annotated[int, Field(gt=0)] | None = None
+    """Only the first N training images, in file order."""
+    validation: Validation = 0.1
+    """N | fraction (both stratified, seeded) | {last: 0.2} | {next: 10000} | test (as published only)."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the validation split: the same for every trial of a study."""
+    augment: Augment = Augment()
+    pixels: Literal["unit", "symmetric", "standard", "raw"] = "unit"
+    """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255."""

@@ -1,0 +1,24 @@
+"""What every section of a study file has in common."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from tuner.errors import suggest
+
+
+class Settings(BaseModel):
+    """Settings read from a file: unknown keys are refused, values are checked, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_nearest_key(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            for key in raw:
+                if key not in known:
+                    raise ValueError(f"unknown key {key!r}; {suggest(str(key), known)}")
+        return raw

@@ -1,0 +1,257 @@
+"""A study file, read and checked: `StudyConfig` holds every setting of a study, its defaults and its rules."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from tuner.config.dataset import DatasetConfig
+from tuner.config.registry import ARCHITECTURE_NAMES, DATASETS, architecture
+from tuner.config.sections import Budget, Objective, Repeats, Resources, Search, Stopping
+from tuner.config.settings import Settings
+from tuner.config.space import Choice, Constant, Parameter, Space, Value
+from tuner.config.training import TrainingConfig
+from tuner.config.user_models import is_own
+from tuner.config.validation_messages import lines, shown
+from tuner.config.yaml import override, read_yaml, to_yaml
+from tuner.errors import SpecError, suggest
+
+
+def _check_name(name: Any) -> Any:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(f"found {shown(name)}; allowed: a plain folder name of letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _as_list(raw: Any) -> Any:
+    return raw if isinstance(raw, list) else [raw]
+
+
+class StudyConfig(Settings):
+    """A study: which images, which recipe, what is searched and how. Immutable; every default is filled in."""
+
+    study: Annotated[str, BeforeValidator(_check_name)]
+    """Name of the folder under the results directory."""
+    dataset: DatasetConfig = DatasetConfig()
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Constants of the recipe: keys of `TrainingConfig`, and hyperparameters of the architectures."""
+    objective: Annotated[list[Objective], BeforeValidator(_as_list), Field(min_length=1)] = Field(
+        default_factory=lambda: [Objective.model_validate({"maximize": "val_accuracy"})]
+    )
+    space: Space
+    """What is searched; {} for a single configuration."""
+    search: Search = Search()
+    stopping: Stopping = Stopping()
+    resources: Resources = Resources()
+    budget: Budget = Budget()
+    repeats: Repeats | None = None
+    protocol: Literal["clean", "as_published"] = "clean"
+    """clean: selection never sees test images. as_published: a report's own protocol, and every row says so."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    """How often a trial that crashed is tried again; being interrupted is no crash."""
+    keep_weights: Annotated[int, Field(ge=0)] = 3
+    """Weights of so many of the best trials stay in the study folder."""
+    untrained: bool = False
+    """Measure each network before its training too: epoch 0."""
+    log_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between two rows of the table `steps`: training loss since the row before, and all validation images."""
+    predictions: list[Literal["validation", "test"]] = Field(default_factory=list)
+    """Images whose predictions each completed trial leaves in the table `predictions`."""
+
+    @field_validator("objective")
+    @classmethod
+    def _no_metric_twice(cls, objectives: list[Objective]) -> list[Objective]:
+        metrics = [objective.metric for objective in objectives]
+        if twice := [metric for metric in metrics if metrics.count(metric) > 1]:
+            raise ValueError(f"'{twice[0]}' stands twice")
+        return objectives
+
+    @model_validator(mode="after")
+    def _check_together(self, info: ValidationInfo) -> Self:
+        stored = (info.context or {}).get("stored")
+        if not (stored and any(is_own(str(name)) for name in self.architectures)):
+            self._check_recipes()
+        if self.dataset.validation == "test" and self.protocol != "as_published":
+            raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")
+        grace = self.stopping.rule.grace_period if self.stopping.rule else 1
+        if grace > self.max_epochs:
+            raise ValueError(
+                f"stopping.grace_period: {grace} is above the {self.max_epochs} epochs of the longest trial"
+            )
+        if self.search.sampler == "grid":
+            try:
+                self.space.grid()
+            except SpecError as error:
+                raise ValueError(str(error)) from None
+        if len(self.objective) > 1 and self.search.sampler in ("gp", "cmaes"):
+            raise ValueError(
+                f"search.sampler: {self.search.sampler} has one objective; allowed: nsga2, tpe, random, grid"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fill_defaults(self) -> Self:
+        constants = {key: self.training[key] for key in TrainingConfig.model_fields if key in self.training}
+        recipe = _check_recipe("training", constants | {"architecture": "lenet5"}).model_dump(mode="json")
+        recipe["architecture"] = self.architectures[0]
+        filled = {key: recipe[key] for key in TrainingConfig.model_fields if key not in self.space}
+        object.__setattr__(self, "training", {**filled, **{k: v for k, v in self.training.items() if k not in filled}})
+        search = self.search.model_copy(update={"trials": self.search.trials or self._default_trials()})
+        object.__setattr__(self, "search", search)
+        return self
+
+    def _default_trials(self) -> int:
+        return len(self.space.grid()) if self.search.sampler == "grid" else 1 if self.single else 32
+
+    def _check_recipes(self) -> None:
+        """Every value that a trial may meet is a valid recipe for each architecture that may meet it."""
+        if twice := [key for key in self.training if key in self.space]:
+            raise ValueError(f"training.{twice[0]}: stands under space too; keep one of them")
+        place = "space" if "architecture" in self.space else "training"
+        try:
+            declared = {key for name in self.architectures for key in architecture(name).hyperparameters}
+        except SpecError as error:
+            raise ValueError(f"{place}.{error}") from None
+        known = {*TrainingConfig.model_fields, *declared}
+        for place, keys in (("training", self.training), ("space", self.space.root)):
+            if unknown := [key for key in keys if key not in known]:
+                raise ValueError(f"{place}.{unknown[0]}: unknown; {suggest(unknown[0], known)}")
+        for name in self.architectures:
+            self._check_architecture(name)
+
+    def _check_architecture(self, name: str) -> None:
+        size = self.dataset.image_size or (DATASETS[self.dataset.name].size if self.dataset.name in DATASETS else None)
+        least = architecture(name).min_size
+        if size is not None and size < least:
+            place = "space" if "architecture" in self.space else "training"
+            raise ValueError(
+                f"{place}.architecture: {name} needs {least}x{least} images, {self.dataset.name} has {size}x{size}; "
+                f"a larger `dataset.image_size` makes them fit"
+            )
+        constants = self._constants(name)
+        _check_recipe("training", constants)
+        fields, declared = TrainingConfig.model_fields, architecture(name).hyperparameters
+        for key, parameter in self.space.root.items():
+            allowed = parameter.when.get("architecture")
+            if key == "architecture" or (allowed is not None and name not in allowed):
+                continue
+            if key not in fields and key not in declared:
+                having = [other for other in self.architectures if key in architecture(other).hyperparameters]
+                when = f"when: {{architecture: [{', '.join(having)}]}}"
+                raise ValueError(f"space.{key}: {name} has no such hyperparameter; add `{when}`")
+            for value in _extremes(parameter):
+                _check_recipe("space", {**constants, key: value})
+
+    def _constants(self, name: str) -> dict[str, Any]:
+        known = {*TrainingConfig.model_fields, *architecture(name).hyperparameters}
+        return {key: value for key, value in self.training.items() if key in known} | {"architecture": name}
+
+    @cached_property
+    def architectures(self) -> list[str]:
+        """Every architecture that a trial of this study may have."""
+        if "architecture" in self.space:
+            if self.space["architecture"].when:
+                raise ValueError("space.architecture.when: not allowed; every trial needs an architecture")
+            names: list[Any] = _extremes(self.space["architecture"])
+            return names
+        if "architecture" not in self.training:
+            raise ValueError(f"training.architecture: missing; {suggest('', ARCHITECTURE_NAMES)}")
+        return [self.training["architecture"]]
+
+    @property
+    def single(self) -> bool:
+        """Whether there is nothing to search: one configuration."""
+        return all(isinstance(parameter, Constant) for parameter in self.space.root.values())
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of the longest trial."""
+        constant = int(self.training.get("epochs", TrainingConfig.model_fields["epochs"].default))
+        if "epochs" not in self.space:
+            return constant
+        longest = max(value for value in _extremes(self.space["epochs"]) if isinstance(value, int))
+        return max(longest, constant) if self.space["epochs"].when else longest
+
+    def training_config(self, parameters: Mapping[str, Value]) -> TrainingConfig:
+        """The recipe of a trial with these parameters."""
+        name = str(parameters.get("architecture", self.training.get("architecture")))
+        return TrainingConfig.model_validate({**self._constants(name), **parameters})
+
+    def differences(self, other: "StudyConfig") -> list[str]:
+        """Settings in which old rows would not be comparable to new ones: `search.seed: 0 -> 1`."""
+        ours, theirs = self.to_dict(), other.to_dict()
+        changes: list[str] = []
+        for key in ("dataset", "training", "objective", "space", "stopping", "protocol", "search"):
+            changes += _differences(key, theirs[key], ours[key])
+        if self.search.sampler == "grid":  # its n-th point depends on the order
+            changes += _differences("space", list(theirs["space"]), list(ours["space"]))
+        may_change = ("search.trials:", "training.precision:")  # each row says on what and how it was computed
+        return [line for line in changes if not line.startswith(may_change)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The study as plain values, every default written out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def to_yaml(self) -> str:
+        """The study as a YAML file that reads back as an equal study."""
+        return to_yaml(self.to_dict())
+
+
+def _check_dataset_name(name: str, source: str) -> None:
+    """A misspelt name is refused; whether there is anything at a path is known when the data are looked up."""
+    is_path = name.endswith(".parquet") or any(sign in name for sign in "/*?[") or Path(name).expanduser().is_dir()
+    if name not in DATASETS and (not name or not is_path):
+        raise SpecError(f"{source}: dataset.name: found {name!r}; {suggest(name, DATASETS)}, or a path: ./{name}")
+
+
+def _extremes(parameter: Parameter) -> list[Value]:
+    """Values that stand for all of a parameter's: each choice, or both ends of a range."""
+    if isinstance(parameter, Choice):
+        return list(parameter.choice)
+    return [parameter.value] if isinstance(parameter, Constant) else list(parameter.bounds)
+
+
+def _check_recipe(place: str, recipe: dict[str, Any]) -> TrainingConfig:
+    try:
+        return TrainingConfig.model_validate(recipe)
+    except ValidationError as error:
+        raise ValueError(f"{place}.{lines(error, recipe)[0]}") from None
+
+
+def _differences(place: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = dict.fromkeys([*old, *new])
+        return [line for key in keys for line in _differences(f"{place}.{key}", old.get(key), new.get(key))]
+    return [] if old == new else [f"{place}: {old} -> {new}"]
+
+
+def parse_spec(raw: Any, source: str = "study", *, stored: bool = False) -> StudyConfig:
+    """Check a study given as plain values; a SpecError has one line for each mistake, each naming `source`.
+
+    A study that is `stored` was checked when it began; that its rows can be read must not depend on a class of the
+    user's own, which may be gone, and takes seconds to import.
+    """
+    if not isinstance(raw, Mapping):
+        raise SpecError(f"{source}: a mapping with `study:` and `space:` is needed, found {type(raw).__name__}")
+    try:
+        return StudyConfig.model_validate(raw, context={"stored": stored})
+    except ValidationError as error:
+        raise SpecError("\n".join(f"{source}: {line}" for line in lines(error, raw))) from None
+
+
+def load_spec(path: str | Path, settings: Iterable[str] = ()) -> StudyConfig:
+    """Read and check a study file, with `--set`-style overrides; raises SpecError, one line for each mistake."""
+    path = Path(path)
+    spec = parse_spec(override(read_yaml(path), settings), str(path))
+    _check_dataset_name(spec.dataset.name, str(path))
+    return spec

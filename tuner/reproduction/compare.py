@@ -1,0 +1,165 @@
+"""Reported against reproduced, number by number."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from tuner.analysis.formatting import is_missing
+from tuner.reproduction import reported
+from tuner.reproduction.runs import Runs
+from tuner.reproduction.verdicts import (
+    CLOSE,
+    COUNTED,
+    DIFFERS,
+    EXACT,
+    FAILED,
+    FAR,
+    NOT_REPORTED,
+    NOT_RUN,
+    judge,
+    margin,
+)
+
+Line = dict[Any, Any]
+
+COLUMNS = [
+    *("report", "table", "row", "quantity", "unit", "reported", "reproduced", "spread", "seeds"),
+    *("difference", "low", "high", "margin", "verdict", "decimals"),
+    *("study", "trial", "epoch", "step", "metric", "scale", "source"),
+]
+MISSING = (NOT_RUN, FAILED)
+"""Verdicts on numbers that have no value here."""
+
+
+def table(name: str, results: str | Path, protocol: str = "as_published") -> pd.DataFrame:
+    """Compare every number of a report with what was measured here.
+
+    One row per number, in the order of the report. Columns:
+
+    - `report, table, row, quantity, unit`: which number it is.
+    - `reported`, `reproduced`: in the report's unit; the mean over the trial and its repeats.
+    - `spread`, `seeds`: sample deviation over the seeds, and their number.
+    - `difference`, `low`, `high`: reproduced - reported, and its 90 % interval.
+    - `margin`: the difference that does not matter for this kind of number.
+    - `verdict`: a word of `tuner.reproduction.verdicts.RULES`; empty for times.
+    - `decimals`: digits that the report prints.
+    - `study, trial, epoch, step, metric, scale`: where the number was measured.
+    - `source`: place in the report.
+
+    Shapes are text; everything else is a number.
+
+    Args:
+        name: One of `tuner.reproduction.reported.REPORTS`.
+        results: The results directory. Numbers of a study that is not there are 'not run'.
+        protocol: `as_published` or `clean`.
+
+    Raises:
+        UserError: There is no such report or protocol.
+    """
+    runs = Runs(results)
+    lines = reported.lines(name, protocol).assign(report=name).to_dict("records")
+    rows = [
+        line | (_measured_shape(line, runs) if line["unit"] == "shape" else _measured(line, runs)) for line in lines
+    ]
+    return pd.DataFrame([row | _judged(row) for row in rows])[COLUMNS]
+
+
+def _measured_shape(line: Line, runs: Runs) -> Line:
+    return {"reproduced": runs.shape(line), "seeds": 0, "margin": None, "failed": False}
+
+
+def _measured(line: Line, runs: Runs) -> Line:
+    """Convert the reported value to a number and add what the seeds measured of it."""
+    values, reported_number = runs.values(line), float(line["reported"] or "nan")
+    low = high = float("nan")
+    middle, spread = values.mean(), values.std()
+    if line["step"] == "all":
+        middle, spread = values.median(), values.max() - values.min()
+        low, high = values.min() - reported_number, values.max() - reported_number
+    return {
+        "reported": reported_number,
+        "reproduced": middle,
+        "difference": middle - reported_number,
+        "spread": spread,
+        "margin": margin(reported_number, line["unit"]),
+        "low": low,
+        "high": high,
+        "seeds": values.index.nunique(),
+        "failed": runs.failed(line),
+    }
+
+
+def _judged(row: Line) -> Line:
+    """Return the verdict on a row, and the interval behind it."""
+    if is_missing(row["reproduced"]):
+        return {"verdict": FAILED if row["failed"] else NOT_RUN}
+    if is_missing(row["reported"]):
+        return {"verdict": NOT_REPORTED}
+    if row["unit"] in COUNTED:
+        return {"verdict": EXACT if row["reproduced"] == row["reported"] else DIFFERS}
+    if is_missing(row["margin"]):
+        return {"verdict": ""}
+    rounding = 0.5 * 10.0 ** -row["decimals"]
+    if row["step"] == "all":
+        inside = row["low"] - rounding <= 0 <= row["high"] + rounding
+        return {"verdict": CLOSE if inside else FAR}
+    return judge(row["difference"], row["spread"], row["seeds"], row["margin"], rounding)._asdict()
+
+
+def pivot(compared: pd.DataFrame) -> pd.DataFrame:
+    """Arrange a comparison as people read it, one row per row of the report, all as text.
+
+    The index has `table` and `row`, the columns have a quantity with its unit and, below it, `reported`, `reproduced`
+    (or 'not run', 'failed'), `spread`, `difference` and `verdict`; `seeds` stands once. Numbers have the digits that
+    the report prints. Columns with nothing in them are left out.
+
+    Args:
+        compared: The rows that `table` returns, or some of them.
+    """
+    places = [compared["table"], compared["row"]]
+    index = pd.MultiIndex.from_frame(compared[["table", "row"]].drop_duplicates())
+    seeds = compared.groupby(places, sort=False)["seeds"].max()
+    columns: dict[tuple[str, str], pd.Series[str]] = {}
+    for (quantity, unit), rows in compared.groupby(["quantity", "unit"], sort=False):
+        heading = f"{quantity} ({unit})" if unit in ("%", "s", "nats") else str(quantity)
+        texts = pd.DataFrame([_texts(row) for row in rows.to_dict("records")], index=[rows["table"], rows["row"]])
+        columns |= {(heading, str(field)): texts[field].reindex(index) for field in texts}
+    columns["seeds", ""] = seeds.astype(str).where(seeds > 0, "").reindex(index)
+    shown = pd.DataFrame(columns, index=index).fillna("")
+    return shown.loc[:, (shown != "").any()]
+
+
+def _texts(row: Mapping[Any, Any]) -> dict[str, str]:
+    """The cells of one number, with the digits of the report."""
+
+    def text(value: Any, sign: str = "") -> str:
+        if is_missing(value) or isinstance(value, str):
+            return "" if is_missing(value) else value
+        digits, comma = row["decimals"], "," if row["unit"] == "parameters" else ""
+        return f"{round(value, digits) + 0.0:{sign}{comma}.{digits}f}"  # 0.0 turns -0.0 into 0.0
+
+    missing = row["verdict"] in MISSING
+    return {
+        "reported": text(row["reported"]),
+        "reproduced": row["verdict"] if missing else text(row["reproduced"]),
+        "spread": text(row["spread"]),
+        "difference": text(row["difference"], sign="+"),
+        "verdict": "" if missing else row["verdict"],
+    }
+
+
+def printed(compared: pd.DataFrame, by: Literal["epoch", "step"]) -> pd.DataFrame:
+    """What a report printed by epoch or step, in the units of the studies' tables: `reported` of `tuner.plots`.
+
+    A row for each epoch or step, a column for each metric. Numbers of which the report does not say the epoch or the
+    step are left out.
+
+    Args:
+        compared: What `table` gives, the rows of one of the report's tables.
+        by: What the rows count.
+    """
+    places, values = pd.to_numeric(compared[by], errors="coerce"), compared["reported"].astype(float)
+    lines = pd.DataFrame({by: places, "metric": compared["metric"], "value": values / compared["scale"]}).dropna()
+    return lines.pivot(index=by, columns="metric", values="value").rename_axis(columns=None).reset_index()

@@ -1,0 +1,188 @@
+"""Every table's columns, and the records that become their rows."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from tuner.config.space import Kind, Space, Value
+
+Table = Literal["epochs", "steps", "decisions", "predictions", "trials"]
+State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAILED"]
+FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAILED")
+
+_TIME = pa.timestamp("us", tz="UTC")
+_TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+
+_COLUMNS: dict[Table, dict[str, pa.DataType]] = {
+    "trials": {
+        "study": _TEXT,
+        "number": _INT,
+        "attempt": _INT,
+        "state": _TEXT,
+        "value": _FLOAT,
+        "values": pa.list_(_FLOAT),
+        "best_epoch": _INT,
+        "epochs_run": _INT,
+        "epochs_planned": _INT,
+        "val_accuracy": _FLOAT,
+        "val_loss": _FLOAT,
+        "test_accuracy": _FLOAT,
+        "test_loss": _FLOAT,
+        "train_seconds": _FLOAT,
+        "seconds": _FLOAT,
+        "parameters_count": _INT,
+        "seed": _INT,
+        "protocol": _TEXT,
+        "purpose": _TEXT,
+        "repeat_of": _INT,
+        "origin": _TEXT,
+        "sampler_attrs": _TEXT,
+        "node": _TEXT,
+        "device": _TEXT,
+        "error": _TEXT,
+        "started_at": _TIME,
+        "updated_at": _TIME,
+    },
+    "epochs": {
+        "study": _TEXT,
+        "number": _INT,
+        "attempt": _INT,
+        "epoch": _INT,
+        "train_loss": _FLOAT,
+        "train_accuracy": _FLOAT,
+        "val_loss": _FLOAT,
+        "val_accuracy": _FLOAT,
+        "learning_rate": _FLOAT,
+        "train_seconds": _FLOAT,
+        "parameters_count": _INT,
+        "seconds": _FLOAT,
+        "images_per_second": _FLOAT,
+        "peak_memory_bytes": _INT,
+        "at": _TIME,
+    },
+    "steps": {
+        "study": _TEXT,
+        "number": _INT,
+        "attempt": _INT,
+        "epoch": _INT,
+        "step": _INT,
+        "train_loss": _FLOAT,
+        "val_loss": _FLOAT,
+        "val_accuracy": _FLOAT,
+    },
+    "decisions": {
+        "study": _TEXT,
+        "number": _INT,
+        "attempt": _INT,
+        "bracket": _INT,
+        "rung": _FLOAT,
+        "epoch": _INT,
+        "value": _FLOAT,
+        "cutoff": _FLOAT,
+        "rank": _INT,
+        "of": _INT,
+        "verdict": _TEXT,
+        "at": _TIME,
+    },
+    "predictions": {
+        "study": _TEXT,
+        "number": _INT,
+        "split": _TEXT,
+        "index": _INT,
+        "label": _INT,
+        "predicted": _INT,
+        "probability": _FLOAT,
+    },
+}
+
+ORDER: tuple[Table, ...] = ("epochs", "steps", "decisions", "predictions", "trials")
+"""A finished trial's row is written last."""
+
+KEYS: dict[Table, list[str]] = {
+    "trials": ["number", "attempt", "state", "updated_at"],
+    "epochs": ["number", "attempt", "epoch"],
+    "steps": ["number", "attempt", "step"],
+    "decisions": ["number", "attempt", "bracket", "rung"],
+    "predictions": ["number", "split", "index"],
+}
+
+_ARROW: dict[Kind, pa.DataType] = {"bool": pa.bool_(), "int": _INT, "float": _FLOAT, "text": _TEXT, "json": _TEXT}
+PANDAS_TYPES = {_INT: pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+
+
+def schema(table: Table, space: Space) -> pa.Schema:
+    """The columns of a table; `trials` has one for each parameter of the space, of the parameter's own type."""
+    columns = dict(_COLUMNS[table])
+    if table == "trials":
+        columns |= {f"param_{name}": _ARROW[parameter.kind] for name, parameter in space.root.items()}
+    return pa.schema(list(columns.items()))
+
+
+def parameters_to_row(space: Space, parameters: Mapping[str, Value]) -> dict[str, Any]:
+    """The `param_*` cells of a trial; lists and mixed choices as JSON text, null where a parameter is not active."""
+    return {
+        f"param_{name}": json.dumps(parameters[name]) if space[name].kind == "json" else parameters[name]
+        for name in parameters
+        if name in space
+    }
+
+
+def parameters_from_row(space: Space, row: Mapping[Any, Any]) -> dict[str, Value]:
+    """The parameters of a trial from its row: the way back from `parameters_to_row`."""
+    parameters: dict[str, Value] = {}
+    for name, parameter in space.root.items():
+        cell = row.get(f"param_{name}")
+        if cell is None or pd.isna(cell):
+            continue
+        plain = cell.item() if hasattr(cell, "item") else cell
+        parameters[name] = parameter.canonical(json.loads(plain) if parameter.kind == "json" else plain)
+    return parameters
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A line of the step log: what was measured between two epochs' ends."""
+
+    step: int
+    """Steps since the start of the training."""
+    train_loss: float
+    """Mean over the steps since the line before."""
+    val_loss: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch measured. Losses are means over images in nats, accuracies are 0 to 1."""
+
+    epoch: int
+    """Counts from 1."""
+    train_loss: float
+    """Mean over the epoch's steps as they were trained: with dropout, augmentation and label smoothing."""
+    train_accuracy: float
+    val_loss: float
+    """Plain cross-entropy."""
+    val_accuracy: float
+    learning_rate: float
+    """Used at the epoch's last step."""
+    seconds: float
+    """The whole epoch, evaluation included."""
+    train_seconds: float
+    """The training part of this epoch."""
+    images_per_second: float
+    """Training images per second of `train_seconds`."""
+    peak_memory_bytes: int | None
+    """Most memory that tensors took on a CUDA device during the epoch; None on a CPU."""
+    steps: tuple[StepResult, ...] = ()
+    """The epoch's lines of the step log, where one is kept."""
+
+
+def outcome(report: Mapping[str, Any]) -> State:
+    """How a trial ended, from its last report: with an error, at its planned end, or stopped before it."""
+    if report.get("error"):
+        return "FAILED"
+    return "COMPLETE" if report.get("epoch", 0) >= report.get("epochs_planned", float("inf")) else "PRUNED"

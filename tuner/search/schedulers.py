@@ -1,0 +1,192 @@
+"""Ray Tune's schedulers: they ask a rule at every report and pass on each decision."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from tuner.config import sections
+from tuner.config.study import StudyConfig
+from tuner.search.asha import Decision, Rungs, SuccessiveHalving
+from tuner.search.median import MedianRule
+from tuner.search.ray_internals import allow_one_more_idle_worker
+
+OnDecision = Callable[[dict[str, Any]], None]
+Values = Mapping[int, float]
+
+
+class Rule(Protocol):
+    """A stopping rule, which knows trials by number and counts absolute epochs."""
+
+    @property
+    def rungs(self) -> Rungs:
+        """Values at each (bracket, epoch), by trial number."""
+
+    def replay(self, number: int, values: Values) -> None:
+        """Record what a trial reported before."""
+
+    def report(self, number: int, epoch: int, value: float) -> Decision | None:
+        """Record a value and decide on its trial."""
+
+    def complete(self, number: int, epoch: int, value: float) -> Decision | None:
+        """Record the last value of a trial that has ended."""
+
+
+class WorkerReusingScheduler(FIFOScheduler):
+    """A scheduler whose workers outlive their trials: a new trial takes an idle worker.
+
+    By itself Tune may hand an idle worker to a trial whose own worker is about to be up, which
+    it then throws away.
+    """
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Make room for the trial's worker among the idle ones."""
+        allow_one_more_idle_worker(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ARG002
+        """Return None: no trial is ever paused, and Tune starts pending trials in order."""
+        return None
+
+
+class RuleScheduler(WorkerReusingScheduler):
+    """A scheduler that stops trials by a rule.
+
+    Repeats are never stopped and count for no other trial. A report without a finite value of the
+    metric is passed over.
+    """
+
+    def __init__(self, rule: Rule, metric: str, on_decision: OnDecision) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._rule = rule
+        self._compared_metric = metric  # `_metric` is Ray's own
+        self._on_decision = on_decision
+
+    @property
+    def rungs(self) -> Rungs:
+        """Values at each (bracket, epoch), by trial number."""
+        return self._rule.rungs
+
+    def replay(self, number: int, values: Values) -> None:
+        """Refill the rungs with what a trial reported before, by absolute epoch."""
+        self._rule.replay(number, values)
+
+    def on_trial_result(
+        self,
+        tune_controller: Any,  # noqa: ARG002
+        trial: Trial,
+        result: dict[str, Any],
+    ) -> str:
+        """Stop the trial if the rule decides so."""
+        if not self._is_compared(trial, result):
+            return TrialScheduler.CONTINUE
+        number, metric = trial.config["number"], self._compared_metric
+        decision = self._rule.report(number, result["epoch"], result[metric])
+        self._pass_on(decision)
+        stops = decision is not None and decision.verdict == "stop"
+        return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
+
+    def on_trial_complete(
+        self,
+        tune_controller: Any,  # noqa: ARG002
+        trial: Trial,
+        result: dict[str, Any],
+    ) -> None:
+        """Record the last value, which counts for the trials that come after."""
+        if self._is_compared(trial, result):
+            number, metric = trial.config["number"], self._compared_metric
+            self._pass_on(self._rule.complete(number, result["epoch"], result[metric]))
+
+    def _is_compared(self, trial: Trial, result: Mapping[str, Any]) -> bool:
+        is_finite = math.isfinite(result.get(self._compared_metric, math.nan))
+        return is_finite and trial.config["purpose"] == "search"
+
+    def _pass_on(self, decision: Decision | None) -> None:
+        if decision is not None:
+            self._on_decision(asdict(decision))
+
+
+class AshaScheduler(RuleScheduler):
+    """ASHA of the stopping type (one bracket) or asynchronous Hyperband (several).
+
+    Args:
+        config: The rule of the study file.
+        objective: What is compared at the rungs.
+        max_epochs: Epochs of the longest trial.
+        seed: Draws each trial's bracket together with its number.
+        on_decision: Receives every decision as a row.
+    """
+
+    def __init__(
+        self,
+        config: sections.AshaConfig,
+        objective: sections.Objective,
+        max_epochs: int,
+        seed: int,
+        on_decision: OnDecision,
+    ) -> None:
+        rule = SuccessiveHalving(
+            grace_period=config.grace_period,
+            max_epochs=max_epochs,
+            reduction_factor=config.reduction_factor,
+            brackets=config.brackets if isinstance(config, sections.HyperbandConfig) else 1,
+            seed=seed,
+            maximize=objective.direction == "maximize",
+        )
+        super().__init__(rule, objective.metric, on_decision)
+        self._max_epochs = max_epochs
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Stop the trial at its longest possible epoch, or if the rule decides so."""
+        if self._is_compared(trial, result) and result["epoch"] >= self._max_epochs:
+            return TrialScheduler.STOP  # its last value is recorded when Tune completes it
+        return super().on_trial_result(tune_controller, trial, result)
+
+
+class MedianScheduler(RuleScheduler):
+    """The median rule."""
+
+    def __init__(
+        self,
+        config: sections.MedianConfig,
+        objective: sections.Objective,
+        on_decision: OnDecision,
+    ) -> None:
+        maximize = objective.direction == "maximize"
+        rule = MedianRule(config.grace_period, config.min_trials, maximize)
+        super().__init__(rule, objective.metric, on_decision)
+
+
+class NoStopping(WorkerReusingScheduler):
+    """A scheduler that lets every trial run to its end."""
+
+    rungs: Mapping[tuple[int, float], Mapping[int, float]] = {}
+
+    def replay(self, number: int, values: Values) -> None:
+        """Ignore the values, because nothing is compared."""
+
+
+Scheduler = AshaScheduler | MedianScheduler | NoStopping
+
+
+def make_scheduler(spec: StudyConfig, on_decision: OnDecision) -> Scheduler:
+    """Make the scheduler that a study names; it compares the first objective."""
+    match spec.stopping.rule:
+        case sections.AshaConfig() as rule:
+            seed = spec.search.seed
+            return AshaScheduler(rule, spec.objective[0], spec.max_epochs, seed, on_decision)
+        case sections.MedianConfig() as rule:
+            return MedianScheduler(rule, spec.objective[0], on_decision)
+        case _:
+            return NoStopping()  # type: ignore[no-untyped-call]
+
+
+def rung_epochs(spec: StudyConfig) -> list[int]:
+    """Return the epochs at which trials are compared, of Hyperband the first bracket's."""
+    if isinstance(spec.stopping.rule, sections.MedianConfig):
+        return list(range(spec.stopping.rule.grace_period, spec.max_epochs))
+    rungs = make_scheduler(spec, lambda _: None).rungs
+    epochs = [math.ceil(milestone) for bracket, milestone in rungs if bracket == 0]
+    return [epoch for epoch in epochs if epoch < spec.max_epochs]

@@ -1,0 +1,137 @@
+"""How far a running study is, and how long it will take."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from statistics import mean
+from time import monotonic
+from typing import Any, Literal
+
+from tuner.analysis.formatting import whole_number
+from tuner.config.study import StudyConfig
+from tuner.study.observer import Row
+
+Phase = Literal["starting", "first epoch", "training", "stopping", "finishing"]
+
+
+class Progress:
+    """How a running study stands: what is running, what is done, what is best, and how long it will take.
+
+    Args:
+        spec: The study.
+        earlier: Rows of its trials from earlier runs.
+    """
+
+    def __init__(self, spec: StudyConfig, earlier: Iterable[Mapping[Any, Any]] = ()) -> None:
+        self.spec = spec
+        self.counts: Counter[str] = Counter()
+        self.running: dict[int, Row] = {}
+        self.best: Row | None = None
+        self.halting = False
+        self._began = monotonic()
+        self._training_since: float | None = None
+        self._taken_up: dict[int, float] = {}
+        self._epochs_before: dict[int, int] = {}
+        self._seconds_before: dict[int, float] = {}
+        self._epochs_now = 0
+        self._epochs_ended: list[int] = []
+        self._without_repeats = 0
+        for row in earlier:
+            if row["state"] != "RUNNING":
+                self._count({str(key): cell for key, cell in row.items()})
+
+    @property
+    def done(self) -> int:
+        """Finished trials, repeats included."""
+        return self.counts.total()
+
+    @property
+    def total(self) -> int:
+        """Trials when the study is done: those of the search, and the repeats that they may still earn."""
+        trials, repeats = self.spec.search.trials or 0, self.spec.repeats
+        earning = trials - self._without_repeats
+        earned = (
+            0 if repeats is None else repeats.seeds * (earning if repeats.top == "all" else min(repeats.top, earning))
+        )
+        return max(trials + earned, self.done + len(self.running))
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this run began."""
+        return monotonic() - self._began
+
+    @property
+    def phase(self) -> Phase:
+        """How far this run is: training means that an epoch was reported."""
+        if self.halting:
+            return "stopping"
+        if self._training_since is not None:
+            return "training" if self.done < self.total else "finishing"
+        return "first epoch" if self._taken_up else "starting"
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the end, at most until the budget's end; None where nothing is known yet.
+
+        The pace is that of this run's epochs since training began. Running trials are taken to run to their end, those
+        to come to have as many epochs as the finished ones, stopped ones included.
+        """
+        hours = self.spec.budget.hours
+        budget = None if hours is None else max(0.0, hours * 3600 - self.elapsed)
+        if self._training_since is None:
+            return budget
+        pace = (monotonic() - self._training_since) / self._epochs_now
+        running = [(row["epochs_planned"], whole_number(row.get("epochs_run"))) for row in list(self.running.values())]
+        typical = self._epochs_ended or [planned for planned, _ in running]
+        to_come = (self.total - self.done - len(running)) * (mean(typical) if typical else 0.0)
+        left: float = pace * (to_come + sum(planned - run for planned, run in running))
+        return left if budget is None else min(left, budget)
+
+    def started(self, row: Row) -> None:
+        """A trial begins, or goes on where an earlier run left it."""
+        number = row["number"]
+        self.running[number] = row
+        self._epochs_before[number] = whole_number(row.get("epochs_run"))
+        self._seconds_before[number] = row.get("seconds") or 0.0
+
+    def taken_up(self, row: Row) -> None:
+        """A worker begins an attempt at a trial."""
+        self._taken_up[row["number"]] = monotonic()
+
+    def reported(self, row: Row) -> None:
+        """A trial finished an epoch; one that it only repeats after a resume does not count for the pace."""
+        number, run = row["number"], row["epochs_run"]
+        if run <= self._epochs_before[number]:
+            return
+        self._epochs_now += run - self._epochs_before[number]
+        self._epochs_before[number] = run
+        if self._training_since is None:  # when the first epoch began
+            self._training_since = monotonic() - (row["seconds"] - self._seconds_before[number])
+
+    def ended(self, row: Row) -> bool:
+        """Whether a trial ended, and not only an attempt that another follows."""
+        number = row["number"]
+        if self.running.get(number, row)["state"] == "RUNNING":
+            return False
+        self.running.pop(number, None)
+        self._taken_up.pop(number, None)
+        self._count(row)
+        return True
+
+    def running_for(self, number: int) -> float | None:
+        """Seconds since a worker took up a trial; None while none has."""
+        since = self._taken_up.get(number)
+        return None if since is None else monotonic() - since
+
+    def _count(self, row: Row) -> None:
+        self.counts[row["state"]] += 1
+        self._epochs_ended.append(whole_number(row.get("epochs_run")))
+        if row["purpose"] != "search":
+            return
+        if row["state"] != "COMPLETE":
+            self._without_repeats += 1
+        elif self.best is None or self._sign * row["value"] > self._sign * self.best["value"]:
+            self.best = row
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self.spec.objective[0].direction == "maximize" else -1

@@ -1,0 +1,20 @@
+"""From a configuration to epoch results: the training loop, its checkpoints, and one attempt at a trial.
+
+`train` is imported when it is first used, because torch takes seconds.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner.training.loop import Trainer, train
+
+__all__ = ["Trainer", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the training loop on first use."""
+    if name in __all__:
+        from tuner.training import loop
+
+        return getattr(loop, name)
+    raise AttributeError(f"module 'tuner.training' has no attribute '{name}'")

@@ -1,0 +1,113 @@
+"""Checkpoints of a trial: saved by time, found again by the trial's number, checked before they are used."""
+
+import copy
+import io
+import json
+import time
+import warnings
+import weakref
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import torch
+
+from tuner.config.space import Value
+from tuner.config.study import StudyConfig
+from tuner.results.folder import StudyFolder
+from tuner.storage import Storage
+from tuner.training.loop import Trainer
+from tuner.training.watchdog import arm
+
+CHECKPOINT_SECONDS = 15.0
+"""A trial saves what it needs to go on at least so often, also within an epoch."""
+CHECKPOINT_SHARE = 0.05
+"""Saving never takes more than this share of a trial's time."""
+
+
+def identity(spec: StudyConfig, dataset: Path, parameters: Mapping[str, Value], seed: int) -> str:
+    """Hash of all that a checkpoint depends on: images (the cache names them by their contents), recipe and seed."""
+    recipe = spec.training_config(parameters).model_dump(mode="json")
+    parts = [dataset.name, spec.dataset.model_dump(mode="json"), recipe, seed]
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+class Checkpointer:
+    """Saves a trial's training by time, within epochs too, and finds it again.
+
+    A checkpoint holds the hash of its configuration, the reports so far and the state of the training; it is read with
+    `weights_only=True`.
+    """
+
+    def __init__(self, folder: StudyFolder, number: int, identity: str, training: Trainer) -> None:
+        self._storage, self._name = folder.storage, folder.checkpoint(number)
+        self._identity = identity
+        self._training = weakref.proxy(training)  # a circle would keep its memory after the trial
+        self.reports: list[dict[str, Any]] = []
+        self._wait = CHECKPOINT_SECONDS
+        self._saved_at = self._armed_at = time.monotonic()
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training in the epochs reported so far."""
+        return float(self.reports[-1]["train_seconds"]) if self.reports else 0.0
+
+    def resume(self) -> list[dict[str, Any]]:
+        """Go on from the trial's checkpoint, if there is a sound one of this configuration; returns its reports."""
+        content = self._read()
+        if content is not None:
+            fresh = copy.deepcopy(self._training.state_dict())
+            try:
+                self.reports = self._load(content)
+            except Exception as error:  # a broken checkpoint costs time, never the trial
+                self._training.load_state_dict(fresh)
+                self._warn_of(error)
+        return list(self.reports)
+
+    def _read(self) -> bytes | None:
+        try:
+            return self._storage.read(self._name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._warn_of(error)
+            return None
+
+    def _warn_of(self, error: Exception) -> None:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        warnings.warn(f"{self._storage.path(self._name)} cannot be used, starting over: {reason}", stacklevel=3)
+
+    def _load(self, content: bytes) -> list[dict[str, Any]]:
+        if ZipFile(io.BytesIO(content)).testzip():  # PyTorch reads over flipped bits
+            raise ValueError("its checksum is wrong")
+        kept = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        if kept["identity"] != self._identity:
+            raise ValueError("it is of another configuration")
+        self._training.load_state_dict(kept["training"])
+        reports: list[dict[str, Any]] = kept["reports"]
+        return reports
+
+    def save_if_due(self) -> None:
+        """Called after each step: save when the time has come, and tell the watchdog that the trial lives."""
+        now = time.monotonic()
+        if now - self._armed_at > 1.0:
+            self._armed_at = now
+            arm()
+        if now - self._saved_at < self._wait:
+            return
+        kept = {"identity": self._identity, "reports": self.reports, "training": self._training.state_dict()}
+        write_state(self._storage, self._name, kept)
+        self._saved_at = time.monotonic()
+        self._wait = max(CHECKPOINT_SECONDS, (self._saved_at - now) / CHECKPOINT_SHARE)
+
+
+def write_state(storage: Storage, name: str, state: dict[str, Any]) -> None:
+    """Write a checkpoint; one that cannot be written costs nothing but itself."""
+    content = io.BytesIO()
+    torch.save(state, content)
+    try:
+        storage.write(name, content.getvalue())
+    except OSError as error:
+        warnings.warn(f"{storage.path(name)} cannot be written: {error}", stacklevel=2)
