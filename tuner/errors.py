@@ -59,6 +59,17 @@ class OutOfMemoryError(TrialError):
     """The trial does not fit into the memory of its device."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or the name of its type."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def type_and_line(error: BaseException) -> str:
+    """Return an error as Python prints it, without what follows the first line."""
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Say which names are allowed, the most similar first: `'adm'` → `did you mean 'adam'? allowed: …`."""
     names = sorted(known)

@@ -10,6 +10,7 @@ import pandas as pd
 from tuner.config.space import Constant
 from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder, StudyResults, rank
+from tuner.results.schema import is_search
 
 STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
 
@@ -41,7 +42,7 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
     names = [objective.metric for objective in study.spec.objective]
     values = np.array(ranked["values"].tolist()).reshape(len(ranked), len(names))
     if len(names) > 1:
-        best = _not_dominated(values * [1 if each.direction == "maximize" else -1 for each in study.spec.objective])
+        best = _not_dominated(values * [objective.sign for objective in study.spec.objective])
         ranked, values = ranked[best].reset_index(drop=True), values[best]
     columns = {"number": ranked["number"]} | {name: values[:, column] for column, name in enumerate(names)}
     kept = {"val_accuracy": "val_accuracy", "test_accuracy": "test_accuracy", "epochs_run": "epochs"}
@@ -83,7 +84,7 @@ def best_by_epochs(study: StudyResults) -> pd.DataFrame:
     trials of the search together by then, those of pruned and failed ones included), `value` (of the first objective),
     `best` (of the values so far).
     """
-    trials = study.trials[study.trials["purpose"] == "search"].set_index("number")
+    trials = study.trials[is_search(study.trials)].set_index("number")
     epochs = study.epochs[study.epochs["number"].isin(trials.index) & (study.epochs["epoch"] > 0)]
     trained = epochs.sort_values("at", kind="stable", ignore_index=True)
     ends = trained.assign(epochs=trained.index + 1).drop_duplicates("number", keep="last")[["number", "epochs"]]

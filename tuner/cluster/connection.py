@@ -12,7 +12,7 @@ from ray.exceptions import AuthenticationError
 
 from tuner.cluster.code import sources
 from tuner.cluster.health import CONNECT_SECONDS, is_alive, lost
-from tuner.errors import ClusterError
+from tuner.errors import ClusterError, first_line
 from tuner.storage import is_url
 
 ENVIRONMENT = {
@@ -85,9 +85,8 @@ def _join(address: str, **settings: Any) -> None:
     try:
         ray.init(address=address, **settings)
     except (ConnectionError, AuthenticationError) as error:
-        reason = next(iter(str(error).splitlines()), "")
         asks = "" if address == "auto" else f"; if it asks for a token, set RAY_AUTH_MODE=token and {TOKEN_REMEDY}"
-        raise ClusterError(f"--address: no Ray cluster at '{address}' ({reason}){asks}; {allowed}") from None
+        raise ClusterError(f"--address: no Ray cluster at '{address}' ({first_line(error)}){asks}; {allowed}") from None
 
 
 TOKEN_REMEDY = "put the cluster's token into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH"

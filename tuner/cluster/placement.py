@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tuner.cluster.nodes import Node, alive, nodes
 from tuner.cluster.preflight import NodeReport, check_nodes
 from tuner.config.study import StudyConfig
-from tuner.errors import ClusterError, SpecError
+from tuner.errors import ClusterError, SpecError, first_line
 from tuner.training.probe import MemoryNeed
 
 MEMORY_SHARE = 0.95
@@ -119,7 +119,7 @@ def measure_gpus(spec: StudyConfig, dataset: Path, data: Path | None) -> list[tu
             problems.append(f"node {node}: no GPU was free for {MEASURE_SECONDS:.0f} s; wait for those who use it")
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
-            problems.append(f"node {node}: {next(iter(str(cause).splitlines()), type(cause).__name__)}")
+            problems.append(f"node {node}: {first_line(cause)}")
     problems += [
         f"node {node}: {need.what} does not fit into its GPU of {gigabytes(need.of)}; make it smaller"
         for node, need in measured

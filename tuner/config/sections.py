@@ -35,6 +35,11 @@ class Objective(Settings):
             raise ValueError(f"found {{{direction}: {metric}}}; allowed: {{{METRICS[metric].direction}: {metric}}}")
         return {"metric": metric, "direction": direction}
 
+    @property
+    def sign(self) -> Literal[1, -1]:
+        """Factor that makes more of the metric better: 1 to maximize, -1 to minimize."""
+        return 1 if self.direction == "maximize" else -1
+
     @model_serializer
     def _write(self) -> dict[str, str]:
         return {self.direction: self.metric}

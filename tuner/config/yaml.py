@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from tuner.errors import SpecError
+from tuner.errors import SpecError, first_line
 
 
 def read_yaml(path: Path) -> Any:
@@ -39,7 +39,7 @@ def parse_yaml(text: str, source: str) -> Any:
         problem = (error.problem or error.context or "cannot be read").splitlines()[0]
         raise SpecError(f"{source}{place}: broken YAML: {problem}") from None
     except YAMLError as error:
-        raise SpecError(f"{source}: broken YAML: {str(error).splitlines()[0]}") from None
+        raise SpecError(f"{source}: broken YAML: {first_line(error)}") from None
     except RecursionError:
         raise SpecError(f"{source}: broken YAML: nested too deeply") from None
 

@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.errors import DataError
+from tuner.errors import DataError, first_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -101,7 +101,7 @@ def reason(error: Exception) -> str:
     """What a library says went wrong, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(":. ")
+    return first_line(error).rstrip(":. ")
 
 
 def _sync(stream: IO[Any]) -> None:

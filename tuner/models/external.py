@@ -13,7 +13,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from tuner.config.registry import Scalar
 from tuner.config.user_models import own_network
-from tuner.errors import SpecError
+from tuner.errors import SpecError, type_and_line
 
 
 def torchvision_network(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:
@@ -98,9 +98,8 @@ def _shown_to_work(
             raise TypeError(f"it gives {type(model).__name__}, not a torch.nn.Module")
         logits = look(model, 2, in_channels, image_size)
     except Exception as error:  # whatever somebody else's network raises
-        said = next(iter(str(error).splitlines()), "")
         raise SpecError(
-            f"architecture: {name} does not work with images of {images}: {type(error).__name__}: {said}"
+            f"architecture: {name} does not work with images of {images}: {type_and_line(error)}"
         ) from error
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != (2, classes):

@@ -29,6 +29,7 @@ from tuner.plots.style import (
     say_nothing_to_draw,
     whole_ticks,
 )
+from tuner.results.schema import is_search
 
 _LOOKS: dict[str, Mapping[str, Any]] = {
     "COMPLETE": {"linestyle": "", "marker": "o", "color": BLUE, "markersize": 5.5, "zorder": 4},
@@ -61,7 +62,7 @@ def optimization_history(
     if direction not in ("maximize", "minimize"):
         raise UserError(f"direction: found '{direction}'; {suggest(direction, ('maximize', 'minimize'))}")
     axes = new_axes(ax)
-    searched = trials[trials["purpose"] == "search"].sort_values("number")
+    searched = trials[is_search(trials)].sort_values("number")
     if not (searched["state"] == "COMPLETE").any():
         return say_nothing_to_draw(axes, "no completed trial")
     best = _best_so_far(searched, direction)
@@ -112,7 +113,7 @@ def slices(
     """
     searched = {name: each for name, each in parameters.items() if not isinstance(each, Constant)}
     need("trials", trials, "number", "state", "value", "purpose", *(f"param_{name}" for name in searched))
-    valued = trials[(trials["purpose"] == "search") & trials["value"].notna()]
+    valued = trials[is_search(trials) & trials["value"].notna()]
     if not searched or not (valued["state"] == "COMPLETE").any():
         text = "no completed trial" if searched else "no searched parameter"
         return np.array([say_nothing_to_draw(new_axes(None), text)], dtype=object)

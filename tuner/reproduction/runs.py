@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tuner.results.folder import StudyFolder, StudyResults
+from tuner.results.schema import is_search
 
 SHAPES = "shapes.parquet"
 """Beside the studies: `architecture, image_size, layer, kind, output, parameters`, a row a layer of some networks."""
@@ -42,7 +43,7 @@ class Runs:
         if study is None:
             return pd.DataFrame()
         trials = study.trials
-        chosen = trials["purpose"] == "search"
+        chosen = is_search(trials)
         for parameter, value in choice(trial).items():
             column = trials.get(f"param_{parameter}", pd.Series(None, index=trials.index, dtype=object))
             chosen &= (column == value).fillna(False).astype(bool)

@@ -1,4 +1,4 @@
-"""A study's folder: the one owner of every path below it, and the way to read a study back."""
+"""A study's folder: the only module that knows its paths, and the way to read a study back."""
 
 import json
 from collections.abc import Iterator
@@ -14,13 +14,14 @@ import pandas as pd
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.config.yaml import parse_yaml
 from tuner.errors import SpecError, StudyError
+from tuner.results.schema import is_search
 from tuner.results.tables import Tables
 from tuner.storage import StoreError, open_storage
 from tuner.storage.lock import hold
 
 
 class StudyFolder:
-    """Everything below `RESULTS/<study>/`, by what it is; a folder, or `s3://BUCKET/PREFIX`."""
+    """Everything below `RESULTS/<study>/`, which is a folder or `s3://BUCKET/PREFIX`."""
 
     def __init__(self, root: str | Path) -> None:
         self.storage = open_storage(root)
@@ -30,16 +31,16 @@ class StudyFolder:
 
     @property
     def name(self) -> str:
-        """The name of the folder itself, as a rule that of its study."""
+        """Name of the folder, usually that of its study."""
         return str(self).rpartition("/")[2]
 
     @property
     def holds_a_study(self) -> bool:
-        """Whether a study was begun here."""
+        """Return True if a study was started here."""
         return self.storage.exists("study.yaml")
 
     def spec(self) -> StudyConfig:
-        """The study as resolved when it was begun; a StudyError where there is none."""
+        """Read the resolved study. Raise StudyError if there is none."""
         try:
             text = self.storage.read("study.yaml").decode()
         except StoreError:
@@ -54,11 +55,11 @@ class StudyFolder:
             raise StudyError(str(error)) from None
 
     def write_spec(self, spec: StudyConfig) -> None:
-        """Keep the resolved study."""
+        """Write the resolved study."""
         self.storage.write("study.yaml", spec.to_yaml().encode())
 
     def provenance(self) -> dict[str, Any]:
-        """Where the results come from: one entry for each run of the study; empty where none is recorded."""
+        """Read the provenance: one entry per run of the study, empty if none is recorded."""
         try:
             record: dict[str, Any] = json.loads(self.storage.read("provenance.json"))
         except (OSError, ValueError):
@@ -66,35 +67,35 @@ class StudyFolder:
         return record
 
     def write_provenance(self, record: dict[str, Any]) -> None:
-        """Keep where the results come from."""
+        """Write the provenance."""
         self.storage.write("provenance.json", json.dumps(record, indent=2).encode())
 
     def tables(self, spec: StudyConfig) -> Tables:
-        """The tables of the study."""
+        """Return the tables of the study."""
         return Tables(self.storage, spec.space)
 
     def checkpoint(self, number: int) -> str:
-        """Name of what a trial needs to go on."""
+        """Name the checkpoint from which a trial resumes."""
         return f"checkpoints/{number:05d}/latest.pt"
 
     def weights(self, number: int) -> str:
-        """Name of the weights of a completed trial."""
+        """Name the file with the weights of a completed trial."""
         return f"checkpoints/{number:05d}/weights.pt"
 
     def log(self, number: int, attempt: int) -> str:
-        """Name of the traceback of an attempt that failed."""
+        """Name the file with the traceback of a failed attempt."""
         return f"logs/trial-{number:05d}-attempt-{attempt}.txt"
 
     def move_aside(self, at: datetime) -> Path | str:
-        """Give the whole folder another name, so that a study of the same name can begin anew; returns where it is."""
+        """Rename the whole folder to make room for a new study. Return its new path."""
         return self.storage.move_aside(f".until-{at:%Y%m%dT%H%M%S}")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the folder and hold it for the one process that runs the study.
+        """Make the folder and lock it for the process that runs the study.
 
         Raises:
-            StudyError: The folder cannot be written, or another process holds it; the message names that one.
+            StudyError: The folder cannot be written, or is locked; the message names the process.
         """
         with hold(self.storage):
             try:
@@ -106,10 +107,10 @@ class StudyFolder:
 
 
 def check_comparable(folder: StudyFolder, spec: StudyConfig) -> None:
-    """Refuse to add rows to a study whose rows mean something else.
+    """Refuse to add rows to a study with other settings.
 
     Raises:
-        StudyError: The folder holds a study with another space, data set, recipe, objective or search.
+        StudyError: The study differs in space, data set, training, objective or search.
     """
     if folder.holds_a_study and (changed := spec.differences(folder.spec())):
         raise StudyError(
@@ -120,7 +121,7 @@ def check_comparable(folder: StudyFolder, spec: StudyConfig) -> None:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """A study as its tables tell it.
+    """A study that was read from its folder.
 
     >>> study = load_study("results/digits")  # doctest: +SKIP
     >>> study.trials.sort_values("value").tail()  # doctest: +SKIP
@@ -131,32 +132,35 @@ class StudyResults:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a trial: its latest state, metrics and parameters (`param_*`)."""
+        """One row per trial: its latest state, metrics and parameters (`param_*`)."""
         return self.folder.tables(self.spec).trials()
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """One row for each trial and epoch, of the latest attempt that reached it; epoch 0 is the untrained network."""
+        """One row per trial and epoch, of the latest attempt that reached it.
+
+        Epoch 0 is the untrained network.
+        """
         return self.folder.tables(self.spec).epochs()
 
     @cached_property
     def steps(self) -> pd.DataFrame:
-        """One row for each trial and line of its step log, where the study keeps one (`log_every`)."""
+        """One row per trial and line of its step log (`log_every`)."""
         return self.folder.tables(self.spec).steps()
 
     @cached_property
     def decisions(self) -> pd.DataFrame:
-        """One row for each verdict of the scheduler, in the order of time."""
+        """One row per verdict of the scheduler, in the order of time."""
         return self.folder.tables(self.spec).history("decisions")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """One row for each completed trial and image, where the study asks for them (`predictions`)."""
+        """One row per completed trial and image (`predictions`)."""
         return self.folder.tables(self.spec).history("predictions")
 
     @property
     def best(self) -> pd.Series:
-        """The completed trial with the best value of the first objective, the earliest of equals.
+        """The completed trial with the best first objective, the earliest of equals.
 
         Raises:
             StudyError: No trial is complete.
@@ -168,37 +172,42 @@ class StudyResults:
 
 
 def rank(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
-    """Completed trials of the search, best first by the first objective, the earliest of equals first."""
-    complete = trials[(trials["state"] == "COMPLETE") & (trials["purpose"] == "search")]
+    """Sort the completed trials of the search by the first objective, best first.
+
+    Equals keep the order of their numbers.
+    """
+    complete = trials[(trials["state"] == "COMPLETE") & is_search(trials)]
     ascending = spec.objective[0].direction == "minimize"
     return complete.sort_values("value", ascending=ascending, kind="stable", ignore_index=True)
 
 
 def is_finished(spec: StudyConfig, trials: pd.DataFrame) -> bool:
-    """Whether every trial and every repeat that a study asks for has ended."""
-    searched = trials[trials["purpose"] == "search"]
+    """Return True if every trial and every repeat of a study has ended."""
+    searched = trials[is_search(trials)]
     if len(searched) < (spec.search.trials or 1) or (trials["state"] == "RUNNING").any():
         return False
     if spec.repeats is None:
         return True
-    ranked, begun = rank(spec, trials), trials["repeat_of"].value_counts()
+    ranked, repeats = rank(spec, trials), trials["repeat_of"].value_counts()
     best = ranked if spec.repeats.top == "all" else ranked.head(spec.repeats.top)
-    return all(begun.get(number, 0) >= spec.repeats.seeds for number in best["number"])
+    return all(repeats.get(number, 0) >= spec.repeats.seeds for number in best["number"])
 
 
 def load_study(path: str | Path) -> StudyResults:
-    """Read a study, `results/digits` or `s3://BUCKET/results/digits`; a table is read when it is first asked for.
+    """Read a study, such as `results/digits` or `s3://BUCKET/results/digits`.
+
+    A table is read at its first use.
 
     Raises:
-        StudyError: There is no study, or the object store does not answer.
+        StudyError: The study does not exist, or the object store does not answer.
     """
     folder = StudyFolder(path)
     return StudyResults(folder, folder.spec())
 
 
 def find_studies(results: str | Path) -> list[StudyFolder]:
-    """The studies of a results directory, by name."""
+    """List the studies of a results directory, by name."""
     storage = open_storage(results)
     names = [name for name in storage.folders() if not name.startswith(".")]
-    found = storage.each(lambda name: storage.exists(f"{name}/study.yaml"), names)
-    return [StudyFolder(f"{storage}/{name}") for name, there in zip(names, found, strict=True) if there]
+    exist = storage.each(lambda name: storage.exists(f"{name}/study.yaml"), names)
+    return [StudyFolder(f"{storage}/{name}") for name, exists in zip(names, exist, strict=True) if exists]

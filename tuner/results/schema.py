@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import pandas as pd
 import pyarrow as pa
@@ -99,8 +99,13 @@ _COLUMNS: dict[Table, dict[str, pa.DataType]] = {
     },
 }
 
+_CONTEXT = ("study", "number", "attempt", "at")
+
+EPOCH_COLUMNS = tuple(name for name in _COLUMNS["epochs"] if name not in _CONTEXT)
+"""Columns of `epochs` that a report contains; the recorder adds study, number, attempt and time."""
+
 ORDER: tuple[Table, ...] = ("epochs", "steps", "decisions", "predictions", "trials")
-"""A finished trial's row is written last."""
+"""The order of writing: a finished trial's row comes last."""
 
 KEYS: dict[Table, list[str]] = {
     "trials": ["number", "attempt", "state", "updated_at"],
@@ -115,7 +120,7 @@ PANDAS_TYPES = {_INT: pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 def schema(table: Table, space: Space) -> pa.Schema:
-    """The columns of a table; `trials` has one for each parameter of the space, of the parameter's own type."""
+    """Return the columns of a table; `trials` has one per parameter of the space."""
     columns = dict(_COLUMNS[table])
     if table == "trials":
         columns |= {f"param_{name}": _ARROW[parameter.kind] for name, parameter in space.root.items()}
@@ -123,7 +128,7 @@ def schema(table: Table, space: Space) -> pa.Schema:
 
 
 def parameters_to_row(space: Space, parameters: Mapping[str, Value]) -> dict[str, Any]:
-    """The `param_*` cells of a trial; lists and mixed choices as JSON text, null where a parameter is not active."""
+    """Make the `param_*` cells of a trial; lists and mixed choices become JSON text."""
     return {
         f"param_{name}": json.dumps(parameters[name]) if space[name].kind == "json" else parameters[name]
         for name in parameters
@@ -132,7 +137,7 @@ def parameters_to_row(space: Space, parameters: Mapping[str, Value]) -> dict[str
 
 
 def parameters_from_row(space: Space, row: Mapping[Any, Any]) -> dict[str, Value]:
-    """The parameters of a trial from its row: the way back from `parameters_to_row`."""
+    """Read the parameters of a trial from its row; inverse of `parameters_to_row`."""
     parameters: dict[str, Value] = {}
     for name, parameter in space.root.items():
         cell = row.get(f"param_{name}")
@@ -145,44 +150,53 @@ def parameters_from_row(space: Space, row: Mapping[Any, Any]) -> dict[str, Value
 
 @dataclass(frozen=True)
 class StepResult:
-    """A line of the step log: what was measured between two epochs' ends."""
+    """A line of the step log, measured within an epoch."""
 
     step: int
-    """Steps since the start of the training."""
+    """Steps since the training started."""
     train_loss: float
-    """Mean over the steps since the line before."""
+    """Mean over the steps since the previous line."""
     val_loss: float
     val_accuracy: float
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch measured. Losses are means over images in nats, accuracies are 0 to 1."""
+    """Measurements of one epoch. Losses are means over images in nats, accuracies 0 to 1."""
 
     epoch: int
     """Counts from 1."""
     train_loss: float
-    """Mean over the epoch's steps as they were trained: with dropout, augmentation and label smoothing."""
+    """Mean over the epoch's steps, with dropout, augmentation and label smoothing."""
     train_accuracy: float
     val_loss: float
     """Plain cross-entropy."""
     val_accuracy: float
     learning_rate: float
-    """Used at the epoch's last step."""
+    """Learning rate of the epoch's last step."""
     seconds: float
-    """The whole epoch, evaluation included."""
+    """Seconds of the whole epoch, evaluation included."""
     train_seconds: float
-    """The training part of this epoch."""
+    """Seconds of the training part of the epoch."""
     images_per_second: float
     """Training images per second of `train_seconds`."""
     peak_memory_bytes: int | None
-    """Most memory that tensors took on a CUDA device during the epoch; None on a CPU."""
+    """Peak memory of tensors on a CUDA device during the epoch; None on a CPU."""
     steps: tuple[StepResult, ...] = ()
-    """The epoch's lines of the step log, where one is kept."""
+    """Lines of the step log, empty unless the study keeps one."""
+
+
+@overload
+def is_search(row: pd.DataFrame) -> "pd.Series[bool]": ...
+@overload
+def is_search(row: Mapping[Any, Any]) -> bool: ...
+def is_search(row: Any) -> Any:
+    """Return True if a trial belongs to the search, for one row or for each row of a frame."""
+    return row["purpose"] == "search"
 
 
 def outcome(report: Mapping[str, Any]) -> State:
-    """How a trial ended, from its last report: with an error, at its planned end, or stopped before it."""
+    """Derive a trial's final state from its last report."""
     if report.get("error"):
         return "FAILED"
     return "COMPLETE" if report.get("epoch", 0) >= report.get("epochs_planned", float("inf")) else "PRUNED"

@@ -1,8 +1,8 @@
-"""The tables of a study in Parquet: their columns, appended while the study runs, compacted at its end, read by anyone.
+"""The tables of a study in Parquet, appended while it runs and compacted at its end.
 
-Rows are kept in parts, `<table>/part-<time>.parquet`, each carrying the whole schema. A part appears at once or not at
-all. Rows are only ever added: a trial's latest row counts, and keys that stand twice (a compaction that was cut short)
-are dropped by the readers.
+Rows are kept in parts, `<table>/part-<time>.parquet`. Each part has the whole schema and appears whole
+or not at all. Rows are never changed: a trial's latest row counts, and readers drop doubled keys,
+which a compaction that was cut short leaves.
 """
 
 import io
@@ -17,44 +17,46 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tuner.config.space import Space
+from tuner.errors import first_line
 from tuner.results.schema import KEYS, ORDER, PANDAS_TYPES, Table, schema
 from tuner.storage import Storage
 
 
 def now() -> datetime:
-    """The time, UTC, in whole microseconds."""
+    """Return the time in UTC, in whole microseconds."""
     return datetime.now(UTC)
 
 
 class Tables:
-    """The tables of one study folder, for the one process that writes them and for any that read.
+    """The tables of one study folder, for one writer and any number of readers.
 
     Args:
         storage: The study folder.
-        space: Its search space, from which the parameter columns come.
+        space: Its search space, which defines the parameter columns.
     """
 
     def __init__(self, storage: Storage, space: Space) -> None:
         self.storage = storage
         self.space = space
-        self._waiting: dict[Table, list[dict[str, Any]]] = {table: [] for table in ORDER}
+        self._pending: dict[Table, list[dict[str, Any]]] = {table: [] for table in ORDER}
         self._flushed_at = time.monotonic()
 
     def append(self, table: Table, row: dict[str, Any]) -> None:
-        """Remember a row for the next flush."""
-        self._waiting[table].append(row)
+        """Keep a row for the next flush."""
+        self._pending[table].append(row)
 
     def flush(self, if_older_than: float = 0.0) -> None:
-        """Write the rows that wait: epochs, then decisions, then trials, so that a finished trial has all its rows.
+        """Write the pending rows, those of `trials` last, so that a finished trial has all its rows.
 
-        Rows that cannot be written keep waiting, and OSError is raised.
+        Raises:
+            OSError: Rows cannot be written; they stay pending.
         """
         if if_older_than and time.monotonic() - self._flushed_at < if_older_than:
             return
-        for table, rows in self._waiting.items():
+        for table, rows in self._pending.items():
             if rows:
                 part = pa.Table.from_pylist(rows, schema=schema(table, self.space))
-                self._write(table, part, "snappy")  # zstd takes longer than all the rest of a small part
+                self._write(table, part, "snappy")  # because zstd takes longer than the rest
                 rows.clear()
         self._flushed_at = time.monotonic()
 
@@ -65,34 +67,37 @@ class Tables:
         self.storage.write(name, content.getvalue())
 
     def compact(self) -> None:
-        """Turn the parts of each table into one; a reader or a kill in between meets every row at least once."""
-        for table in self._waiting:
+        """Merge the parts of each table into one.
+
+        A reader in between, or after a kill, finds every row at least once.
+        """
+        for table in self._pending:
             parts = self.storage.names(table, ".parquet")
             if len(parts) > 1:
                 self._write(table, self._read_arrow(table), "zstd")
                 self.storage.each(self.storage.remove, parts)
 
     def history(self, table: Table) -> pd.DataFrame:
-        """Every row of a table once, in the order of time."""
+        """Read every row of a table once, in the order of time."""
         frame: pd.DataFrame = self._read_arrow(table).to_pandas(types_mapper=PANDAS_TYPES.get)
         frame = frame.drop_duplicates(KEYS[table], ignore_index=True)
         order = {"trials": "updated_at", "epochs": "at", "decisions": "at"}.get(table)
         return frame.sort_values(order, kind="stable", ignore_index=True) if order else frame
 
     def trials(self) -> pd.DataFrame:
-        """One row a trial, its latest, ordered by number."""
+        """Read the latest row of each trial, ordered by number."""
         frame = self.history("trials")
         return frame.drop_duplicates("number", keep="last").sort_values("number", ignore_index=True)
 
     def epochs(self) -> pd.DataFrame:
-        """One row for each trial and epoch, of the latest attempt that reached it, ordered by number and epoch.
+        """Read one row per trial and epoch, of the latest attempt that reached it.
 
-        Epoch 0, where a study asked for it, is the untrained network.
+        Rows are ordered by number and epoch. Epoch 0, if the study has it, is the untrained network.
         """
         return self._latest("epochs", "epoch")
 
     def steps(self) -> pd.DataFrame:
-        """One row for each trial and line of its step log, of the latest attempt, ordered by number and step."""
+        """Read one row per trial and line of its step log, of the latest attempt."""
         return self._latest("steps", "step")
 
     def _latest(self, table: Table, count: str) -> pd.DataFrame:
@@ -104,22 +109,21 @@ class Tables:
         while True:
             try:
                 parts = self.storage.each(self._read_part, self.storage.names(table, ".parquet"))
-            except FileNotFoundError:  # a compaction replaced the parts that were listed
+            except FileNotFoundError:  # because a compaction has replaced the parts
                 continue
             return pa.concat_tables([empty, *(part for part in parts if part is not None)], promote_options="default")
 
     def _read_part(self, name: str) -> pa.Table | None:
-        """One part; a broken one is set aside with a warning."""
+        """Read one part; set a broken part aside with a warning."""
         content = self.storage.read(name)
         try:
             return pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-        except (pa.ArrowException, OSError, ValueError) as error:  # what flipped bits were seen to raise
+        except (pa.ArrowException, OSError, ValueError) as error:  # raised for flipped bits
             broken = error
         try:
             self.storage.rename(name, f"{name}.broken")
             where = "set aside as .broken"
         except OSError:
             where = "passed over"
-        reason = str(broken).splitlines()[0]
-        warnings.warn(f"{self.storage.path(name)} cannot be read and is {where}: {reason}", stacklevel=2)
+        warnings.warn(f"{self.storage.path(name)} cannot be read and is {where}: {first_line(broken)}", stacklevel=2)
         return None

@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 from tuner.config.space import Choice, Float, Int, Parameter, Space, Value
 from tuner.config.study import StudyConfig
 from tuner.errors import StudyError
-from tuner.results.schema import State, parameters_from_row
+from tuner.results.schema import State, is_search, parameters_from_row
 
 STATES: Mapping[State, TrialState] = {
     "RUNNING": TrialState.RUNNING,
@@ -76,7 +76,7 @@ def rebuild_study(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame)
     )
     metric = spec.objective[0].metric
     reported = _by_number(epochs, metric) if metric in epochs and len(spec.objective) == 1 else {}
-    for row in trials[trials["purpose"] == "search"].sort_values("number").to_dict("records"):
+    for row in trials[is_search(trials)].sort_values("number").to_dict("records"):
         parameters = parameters_from_row(spec.space, row)
         distributions = distributions_of(spec.space, parameters)
         state: State = row["state"]

@@ -10,6 +10,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tuner.config import sections
 from tuner.config.study import StudyConfig
+from tuner.results.schema import is_search
 from tuner.search.asha import Decision, Rungs, SuccessiveHalving
 from tuner.search.median import MedianRule
 from tuner.search.ray_internals import allow_one_more_idle_worker
@@ -101,7 +102,7 @@ class RuleScheduler(WorkerReusingScheduler):
 
     def _is_compared(self, trial: Trial, result: Mapping[str, Any]) -> bool:
         is_finite = math.isfinite(result.get(self._compared_metric, math.nan))
-        return is_finite and trial.config["purpose"] == "search"
+        return is_finite and is_search(trial.config)
 
     def _pass_on(self, decision: Decision | None) -> None:
         if decision is not None:

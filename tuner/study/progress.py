@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tuner.analysis.formatting import whole_number
 from tuner.config.study import StudyConfig
+from tuner.results.schema import is_search
 from tuner.study.observer import Row
 
 Phase = Literal["starting", "first epoch", "training", "stopping", "finishing"]
@@ -125,7 +126,7 @@ class Progress:
     def _count(self, row: Row) -> None:
         self.counts[row["state"]] += 1
         self._epochs_ended.append(whole_number(row.get("epochs_run")))
-        if row["purpose"] != "search":
+        if not is_search(row):
             return
         if row["state"] != "COMPLETE":
             self._without_repeats += 1
@@ -134,4 +135,4 @@ class Progress:
 
     @property
     def _sign(self) -> int:
-        return 1 if self.spec.objective[0].direction == "maximize" else -1
+        return self.spec.objective[0].sign

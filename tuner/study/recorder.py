@@ -15,9 +15,9 @@ from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 
 from tuner.config.study import StudyConfig
-from tuner.errors import StudyError
+from tuner.errors import StudyError, type_and_line
 from tuner.results.folder import StudyFolder
-from tuner.results.schema import outcome, parameters_to_row
+from tuner.results.schema import is_search, outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import Proposal
 from tuner.study.observer import Observer, Row
@@ -92,9 +92,9 @@ class Recorder(tune.Callback):
         self._rows: dict[int, Row] = {}
         self._deferred: list[Callable[[], None]] = []
         self._retry_at: float | None = None
-        self._sign = 1 if spec.objective[0].direction == "maximize" else -1
+        self._sign = spec.objective[0].sign
         self._best: list[tuple[float, int]] = []  # those that keep their weights, and the next one
-        complete = trials.query("state == 'COMPLETE' and purpose == 'search'")
+        complete = trials[is_search(trials) & (trials["state"] == "COMPLETE")]
         self._rank(zip(-self._sign * complete["value"], complete["number"], strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class Recorder(tune.Callback):
         row["sampler_attrs"] = self._sampler_attrs(number)
         self._write(row)
         self._deferred.append(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
-        if state == "COMPLETE" and row["purpose"] == "search":
+        if state == "COMPLETE" and is_search(row):
             self._rank([(-self._sign * row["value"], number)])
         self._keep_the_best_weights(number)
         self._flush()
@@ -306,9 +306,8 @@ class Recorder(tune.Callback):
         cause = error.cause if isinstance(error, RayTaskError) else error
         log = self._folder.log(number, row["attempt"])
         self._deferred.append(partial(self._folder.storage.write, log, str(error).encode()))
-        first = str(cause).strip().splitlines()[0] if str(cause).strip() else ""
         node = row.get("node") or socket.gethostname()
-        return f"{type(cause).__name__}: {first} (node {node}, log {log})"
+        return f"{type_and_line(cause)} (node {node}, log {log})"
 
 
 def _error_of(trial: Trial) -> Exception:

@@ -27,6 +27,7 @@ from tuner.data import split
 from tuner.errors import RayLostError, SpecError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.results.provenance import describe_run
+from tuner.results.schema import is_search
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import proposal_from_row
 from tuner.search.schedulers import Scheduler, make_scheduler
@@ -243,7 +244,7 @@ class StudyRun:
         trials, epochs, decisions = tables.trials(), tables.epochs().query("epoch > 0"), tables.history("decisions")
         metric = self.spec.objective[0].metric
         epochs_of, decisions_of = dict(iter(epochs.groupby("number"))), dict(iter(decisions.groupby("number")))
-        for row in trials[trials["purpose"] == "search"].to_dict("records"):
+        for row in trials[is_search(trials)].to_dict("records"):
             mine = epochs_of.get(row["number"], epochs.head(0))
             decided = decisions_of.get(row["number"], decisions.head(0))
             if row["state"] == "RUNNING":

@@ -16,6 +16,7 @@ import torch
 
 from tuner.config.space import Value
 from tuner.config.study import StudyConfig
+from tuner.errors import first_line
 from tuner.results.folder import StudyFolder
 from tuner.storage import Storage
 from tuner.training.loop import Trainer
@@ -76,8 +77,9 @@ class Checkpointer:
             return None
 
     def _warn_of(self, error: Exception) -> None:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        warnings.warn(f"{self._storage.path(self._name)} cannot be used, starting over: {reason}", stacklevel=3)
+        warnings.warn(
+            f"{self._storage.path(self._name)} cannot be used, starting over: {first_line(error)}", stacklevel=3
+        )
 
     def _load(self, content: bytes) -> list[dict[str, Any]]:
         if ZipFile(io.BytesIO(content)).testzip():  # PyTorch reads over flipped bits
