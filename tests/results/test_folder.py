@@ -74,7 +74,7 @@ def holder(folder: StudyFolder) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_a_study_that_another_process_runs_is_refused_by_name_and_free_once_it_is_killed(folder: StudyFolder) -> None:
+def test_lock_is_free_once_holder_dies(folder: StudyFolder) -> None:
     with holder(folder) as process:
         with pytest.raises(StudyError) as caught, folder.lock():
             pass
@@ -88,21 +88,21 @@ def test_a_study_that_another_process_runs_is_refused_by_name_and_free_once_it_i
         assert folder.storage.names("") == ["/.holder", "/.lock"]
 
 
-def test_a_study_is_free_again_when_its_run_fails(folder: StudyFolder) -> None:
+def test_lock_is_free_after_an_error(folder: StudyFolder) -> None:
     with pytest.raises(ZeroDivisionError), folder.lock():
         raise ZeroDivisionError
     with holder(folder):
         pass
 
 
-def test_a_resolved_study_is_kept_and_read_back(folder: StudyFolder) -> None:
+def test_spec_is_read_as_written(folder: StudyFolder) -> None:
     assert not folder.holds_a_study
     folder.write_spec(study())
     assert folder.holds_a_study
     assert folder.spec() == load_study(str(folder)).spec == study()
 
 
-def test_a_study_is_read_wherever_its_images_have_gone(folder: StudyFolder) -> None:
+def test_spec_is_read_without_its_images(folder: StudyFolder) -> None:
     spec = parse_spec(study().to_dict() | {"dataset": {"name": "photos"}})
     folder.write_spec(spec)
     assert load_study(str(folder)).spec == spec
@@ -117,7 +117,7 @@ def test_a_study_is_read_wherever_its_images_have_gone(folder: StudyFolder) -> N
         (b"study: demo\nspace: {}\ntraining: {architecture: vgg}\n", ": training.architecture: found 'vgg'; allowed: "),
     ],
 )
-def test_a_broken_study_file_is_refused_by_name(folder: StudyFolder, content: bytes, message: str) -> None:
+def test_spec_refuses_broken_file(folder: StudyFolder, content: bytes, message: str) -> None:
     folder.storage.write("study.yaml", content)
     with pytest.raises(StudyError) as caught:
         load_study(str(folder))
@@ -126,13 +126,13 @@ def test_a_broken_study_file_is_refused_by_name(folder: StudyFolder, content: by
 
 
 @pytest.mark.parametrize("place", ["", "absent", "file"])
-def test_a_folder_without_a_study_is_refused(tmp_path: Path, place: str) -> None:
+def test_load_study_refuses_folder_without_study(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StudyError, match=r"no study here \(no study\.yaml\); `tuner ls` shows the studies there are$"):
         load_study(tmp_path / place)
 
 
-def test_provenance_is_kept_and_a_damaged_one_is_as_none(folder: StudyFolder) -> None:
+def test_provenance_is_read_as_written(folder: StudyFolder) -> None:
     assert folder.provenance() == {}
     folder.write_provenance({"runs": [{"seed": 0, "host": "ä"}]})
     assert (
@@ -144,7 +144,7 @@ def test_provenance_is_kept_and_a_damaged_one_is_as_none(folder: StudyFolder) ->
     assert folder.provenance() == {}
 
 
-def test_a_study_is_moved_aside_whole(folder: StudyFolder) -> None:
+def test_move_aside_moves_whole_study(folder: StudyFolder) -> None:
     write_trials(folder, study(), (0, "COMPLETE", 0.5))
     aside = folder.move_aside(START)
     assert aside == folder.storage.root.with_name("demo.until-20260102T030405")
@@ -159,29 +159,27 @@ LOW = ((0, "PRUNED", 0.01), (7, "RUNNING", 0.01), (8, "COMPLETE", 0.1), (9, "COM
 @pytest.mark.parametrize(
     ("direction", "metric", "best"), [("maximize", "val_accuracy", 1), ("minimize", "val_loss", 8)]
 )
-def test_the_best_is_the_earliest_complete_one_in_the_direction_of_the_objective(
-    folder: StudyFolder, direction: str, metric: str, best: int
-) -> None:
+def test_best_is_earliest_complete_by_objective(folder: StudyFolder, direction: str, metric: str, best: int) -> None:
     spec = study(direction, metric)
     write_trials(folder, spec, *ROWS, *LOW)
     write_trials(folder, spec, (10, "COMPLETE", 0.999), (11, "COMPLETE", 0.0), purpose="repeat", repeat_of=1)
     assert load_study(str(folder)).best["number"] == best
 
 
-def test_without_a_complete_trial_there_is_no_best(folder: StudyFolder) -> None:
+def test_best_needs_a_complete_trial(folder: StudyFolder) -> None:
     write_trials(folder, study(), (0, "RUNNING", 0.9), (1, "PRUNED", 0.8))
     with pytest.raises(StudyError, match="no trial is complete yet"):
         _ = load_study(str(folder)).best
 
 
-def test_a_study_that_has_just_begun_has_empty_tables(folder: StudyFolder) -> None:
+def test_new_study_has_empty_tables(folder: StudyFolder) -> None:
     folder.write_spec(study())
     begun = load_study(str(folder))
     assert [len(begun.trials), len(begun.epochs), len(begun.decisions)] == [0, 0, 0]
     assert {"number", "state", "param_momentum"} <= set(begun.trials.columns)
 
 
-def test_duckdb_and_polars_read_the_parts_and_agree(folder: StudyFolder) -> None:
+def test_duckdb_and_polars_read_parts(folder: StudyFolder) -> None:
     spec = study()
     sgd = parameters_to_row(spec.space, {"batch_size": 64, "optimizer": "sgd", "momentum": 0.75})
     write_trials(folder, spec, (0, "RUNNING", None), (1, "RUNNING", None), **sgd)

@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tuner.config.space import Space, Value
+from tuner.config.parameters import Value
+from tuner.config.space import Space
 from tuner.results.schema import KEYS, ORDER, Table, outcome, parameters_from_row, parameters_to_row, schema
 from tuner.results.tables import Tables, now
 from tuner.storage import Storage
@@ -77,14 +78,14 @@ def parts(tables: Tables, table: Table) -> list[str]:
 
 
 @pytest.mark.parametrize("table", ORDER)
-def test_an_empty_table_has_its_columns(tables: Tables, table: Table) -> None:
+def test_empty_table_has_its_columns(tables: Tables, table: Table) -> None:
     frame = tables.history(table)
     assert frame.empty
     assert list(frame.columns) == schema(table, SPACE).names
     assert set(KEYS[table]) <= set(frame.columns)
 
 
-def test_every_part_carries_the_whole_schema_with_a_column_of_its_own_type_for_each_parameter(tables: Tables) -> None:
+def test_part_has_the_whole_schema(tables: Tables) -> None:
     part = pq.read_schema(write(tables, "trials", trial(0)))  # not one parameter is set in this row
     assert part.equals(schema("trials", SPACE))
     assert {name: str(part.field(f"param_{name}").type) for name in SPACE.root} == {
@@ -113,7 +114,7 @@ def test_every_part_carries_the_whole_schema_with_a_column_of_its_own_type_for_e
         *({"mixed": value} for value in (1, 1.5, True, "1", [1])),
     ],
 )
-def test_parameters_come_back_from_parquet_as_they_were(tables: Tables, parameters: dict[str, Value]) -> None:
+def test_parameters_survive_parquet(tables: Tables, parameters: dict[str, Value]) -> None:
     write(tables, "trials", trial(0, **parameters_to_row(SPACE, parameters)), trial(1))
     frame = tables.trials()
     for first, second in (frame.to_dict("records"), [dict(row) for _, row in frame.iterrows()]):
@@ -122,14 +123,14 @@ def test_parameters_come_back_from_parquet_as_they_were(tables: Tables, paramete
         assert parameters_from_row(SPACE, second) == {}
 
 
-def test_lists_and_mixed_choices_are_json_text_in_the_file(tables: Tables) -> None:
+def test_mixed_parameters_are_json_text(tables: Tables) -> None:
     path = write(tables, "trials", trial(0, **parameters_to_row(SPACE, {"widths": [32, 64], "mixed": "1"})))
     assert pq.read_table(path).select(["param_widths", "param_mixed"]).to_pylist() == [
         {"param_widths": "[32, 64]", "param_mixed": '"1"'}
     ]
 
 
-def test_times_are_utc_to_the_microsecond(tables: Tables) -> None:
+def test_times_are_utc_microseconds(tables: Tables) -> None:
     assert now().tzinfo is UTC
     write(tables, "trials", trial(0, started_at=START))
     frame = tables.trials()
@@ -137,7 +138,7 @@ def test_times_are_utc_to_the_microsecond(tables: Tables) -> None:
     assert frame["started_at"][0] == START
 
 
-def test_a_trial_is_one_row_its_latest_in_the_order_of_numbers(tables: Tables) -> None:
+def test_trials_keeps_latest_row_by_number(tables: Tables) -> None:
     write(tables, "trials", trial(1, "COMPLETE", 5, value=0.5), trial(0))  # parts need not come in the order of time
     write(tables, "trials", trial(1), trial(2, "FAILED", 3), trial(2, "RUNNING", 3, attempt=2))
     frame = tables.trials()
@@ -150,7 +151,7 @@ def test_a_trial_is_one_row_its_latest_in_the_order_of_numbers(tables: Tables) -
     assert tables.history("trials")["updated_at"].is_monotonic_increasing
 
 
-def test_an_epoch_is_one_row_of_the_latest_attempt_that_reached_it(tables: Tables) -> None:
+def test_epochs_keeps_latest_attempt(tables: Tables) -> None:
     write(tables, "epochs", *(epoch(0, e, 2, val_loss=2.0) for e in (1, 2)))
     write(tables, "epochs", epoch(1, 1, val_loss=5.0), *(epoch(0, e, 1, val_loss=1.0) for e in (1, 2, 3)))
     frame = tables.epochs()
@@ -164,14 +165,14 @@ def test_an_epoch_is_one_row_of_the_latest_attempt_that_reached_it(tables: Table
 
 
 @pytest.mark.parametrize("table", ORDER)
-def test_keys_that_stand_twice_are_dropped(tables: Tables, table: Table) -> None:
+def test_history_drops_doubled_keys(tables: Tables, table: Table) -> None:
     row = {key: {"state": "RUNNING", "updated_at": START, "split": "test"}.get(key, 1) for key in KEYS[table]}
     write(tables, table, row, row)
     write(tables, table, row)
     assert len(tables.history(table)) == 1
 
 
-def test_the_tables_can_grow_columns(tables: Tables) -> None:
+def test_tables_can_grow_columns(tables: Tables) -> None:
     older = Tables(tables.storage, Space.model_validate({"batch_size": {"choice": [32, 64]}}))
     write(older, "trials", trial(0, param_batch_size=32))
     write(tables, "trials", trial(1, **parameters_to_row(SPACE, ALEXNET)))
@@ -180,9 +181,7 @@ def test_the_tables_can_grow_columns(tables: Tables) -> None:
 
 
 @pytest.mark.parametrize(("table", "earlier"), [(table, ORDER[:index]) for index, table in enumerate(ORDER)])
-def test_rows_are_written_in_order_and_wait_while_they_cannot_be(
-    tables: Tables, table: Table, earlier: tuple[Table, ...]
-) -> None:
+def test_flush_keeps_order_and_pending_rows(tables: Tables, table: Table, earlier: tuple[Table, ...]) -> None:
     rows: dict[Table, dict[str, Any]] = {"trials": trial(0), "epochs": epoch(0, 1)}
     for each in reversed(ORDER):
         tables.append(each, rows.get(each, {"study": "s", "number": 0}))
@@ -197,7 +196,7 @@ def test_rows_are_written_in_order_and_wait_while_they_cannot_be(
     assert [len(parts(tables, each)) for each in ORDER] == [1] * len(ORDER)
 
 
-def test_a_flush_may_be_put_off(tables: Tables) -> None:
+def test_flush_can_be_delayed(tables: Tables) -> None:
     tables.append("trials", trial(0))
     tables.flush(if_older_than=60)
     assert parts(tables, "trials") == []
@@ -207,7 +206,7 @@ def test_a_flush_may_be_put_off(tables: Tables) -> None:
     assert list(tables.storage.root.rglob(".tmp-*")) == []
 
 
-def test_compaction_keeps_every_row_in_one_part_with_the_whole_schema(tables: Tables) -> None:
+def test_compact_keeps_every_row(tables: Tables) -> None:
     for number in range(5):
         write(tables, "trials", trial(number), trial(number, "COMPLETE", number, **parameters_to_row(SPACE, ALEXNET)))
         write(tables, "epochs", *(epoch(number, e) for e in (1, 2)))
@@ -224,7 +223,7 @@ def test_compaction_keeps_every_row_in_one_part_with_the_whole_schema(tables: Ta
     assert pq.read_schema(tables.storage.path(parts(tables, "trials")[0])).equals(schema("trials", SPACE))
 
 
-def test_a_reader_during_compactions_sees_every_row_once(tmp_path: Path) -> None:
+def test_history_during_compaction_is_whole(tmp_path: Path) -> None:
     reader = Tables(Storage(tmp_path), Space.model_validate({}))
     with subprocess.Popen([sys.executable, "-c", COMPACTING, str(tmp_path)], stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
@@ -252,7 +251,7 @@ def spoil(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["half", "empty", "text", "zeros", "one byte"])
-def test_a_spoilt_part_is_set_aside_with_a_warning_and_the_rest_is_read(tables: Tables, how: str) -> None:
+def test_broken_part_is_set_aside(tables: Tables, how: str) -> None:
     write(tables, "trials", trial(0))
     path = write(tables, "trials", trial(1, "PRUNED"))
     write(tables, "trials", trial(2))
@@ -266,7 +265,7 @@ def test_a_spoilt_part_is_set_aside_with_a_warning_and_the_rest_is_read(tables: 
     assert list(tables.trials()["number"]) == [0, 2]  # and no further warning
 
 
-def test_a_spoilt_part_that_cannot_be_set_aside_is_passed_over(tables: Tables) -> None:
+def test_broken_part_can_be_passed_over(tables: Tables) -> None:
     path = write(tables, "trials", trial(0))
     write(tables, "trials", trial(1))
     spoil(path, "half")
@@ -284,5 +283,5 @@ def test_a_spoilt_part_that_cannot_be_set_aside_is_passed_over(tables: Tables) -
         ({}, "PRUNED"),
     ],
 )
-def test_how_a_trial_ended_is_told_from_its_last_report(report: dict[str, Any], state: str) -> None:
+def test_outcome_depends_on_last_report(report: dict[str, Any], state: str) -> None:
     assert outcome(report) == state

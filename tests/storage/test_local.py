@@ -1,4 +1,4 @@
-"""Files are whole or not there, whatever happens to who writes them."""
+"""Files are whole or missing, even when their writer is killed."""
 
 import itertools
 import signal
@@ -50,7 +50,7 @@ def temporary_files(storage: Storage) -> list[Path]:
     return [path for path in storage.root.rglob("*") if path.is_file() and path.name.startswith(".tmp-")]
 
 
-def test_what_is_written_can_be_read_and_replaced(storage: Storage) -> None:
+def test_write_replaces_what_read_returns(storage: Storage) -> None:
     assert not storage.exists("a/b.bin")
     for content in (b"first", b"", b"second"):
         storage.write("a/b.bin", content)
@@ -59,18 +59,18 @@ def test_what_is_written_can_be_read_and_replaced(storage: Storage) -> None:
     assert str(storage.path("a/b.bin")) == f"{storage}/a/b.bin"
 
 
-def test_a_file_lies_where_its_path_says_and_nothing_beside_it(folder: Storage) -> None:
+def test_path_leads_to_the_only_file(folder: Storage) -> None:
     folder.write("a/b.bin", b"content")
     assert folder.path("a/b.bin").read_bytes() == b"content"
     assert temporary_files(folder) == []
 
 
-def test_a_missing_file_is_not_found(storage: Storage) -> None:
+def test_read_of_missing_file_raises(storage: Storage) -> None:
     with pytest.raises(FileNotFoundError):
         storage.read("a/b.bin")
 
 
-def test_names_are_those_of_whole_files_with_the_ending_in_order(storage: Storage) -> None:
+def test_names_lists_files_by_suffix_sorted(storage: Storage) -> None:
     for name in ("t/b.parquet", "t/a.parquet", "t/c.broken", "t/deeper/d.parquet", "e.parquet"):
         storage.write(name, b"")
     assert storage.names("t", ".parquet") == ["t/a.parquet", "t/b.parquet"]
@@ -79,13 +79,13 @@ def test_names_are_those_of_whole_files_with_the_ending_in_order(storage: Storag
     assert storage.folders() == ["t"]
 
 
-def test_a_file_that_is_being_written_has_no_name_yet(folder: Storage) -> None:
+def test_names_leaves_out_temporary_files(folder: Storage) -> None:
     folder.path("t").mkdir()
     folder.path("t/.tmp-1.parquet").touch()
     assert folder.names("t") == []
 
 
-def test_each_of_many_files_is_read_in_order(storage: Storage) -> None:
+def test_each_keeps_order_and_errors(storage: Storage) -> None:
     names = [f"t/{number:02}" for number in range(40)]
     for number, name in enumerate(names):
         storage.write(name, bytes([number]))
@@ -94,7 +94,7 @@ def test_each_of_many_files_is_read_in_order(storage: Storage) -> None:
         storage.each(storage.read, [*names, "t/absent"])
 
 
-def test_all_files_move_aside_or_go(storage: Storage) -> None:
+def test_move_aside_moves_all_files(storage: Storage) -> None:
     for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"):
         storage.write(name, name.encode())
     aside = storage.move_aside(".until-now")
@@ -106,7 +106,7 @@ def test_all_files_move_aside_or_go(storage: Storage) -> None:
     assert not any(moved.exists(name) for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"))
 
 
-def test_a_folder_goes_with_its_last_file(storage: Storage) -> None:
+def test_remove_takes_empty_folder_along(storage: Storage) -> None:
     storage.write("checkpoints/00001/a", b"")
     storage.write("checkpoints/00001/b", b"")
     storage.remove("checkpoints/00001/a")
@@ -116,22 +116,20 @@ def test_a_folder_goes_with_its_last_file(storage: Storage) -> None:
     assert not storage.exists("checkpoints/00001")
 
 
-def test_a_file_takes_another_name(storage: Storage) -> None:
+def test_rename_moves_content(storage: Storage) -> None:
     storage.write("a", b"content")
     storage.rename("a", "b")
     assert (storage.exists("a"), storage.read("b")) == (False, b"content")
 
 
-def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_create_refuses_path_below_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StudyError) as caught:
         Storage(tmp_path / "file" / "study").create()
     assert str(caught.value) == f"results: {tmp_path}/file/study cannot be written: Not a directory"
 
 
-def test_the_folder_stays_the_same_when_the_working_directory_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_survives_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     storage = Storage("relative")
     monkeypatch.chdir("/")
@@ -139,7 +137,7 @@ def test_the_folder_stays_the_same_when_the_working_directory_changes(
     assert (tmp_path / "relative").is_dir()
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(folder: Storage) -> None:
+def test_failed_write_keeps_old_file(folder: Storage) -> None:
     folder.write("a/file", b"old")
     folder.path("a/folder/inner").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
@@ -150,7 +148,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(folder: Storage
     assert temporary_files(folder) == []
 
 
-def test_a_reader_meets_only_whole_versions(storage: Storage) -> None:
+def test_read_returns_only_whole_versions(storage: Storage) -> None:
     versions = [bytes([version]) * 1_000_000 for version in range(2)]
     storage.write("file", versions[0])
     done = threading.Event()
@@ -175,7 +173,7 @@ def test_a_reader_meets_only_whole_versions(storage: Storage) -> None:
     assert seen == set(versions)
 
 
-def test_a_writer_killed_at_any_moment_leaves_a_whole_file(folder: Storage) -> None:
+def test_killed_writer_leaves_whole_file(folder: Storage) -> None:
     left: list[Path] = []
     for attempt in range(8):
         child = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)

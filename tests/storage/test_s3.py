@@ -82,7 +82,7 @@ def write_spec(tmp_path: Path, trials: int) -> Path:
         ("s3://bucket/a?secret_key=hidden", "results: s3://…: only BUCKET/PREFIX may follow; "),
     ],
 )
-def test_a_url_that_is_none_is_refused_without_its_secrets(url: str, said: str) -> None:
+def test_url_is_refused_without_secrets(url: str, said: str) -> None:
     with pytest.raises(StudyError) as caught:
         open_storage(url)
     assert str(caught.value).startswith(said)
@@ -103,23 +103,23 @@ def test_a_url_that_is_none_is_refused_without_its_secrets(url: str, said: str) 
     ],
 )
 @pytest.mark.usefixtures("object_store")
-def test_a_store_that_refuses_is_one_line_with_the_place_and_the_remedy(
+def test_store_error_names_place_and_remedy(
     bucket: str, environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    place = f"s3://{bucket}/results"
-    for touch in (lambda: tuner.load_study(f"{place}/a"), lambda: find_studies(place), open_storage(place).create):
+    path = f"s3://{bucket}/results"
+    for touch in (lambda: tuner.load_study(f"{path}/a"), lambda: find_studies(path), open_storage(path).create):
         with pytest.raises(StudyError) as caught:
             touch()
-        assert str(caught.value).startswith(place)
+        assert str(caught.value).startswith(path)
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)
         assert SECRET_KEY not in str(caught.value)
 
 
 @pytest.mark.usefixtures("object_store")
-def test_without_credentials_the_line_says_which_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_store_without_credentials_names_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -128,7 +128,7 @@ def test_without_credentials_the_line_says_which_to_set(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("object_store")
-def test_a_run_into_a_bucket_that_is_not_there_ends_before_anything_starts() -> None:
+def test_run_into_missing_bucket_is_refused() -> None:
     command = [sys.executable, "-m", "tuner", "run", "search_spaces/digits.yaml", "--results", "s3://absent/results"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
@@ -136,7 +136,7 @@ def test_a_run_into_a_bucket_that_is_not_there_ends_before_anything_starts() -> 
     assert line.startswith("s3://absent/results/digits: there is no bucket 'absent' at ")
 
 
-def test_a_place_without_a_study_is_refused_and_a_path_may_say_it(results: str) -> None:
+def test_load_study_refuses_empty_prefix(results: str) -> None:
     with pytest.raises(StudyError, match=r"no study here \(no study\.yaml\)"):
         tuner.load_study(f"{results}/absent")
     assert find_studies(results) == []
@@ -150,7 +150,7 @@ def lease(folder: StudyFolder) -> dict[str, object]:
     return json.loads(folder.storage.read(lock.Lease.NAME))
 
 
-def test_a_study_that_another_process_runs_is_refused_by_name_and_free_once_it_is_killed(results: str) -> None:
+def test_lease_is_free_once_holder_dies(results: str) -> None:
     folder = StudyFolder(f"{results}/held")
     command = [sys.executable, "-c", HOLDING, str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -168,30 +168,28 @@ def test_a_study_that_another_process_runs_is_refused_by_name_and_free_once_it_i
     assert not folder.storage.exists(lock.Lease.NAME)
 
 
-def test_a_lease_of_another_machine_holds_as_long_as_it_is_renewed_and_its_holder_stops_once_it_lost_it(
-    results: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lease_of_another_machine_expires_without_renewal(results: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = StudyFolder(f"{results}/elsewhere")
-    mine, other = StudyFolder(str(folder)), lock.Lease(ObjectStorage(str(folder)))
-    other._me |= {"machine": "another", "pid": 1, "holder": "process 1 on another"}
+    own, other = StudyFolder(str(folder)), lock.Lease(ObjectStorage(str(folder)))
+    other._own |= {"machine": "another", "pid": 1, "holder": "process 1 on another"}
     ended = threading.Event()
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.2)
     monkeypatch.setattr(lock, "LEASE_SECONDS", 3.0)
-    other.take()
-    heart = threading.Thread(target=other.beat, args=(ended,))
-    heart.start()
+    other.acquire()
+    renewal = threading.Thread(target=other.keep_renewing, args=(ended,))
+    renewal.start()
     time.sleep(3.5)
     with pytest.raises(StudyError, match=r"run by process 1 on another; .* \(if it is gone: free in \d s\)$"):
-        mine.lock().__enter__()
+        own.lock().__enter__()
     ended.set()  # from here on it is as good as dead
-    heart.join()
+    renewal.join()
     time.sleep(4.1)  # the store's clock has whole seconds
-    with mine.lock():
-        other.beat(threading.Event())  # it comes back, and finds itself replaced
+    with own.lock():
+        other.keep_renewing(threading.Event())  # it comes back, and finds itself replaced
         with pytest.raises(StudyError, match=rf"taken over by process {os.getpid()} on .*; this run has stopped$"):
             other._storage.write("trials/part", b"")
-        mine.storage.write("study.yaml", b"")
-    assert mine.storage.folders() == []
+        own.storage.write("study.yaml", b"")
+    assert own.storage.folders() == []
 
 
 # --- kills and outages --------------------------------------------------------------------------------------------
@@ -217,15 +215,13 @@ def run_until_killed(spec: Path, results: str, address: str, chance: random.Rand
     process.join()
 
 
-def test_a_driver_killed_again_and_again_goes_on_and_loses_no_finished_trial(
-    ray_session: str, results: str, tmp_path: Path
-) -> None:
-    trials, chance, place = 24, random.Random(0), f"{results}/remote"
+def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path: Path) -> None:
+    trials, chance, path = 24, random.Random(0), f"{results}/remote"
     spec = write_spec(tmp_path, trials)
     known = None
     for _ in range(KILLS):
         run_until_killed(spec, results, ray_session, chance)
-        now = finished(place)
+        now = finished(path)
         if known is not None:
             pd.testing.assert_frame_equal(now.loc[known.index], known)
         known = now
@@ -260,12 +256,12 @@ def test_a_driver_killed_again_and_again_goes_on_and_loses_no_finished_trial(
     assert (shown.returncode, shown.stderr) == (0, "")
     assert f"{study.best.val_accuracy:.4f}" in shown.stdout
     options = {"aws_endpoint_url": os.environ["AWS_ENDPOINT_URL"], "aws_allow_http": "true"}
-    polars = pl.read_parquet(f"{place}/trials/*.parquet", storage_options=options)
+    polars = pl.read_parquet(f"{path}/trials/*.parquet", storage_options=options)
     assert polars["number"].n_unique() == trials
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_study_goes_on_while_its_store_is_down_and_writes_what_waited_once_it_is_back(
+def test_study_survives_an_outage(
     object_store: ObjectStore, results: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.5)
@@ -301,7 +297,7 @@ def test_a_study_goes_on_while_its_store_is_down_and_writes_what_waited_once_it_
 
 
 @pytest.mark.usefixtures("idle_object_store")
-def test_a_checkpoint_that_cannot_be_written_costs_nothing_but_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_state_warns_without_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     storage = open_storage(f"s3://{BUCKET}/results/a")
     with pytest.warns(UserWarning, match=r"^s3://studies/results/a/checkpoints/00001/latest\.pt cannot be written: "):

@@ -1,1 +1,1 @@
-"""What a study leaves behind: its folder, its tables, and where they come from."""
+"""A study's results: its folder, its tables, and their provenance."""

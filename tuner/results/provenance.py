@@ -1,4 +1,4 @@
-"""Where results come from: what ran, on what, from which sources."""
+"""Provenance of results: the sources, the versions and the machine that produced them."""
 
 import json
 import os
@@ -15,14 +15,17 @@ from tuner import __version__
 PACKAGES = ("ray", "torch", "torchvision", "optuna", "cmaes", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 SOURCE = "TUNER_SOURCE"
-"""Environment variable of a copy of this package that travelled: `source` of the checkout that it was copied from."""
+"""Environment variable of a copied package: the `source` of the checkout it was copied from."""
 
 COMMAND = "TUNER_COMMAND"
-"""Environment variable of a job on a cluster: the command that handed it over, for what it says of going on."""
+"""Environment variable of a job on a cluster: the command that submitted it, printed for resuming."""
 
 
 def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
-    """One run of a study: source, versions, hardware, data and command line; times are added by the caller."""
+    """Describe one run of a study: source, versions, hardware, data and command line.
+
+    The caller adds the times.
+    """
     return {
         "source": source(Path(__file__)),
         "python": platform.python_version(),
@@ -36,11 +39,14 @@ def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def source(file: Path) -> dict[str, Any]:
-    """Commit of the checkout that tracks `file`, and whether its folder differs from it; None without one."""
+    """Find the commit of the checkout that tracks `file`, and if its folder differs.
+
+    Both are None outside a checkout.
+    """
     if SOURCE in os.environ:
-        travelled: dict[str, Any] = json.loads(os.environ[SOURCE])
-        return travelled
-    # A package installed below somebody else's checkout is not of that checkout: the file itself must be tracked.
+        copied_from: dict[str, Any] = json.loads(os.environ[SOURCE])
+        return copied_from
+    # The file itself must be tracked, because a package may be installed below another checkout.
     if _output("git", "-C", str(file.parent), "ls-files", "--error-unmatch", file.name) is None:
         return {"commit": None, "dirty": None}
     commit = _output("git", "-C", str(file.parent), "rev-parse", "HEAD")
@@ -48,7 +54,7 @@ def source(file: Path) -> dict[str, Any]:
 
 
 def _output(*command: str) -> str | None:
-    """What a program prints; None where there is no such program or it fails."""
+    """Return the output of a program, or None if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -64,7 +70,7 @@ def _version(name: str) -> str | None:
 
 
 def _hardware() -> dict[str, Any]:
-    """This machine: processor, cores, bytes of memory, and its NVIDIA GPUs as name, memory, driver."""
+    """Describe this machine: processor, cores, bytes of memory, and NVIDIA GPUs."""
     gpus = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     return {
         "host": socket.gethostname(),

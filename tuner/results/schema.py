@@ -8,7 +8,8 @@ from typing import Any, Literal, overload
 import pandas as pd
 import pyarrow as pa
 
-from tuner.config.space import Kind, Space, Value
+from tuner.config.parameters import Kind, Value
+from tuner.config.space import Space
 
 Table = Literal["epochs", "steps", "decisions", "predictions", "trials"]
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAILED"]

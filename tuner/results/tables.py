@@ -1,8 +1,8 @@
 """The tables of a study in Parquet, appended while it runs and compacted at its end.
 
-Rows are kept in parts, `<table>/part-<time>.parquet`. Each part has the whole schema and appears whole
-or not at all. Rows are never changed: a trial's latest row counts, and readers drop doubled keys,
-which a compaction that was cut short leaves.
+Rows are kept in parts, `<table>/part-<time>.parquet`. Each part has the whole schema and appears
+whole or not at all. Rows are never changed: a trial's latest row counts, and readers drop doubled
+keys, which a compaction that was cut short leaves.
 """
 
 import io
@@ -46,7 +46,7 @@ class Tables:
         self._pending[table].append(row)
 
     def flush(self, if_older_than: float = 0.0) -> None:
-        """Write the pending rows, those of `trials` last, so that a finished trial has all its rows.
+        """Write the pending rows, those of `trials` last.
 
         Raises:
             OSError: Rows cannot be written; they stay pending.

@@ -1,4 +1,4 @@
-"""Whole files below one root: a folder, or a prefix of an object store. Nobody ever meets half a file."""
+"""Whole files below a folder or a prefix of an object store."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,9 @@ from tuner.storage.s3 import ObjectStorage, StoreError
 __all__ = ["ObjectStorage", "Storage", "StoreError", "is_url", "open_storage"]
 
 
-def is_url(place: str | Path) -> bool:
-    """Return True if a place is a URL, and no path of a file system."""
-    return "://" in str(place)
+def is_url(path: str | Path) -> bool:
+    """Return True if a path is a URL, and not a path of a file system."""
+    return "://" in str(path)
 
 
 def open_storage(root: str | Path) -> Storage:
@@ -20,7 +20,7 @@ def open_storage(root: str | Path) -> Storage:
     Nothing is read or written yet.
 
     Raises:
-        StudyError: A URL that is none of an object store, or that says credentials.
+        StudyError: The URL is not one of an object store, or contains credentials.
     """
     text = re.sub(r"^s3:/+", "s3://", str(root))  # because a Path makes one slash of two
     return ObjectStorage(text) if is_url(text) else Storage(root)

@@ -1,4 +1,4 @@
-"""Whole files below one folder, written so that nobody ever sees half of one."""
+"""Whole files below one folder; readers never meet half a file."""
 
 import os
 import shutil
@@ -16,7 +16,10 @@ T = TypeVar("T")
 
 
 class Storage:
-    """A folder of files by relative name (`trials/part-1.parquet`); `ObjectStorage` is the same in an object store."""
+    """Files of a folder by relative name, such as `trials/part-1.parquet`.
+
+    `ObjectStorage` has the same interface for an object store.
+    """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser().absolute()
@@ -25,7 +28,7 @@ class Storage:
         return str(self.root)
 
     def create(self) -> None:
-        """Make the folder; a StudyError where it cannot be written."""
+        """Make the folder. Raise StudyError if it cannot be written."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f"{_TEMPORARY}{uuid.uuid4().hex}"
@@ -35,22 +38,25 @@ class Storage:
             raise StudyError(f"results: {self.root} cannot be written: {error.strerror}") from None
 
     def check_writable(self) -> None:
-        """Nothing to say about a folder; see `ObjectStorage`."""
+        """Do nothing, because a folder is held by a lock; see `ObjectStorage`."""
 
     def path(self, name: str) -> Path | str:
-        """Where a file lies, for messages and for tools that need a path."""
+        """Return the path of a file, for messages and for other tools."""
         return self.root / name
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file or folder."""
+        """Return True if the file or folder exists."""
         return (self.root / name).exists()
 
     def read(self, name: str) -> bytes:
-        """The contents of a file; FileNotFoundError where there is none."""
+        """Return the contents of a file. Raise FileNotFoundError if it does not exist."""
         return (self.root / name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a whole file: under a temporary name, synced, renamed; afterwards it survives a power cut."""
+        """Write a whole file, which then survives a power cut.
+
+        It is written under a temporary name, synced and renamed.
+        """
         target = self.root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
@@ -70,43 +76,46 @@ class Storage:
             os.close(directory)
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
-        """Files directly below a folder with this ending, sorted; temporary ones left out."""
+        """List the files directly below a folder that end in `suffix`, sorted.
+
+        Temporary files are left out.
+        """
         if not (self.root / folder).is_dir():
             return []
         found = sorted(entry.name for entry in os.scandir(self.root / folder) if entry.is_file())
         return [f"{folder}/{name}" for name in found if name.endswith(suffix) and not name.startswith(_TEMPORARY)]
 
     def folders(self) -> list[str]:
-        """Folders directly below this one, sorted."""
+        """List the folders directly below the root, sorted."""
         if not self.root.is_dir():
             return []
         return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
 
-    def each(self, do: Callable[[str], T], names: Iterable[str]) -> list[T]:
-        """Do something with each of many files: one after the other here."""
-        return [do(name) for name in names]
+    def each(self, function: Callable[[str], T], names: Iterable[str]) -> list[T]:
+        """Call a function with each name, one after the other."""
+        return [function(name) for name in names]
 
     def remove(self, name: str) -> None:
-        """Remove a file, if there is one, and its folder, if it was the last."""
+        """Remove a file if it exists, and its folder if it is then empty."""
         (self.root / name).unlink(missing_ok=True)
         with suppress(OSError):
             (self.root / name).parent.rmdir()
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name."""
+        """Rename a file."""
         (self.root / old).replace(self.root / new)
 
     def move_aside(self, ending: str) -> Path | str:
-        """Give the whole folder another name, its own with this ending; returns where it is."""
+        """Append an ending to the name of the whole folder. Return its new path."""
         aside = self.root.with_name(self.root.name + ending)
         self.root.rename(aside)
         return aside
 
     def remove_all(self) -> None:
-        """Remove the folder with all that is in it, as far as that can be done."""
+        """Remove the folder and its contents as far as possible."""
         shutil.rmtree(self.root, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what writers that were killed left under temporary names."""
-        for left in self.root.rglob(f"{_TEMPORARY}*"):
-            left.unlink(missing_ok=True)
+        """Remove the temporary files that killed writers left."""
+        for path in self.root.rglob(f"{_TEMPORARY}*"):
+            path.unlink(missing_ok=True)

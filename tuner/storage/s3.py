@@ -1,4 +1,4 @@
-"""Whole files below a prefix of an object store, `s3://BUCKET/PREFIX`: the same interface as a folder on disk."""
+"""Whole files below a prefix of an object store, `s3://BUCKET/PREFIX`."""
 
 import os
 import re
@@ -18,27 +18,31 @@ from tuner.storage.local import Storage
 
 T = TypeVar("T")
 
-SIDE_BY_SIDE = 16
-"""Requests that are under way at once where many files are read, moved or removed."""
+PARALLEL_REQUESTS = 16
+"""Requests at once while many files are read, moved or removed."""
 CONNECT_SECONDS = 5.0
-"""An endpoint that does not answer for so long cannot be reached; a request is tried three times."""
+"""Seconds to wait for an endpoint; each request is tried three times."""
 _DENIED = "ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|EXPIRED_TOKEN|status 40[13]"
 
 
 class StoreError(StudyError, OSError):
-    """The object store refuses a request or cannot be reached; the same request may do later."""
+    """An object store that refuses a request or cannot be reached, perhaps only for now."""
 
 
 class ObjectStorage(Storage):
-    """Files by relative name below `s3://BUCKET/PREFIX`, through pyarrow.
+    """Files below `s3://BUCKET/PREFIX` by relative name, through pyarrow.
 
-    Endpoint, region and credentials come from where AWS's own tools have them: `AWS_ENDPOINT_URL_S3` or
-    `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, the files in
-    `~/.aws`, or the machine's role. They are not passed on: every machine that trains needs them itself.
+    Endpoint, region and credentials are read as AWS's own tools read them: from
+    `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`,
+    `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, the files in `~/.aws`, or the machine's role. They
+    are not passed on: every machine that trains needs its own.
 
-    An object appears at once or not at all. What a killed writer leaves of a large one is never seen; a rule of the
-    bucket that aborts incomplete multipart uploads gives its space back. Whatever the store refuses is a `StoreError`,
-    one line with the remedy; a file that is not there is a FileNotFoundError, as on disk.
+    An object appears whole or not at all. Parts of a large object that a killed writer uploaded
+    stay invisible; a bucket rule that aborts incomplete multipart uploads frees their space.
+
+    Raises:
+        StoreError: The store refuses a request; the message is one line with the remedy.
+        FileNotFoundError: A file does not exist, as on disk.
     """
 
     def __init__(self, url: str) -> None:
@@ -59,7 +63,7 @@ class ObjectStorage(Storage):
 
     @cached_property
     def _files(self) -> Any:
-        """The connection, made when it is first needed; a StoreError where there is no such bucket."""
+        """Connect at the first request. Raise StoreError if the bucket does not exist."""
         from pyarrow import fs  # loads AWS's library
 
         files = fs.S3FileSystem(
@@ -68,21 +72,24 @@ class ObjectStorage(Storage):
             connect_timeout=CONNECT_SECONDS,
             allow_delayed_open=True,
         )
-        with self._explained():
+        with self._explain_errors():
             found = files.get_file_info(self._bucket)
         if found.type == fs.FileType.NotFound:
-            raise StoreError(self._say("NO_SUCH_BUCKET"))
+            raise StoreError(self._explain("NO_SUCH_BUCKET"))
         return files
 
     def _key(self, name: str) -> str:
         return f"{self._root}/{name}".rstrip("/")
 
     def create(self) -> None:
-        """Make sure that objects can be written and removed here; a StoreError where they cannot."""
+        """Write and remove an object. Raise StoreError if that is not possible."""
         self.clock()
 
     def clock(self) -> datetime:
-        """The time by the store's own clock, in seconds: that of an object written and removed for it."""
+        """Return the time of the store's own clock, in whole seconds.
+
+        It is the time of an object that is written and removed.
+        """
         probe = f".tmp-{uuid.uuid4().hex}"
         self.write(probe, b"")
         written = self.modified_at(probe)
@@ -90,95 +97,100 @@ class ObjectStorage(Storage):
         return written
 
     def modified_at(self, name: str) -> datetime:
-        """When a file was written, by the store's clock; FileNotFoundError where there is none."""
-        with self._explained():
+        """Return when a file was written, by the store's clock.
+
+        Raises:
+            FileNotFoundError: It does not exist.
+        """
+        with self._explain_errors():
             at: datetime | None = self._files.get_file_info(self._key(name)).mtime
         if at is None:
             raise FileNotFoundError(self.path(name))
         return at
 
     def refuse_writes(self, why: str) -> None:
-        """From now on raise a StudyError instead of writing: this process has lost the study to another."""
+        """Raise StudyError at every later write, because another process has the study."""
         self._refusal = why
 
     def check_writable(self) -> None:
-        """Raise a StudyError where this process has lost the study to another."""
+        """Raise StudyError if another process has taken the study over."""
         if self._refusal is not None:
             raise StudyError(self._refusal)
 
     def path(self, name: str) -> str:
-        """The URL of a file, for messages."""
+        """Return the URL of a file, for messages."""
         return f"{self}/{name}"
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file, or any below such a folder."""
-        with self._explained():
+        """Return True if the file exists, or any file below the folder."""
+        with self._explain_errors():
             return bool(self._files.get_file_info(self._key(name)).type)
 
     def read(self, name: str) -> bytes:
-        """The contents of a file; FileNotFoundError where there is none."""
+        """Return the contents of a file. Raise FileNotFoundError if it does not exist."""
         key = self._key(name)
         while True:
-            with self._explained(), self._files.open_input_file(key) as file:
-                content: bytes = file.read_at(file.size(), 0)  # one request: those of a stream may meet two versions
+            with self._explain_errors(), self._files.open_input_file(key) as file:
+                # One request, because those of a stream may meet two versions.
+                content: bytes = file.read_at(file.size(), 0)
                 if self._files.get_file_info(key).size == len(content):
                     return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a whole file: an object is there, whole, when the store has confirmed it."""
+        """Write a whole file; it exists once the store has confirmed it."""
         self.check_writable()
-        with self._explained(), self._files.open_output_stream(self._key(name)) as file:
+        with self._explain_errors(), self._files.open_output_stream(self._key(name)) as file:
             file.write(content)
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
-        """Files directly below a folder with this ending, sorted."""
+        """List the files directly below a folder that end in `suffix`, sorted."""
         found = sorted(info.base_name for info in self._below(folder) if info.is_file)
         return [f"{folder}/{name}" for name in found if name.endswith(suffix)]
 
     def folders(self) -> list[str]:
-        """Folders directly below this one, sorted."""
+        """List the folders directly below the root, sorted."""
         return sorted(info.base_name for info in self._below("") if not info.is_file)
 
     def _below(self, folder: str, *, recursive: bool = False) -> list[Any]:
         from pyarrow import fs
 
-        with self._explained():
+        with self._explain_errors():
             selector = fs.FileSelector(self._key(folder), allow_not_found=True, recursive=recursive)
             found: list[Any] = self._files.get_file_info(selector)
         return found
 
-    def each(self, do: Callable[[str], T], names: Iterable[str]) -> list[T]:
-        """Do something with each of many files, side by side: each takes a round trip."""
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            return [*pool.map(do, names)]
+    def each(self, function: Callable[[str], T], names: Iterable[str]) -> list[T]:
+        """Call a function with each name in parallel, because each takes a round trip."""
+        with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+            return [*pool.map(function, names)]
 
     def remove(self, name: str) -> None:
-        """Remove a file, if there is one, and its folder, if it was the last."""
+        """Remove a file if it exists, and its folder if it is then empty."""
         self.check_writable()
-        with suppress(FileNotFoundError), self._explained():
+        with suppress(FileNotFoundError), self._explain_errors():
             self._files.delete_file(self._key(name))
         folder = name.rpartition("/")[0]
         if folder and not self._below(folder):
-            with suppress(FileNotFoundError), self._explained():
+            with suppress(FileNotFoundError), self._explain_errors():
                 self._files.delete_dir(self._key(folder))
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name: it is copied by the store, then removed."""
+        """Rename a file: the store copies it and removes the old one."""
         self.check_writable()
-        with self._explained():
+        with self._explain_errors():
             self._files.move(self._key(old), self._key(new))
 
     def move_aside(self, ending: str) -> str:
-        """Give all files another prefix, this one with an ending; returns where they are.
+        """Append an ending to the prefix of all files. Return the new URL.
 
-        The study's own file goes last: after a move that was cut short, this is still the study, and is moved again.
+        `study.yaml` moves last, so that a move that was cut short can be repeated.
         """
         self.check_writable()
         files = [info.path.removeprefix(f"{self._root}/") for info in self._below("", recursive=True) if info.is_file]
         files = [name for name in files if name != "study.yaml" and not name.startswith(".")]
 
         def move(name: str) -> None:
-            with self._explained():
+            with self._explain_errors():
                 self._files.move(self._key(name), f"{self._root}{ending}/{name}")
 
         self.each(move, files)
@@ -186,25 +198,25 @@ class ObjectStorage(Storage):
         return f"{self}{ending}"
 
     def remove_all(self) -> None:
-        """Remove all files below the prefix, as far as that can be done."""
-        with suppress(OSError), self._explained():
+        """Remove all files below the prefix as far as possible."""
+        with suppress(OSError), self._explain_errors():
             self._files.delete_dir(self._root)
 
     def sweep(self) -> None:
-        """Nothing to sweep: what killed writers leave has no name."""
+        """Do nothing, because killed writers leave no visible files."""
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """What pyarrow raises becomes one line for people; a file that is not there stays what it is."""
+    def _explain_errors(self) -> Iterator[None]:
+        """Turn pyarrow's errors into a StoreError of one line; keep FileNotFoundError."""
         try:
             yield
         except (FileNotFoundError, StudyError):
             raise
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(self._say(str(error))) from error
+            raise StoreError(self._explain(str(error))) from error
 
-    def _say(self, error: str) -> str:
-        """The place, what is wrong there, and the remedy."""
+    def _explain(self, error: str) -> str:
+        """Write the message of an error: place, reason, remedy."""
         at = _endpoint() or "AWS"
         if "NO_SUCH_BUCKET" in error:
             return f"{self}: there is no bucket '{self._bucket}' at {at}; make it, or correct --results"
