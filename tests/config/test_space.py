@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tuner.config.space import LARGEST_GRID, Choice, Float, Int, Parameter, Space, Value
+from tuner.config.parameters import Choice, Float, Int, Parameter, Value
+from tuner.config.space import LARGEST_GRID, Space
 from tuner.config.validation_messages import lines
 from tuner.config.yaml import parse_yaml, to_yaml
 from tuner.errors import SpecError

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.config.space import Choice
+from tuner.config.parameters import Choice
 from tuner.errors import SpecError, UserError
 from tuner.reproduction import reported
 from tuner.reproduction.runs import choice

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from tuner.config.space import Parameter, Space, Value
+from tuner.config.parameters import Parameter, Value
+from tuner.config.space import Space
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder

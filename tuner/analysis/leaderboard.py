@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tuner.config.space import Constant
+from tuner.config.parameters import Constant
 from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder, StudyResults, rank
 from tuner.results.schema import is_search

@@ -16,10 +16,11 @@ from pydantic import (
 )
 
 from tuner.config.dataset import DatasetConfig
+from tuner.config.parameters import Choice, Constant, Parameter, Value
 from tuner.config.registry import ARCHITECTURE_NAMES, DATASETS, architecture
 from tuner.config.sections import Budget, Objective, Repeats, Resources, Search, Stopping
 from tuner.config.settings import Settings
-from tuner.config.space import Choice, Constant, Parameter, Space, Value
+from tuner.config.space import Space
 from tuner.config.training import TrainingConfig
 from tuner.config.user_models import is_own
 from tuner.config.validation_messages import lines, shown

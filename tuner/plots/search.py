@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from tuner.config.space import Choice, Constant, Float, Int, Parameter
+from tuner.config.parameters import Choice, Constant, Float, Int, Parameter
 from tuner.errors import UserError, suggest
 from tuner.plots.style import (
     BLUE,

@@ -17,7 +17,8 @@ from optuna.distributions import (
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState, create_trial
 
-from tuner.config.space import Choice, Float, Int, Parameter, Space, Value
+from tuner.config.parameters import Choice, Float, Int, Parameter, Value
+from tuner.config.space import Space
 from tuner.config.study import StudyConfig
 from tuner.errors import StudyError
 from tuner.results.schema import State, is_search, parameters_from_row

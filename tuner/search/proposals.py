@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from tuner.config.space import Value
+from tuner.config.parameters import Value
 from tuner.config.study import StudyConfig
 from tuner.results.folder import rank
 from tuner.results.schema import parameters_from_row
