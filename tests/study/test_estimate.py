@@ -31,7 +31,7 @@ def epoch_seconds(cost: Estimate, trials: int, epochs: float, slots: int = 1) ->
     return (cost.hours_without_stopping * 3600 * slots / trials - TRIAL_SECONDS) / epochs
 
 
-def test_the_estimate_is_near_what_training_takes() -> None:
+def test_estimate_is_near_the_measured_time() -> None:
     spec = study()
     torch.set_num_threads(1)
     on_device = device_data(data.load(spec.dataset).folder, spec.dataset, "cpu")
@@ -41,7 +41,7 @@ def test_the_estimate_is_near_what_training_takes() -> None:
     assert measured / 3 < estimated < measured * 3
 
 
-def test_without_stopping_every_trial_is_paid_in_full_and_with_asha_a_third_passes_each_rung() -> None:
+def test_estimate_spares_trials_only_with_asha() -> None:
     cost = estimate(study(), None, slots=2)
     assert cost.hours == cost.hours_without_stopping
     cost = estimate(study(stopping={"asha": {"grace_period": 1, "reduction_factor": 3}}), None, slots=2)
@@ -49,7 +49,7 @@ def test_without_stopping_every_trial_is_paid_in_full_and_with_asha_a_third_pass
     assert cost.hours * 3600 == pytest.approx(4 / 2 * (TRIAL_SECONDS + (1 + 2 / 3 + 6 / 9) * seconds))
 
 
-def test_repeats_are_paid_in_full() -> None:
+def test_estimate_counts_repeats_in_full() -> None:
     asha = {"asha": {"grace_period": 3, "reduction_factor": 3}}
     cost = estimate(study(stopping=asha, repeats={"top": 2, "seeds": 5}), None, slots=1)
     seconds = epoch_seconds(cost, trials=4 + 10, epochs=9)
@@ -57,7 +57,7 @@ def test_repeats_are_paid_in_full() -> None:
     assert cost.hours * 3600 == pytest.approx(searched + repeated)
 
 
-def test_each_architecture_has_its_own_speed_whatever_its_conditions() -> None:
+def test_estimate_times_each_architecture() -> None:
     space = {
         "architecture": {"choice": ["vazquez_base", "rubio_small"]},
         "dropout": {"float": [0.0, 0.5], "step": 0.1, "when": {"architecture": "vazquez_base"}},
@@ -70,7 +70,7 @@ def test_each_architecture_has_its_own_speed_whatever_its_conditions() -> None:
     assert speeds["vazquez_base"] > speeds["rubio_small"] > 0
 
 
-def test_a_grid_is_estimated_from_its_own_points() -> None:
+def test_estimate_takes_a_grids_own_points() -> None:
     grid = study(
         space={"epochs": {"choice": [1, 5]}}, training={"architecture": "vazquez_base"}, search={"sampler": "grid"}
     )
@@ -78,11 +78,11 @@ def test_a_grid_is_estimated_from_its_own_points() -> None:
     assert epoch_seconds(cost, trials=2, epochs=3) > 0
 
 
-def test_an_architecture_that_cannot_be_trained_at_all_is_refused_by_name() -> None:
+def test_estimate_refuses_an_untrainable_architecture() -> None:
     with pytest.raises(SpecError, match=r"^rubio_small: batch_size: .* 2 or more$"):
         estimate(study(training={"architecture": "rubio_small", "batch_size": 1}), None, slots=1)
 
 
-def test_missing_images_are_refused(tmp_path: Path) -> None:
+def test_estimate_refuses_missing_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data set"):
         estimate(study(dataset={"name": str(tmp_path / "nothing.parquet")}), None, slots=1)

@@ -108,7 +108,7 @@ def interrupt_at(step: int, file: Path, config: TrainingConfig, data: DeviceData
     return results
 
 
-def test_a_small_network_learns_digits(opened: Callable[..., DeviceDataset]) -> None:
+def test_training_learns_digits(opened: Callable[..., DeviceDataset]) -> None:
     run = training.train(TrainingConfig(architecture="vazquez_base", batch_size=32, epochs=6), opened())
     results = list(run)
     assert [result.epoch for result in results] == [1, 2, 3, 4, 5, 6]
@@ -121,9 +121,7 @@ def test_a_small_network_learns_digits(opened: Callable[..., DeviceDataset]) -> 
 
 
 @pytest.mark.parametrize("config", [EVERYTHING_RANDOM, BATCH_STATISTICS], ids=["everything", "batch-statistics"])
-def test_a_training_repeats_bit_for_bit_whatever_others_draw(
-    config: TrainingConfig, opened: Callable[..., DeviceDataset]
-) -> None:
+def test_training_repeats_bit_for_bit(config: TrainingConfig, opened: Callable[..., DeviceDataset]) -> None:
     torch.manual_seed(1)
     first = Trainer(config, opened(AUGMENTED), seed=7)
     expected = [numbers(result) for result in first]
@@ -133,7 +131,7 @@ def test_a_training_repeats_bit_for_bit_whatever_others_draw(
     assert_same_weights(weights(first), weights(second))
 
 
-def test_a_step_log_has_a_line_every_so_many_steps_and_leaves_the_training_alone(
+def test_step_log_leaves_the_training_alone(
     opened: Callable[..., DeviceDataset],
 ) -> None:
     data = opened(DatasetConfig(train=320, validation=100))
@@ -149,13 +147,13 @@ def test_a_step_log_has_a_line_every_so_many_steps_and_leaves_the_training_alone
     assert last.train_loss == pytest.approx(whole.train_loss, rel=0.2)
 
 
-def test_evaluating_a_network_before_its_training_changes_nothing(opened: Callable[..., DeviceDataset]) -> None:
+def test_evaluate_before_training_changes_nothing(opened: Callable[..., DeviceDataset]) -> None:
     looked_at, plain = (Trainer(BATCH_STATISTICS, opened(AUGMENTED), seed=7) for _ in range(2))
     assert looked_at.evaluate(looked_at.data.validation)[1] < 0.4
     assert numbers(next(looked_at)) == numbers(next(plain))
 
 
-def test_another_seed_is_another_training(opened: Callable[..., DeviceDataset]) -> None:
+def test_training_depends_on_its_seed(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(AUGMENTED)
     one, other = (Trainer(EVERYTHING_RANDOM, data, seed=seed) for seed in (1, 2))
     assert not torch.equal(next(one.model.parameters()), next(other.model.parameters()))
@@ -164,7 +162,7 @@ def test_another_seed_is_another_training(opened: Callable[..., DeviceDataset]) 
 
 @pytest.mark.parametrize("step", [1, 14, 20, 30], ids=["first", "middle", "last-of-an-epoch", "last-of-all"])
 @pytest.mark.parametrize("config", [EVERYTHING_RANDOM, BATCH_STATISTICS], ids=["everything", "batch-statistics"])
-def test_a_training_goes_on_from_any_step_as_if_never_interrupted(
+def test_training_resumes_bit_for_bit_anywhere(
     config: TrainingConfig, step: int, tmp_path: Path, opened: Callable[..., DeviceDataset]
 ) -> None:
     data = opened(AUGMENTED)
@@ -180,7 +178,7 @@ def test_a_training_goes_on_from_any_step_as_if_never_interrupted(
     assert resumed.evaluate(resumed.data.test) == uninterrupted.evaluate(uninterrupted.data.test)
 
 
-def test_a_training_goes_on_from_the_end_of_an_epoch(tmp_path: Path, opened: Callable[..., DeviceDataset]) -> None:
+def test_training_resumes_between_epochs(tmp_path: Path, opened: Callable[..., DeviceDataset]) -> None:
     data = opened(AUGMENTED)
     run = Trainer(EVERYTHING_RANDOM, data, seed=7)
     next(run)
@@ -193,7 +191,7 @@ def test_a_training_goes_on_from_the_end_of_an_epoch(tmp_path: Path, opened: Cal
     assert [numbers(result) for result in resumed] == expected
 
 
-def test_seconds_of_a_partial_epoch_carry_over(tmp_path: Path, opened: Callable[..., DeviceDataset]) -> None:
+def test_training_seconds_carry_over_a_resume(tmp_path: Path, opened: Callable[..., DeviceDataset]) -> None:
     data = opened(AUGMENTED)
     interrupt_at(5, tmp_path / "checkpoint.pt", EVERYTHING_RANDOM, data)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
@@ -215,7 +213,7 @@ def test_seconds_of_a_partial_epoch_carry_over(tmp_path: Path, opened: Callable[
         (EVERYTHING_RANDOM, AUGMENTED, 8, "seed 7, not 8"),
     ],
 )
-def test_a_checkpoint_of_another_training_is_refused(
+def test_load_state_dict_refuses_another_training(
     config: TrainingConfig, dataset: DatasetConfig, seed: int, complaint: str, opened: Callable[..., DeviceDataset]
 ) -> None:
     state = Trainer(EVERYTHING_RANDOM, opened(AUGMENTED), seed=7).state_dict()
@@ -223,13 +221,13 @@ def test_a_checkpoint_of_another_training_is_refused(
         Trainer(config, opened(dataset), seed=seed).load_state_dict(state)
 
 
-def test_a_default_written_out_is_the_same_training(opened: Callable[..., DeviceDataset]) -> None:
+def test_load_state_dict_accepts_written_out_defaults(opened: Callable[..., DeviceDataset]) -> None:
     data = opened()
     state = Trainer(TrainingConfig(architecture="vazquez_base"), data).state_dict()
     Trainer(TrainingConfig(architecture="vazquez_base", dropout=0.0, dense=128), data).load_state_dict(state)
 
 
-def test_a_loss_that_is_not_finite_ends_the_training_within_fifty_steps(opened: Callable[..., DeviceDataset]) -> None:
+def test_nan_loss_ends_training_within_fifty_steps(opened: Callable[..., DeviceDataset]) -> None:
     steps: list[int] = []
     config = TrainingConfig(architecture="vazquez_base", learning_rate=1e20, batch_size=4)
     run = Trainer(config, opened(), on_step=lambda: steps.append(1))
@@ -238,13 +236,13 @@ def test_a_loss_that_is_not_finite_ends_the_training_within_fifty_steps(opened: 
     assert len(steps) < 50
 
 
-def test_a_loss_that_is_not_finite_is_found_at_the_end_of_a_short_epoch(opened: Callable[..., DeviceDataset]) -> None:
+def test_nan_loss_ends_a_short_epoch(opened: Callable[..., DeviceDataset]) -> None:
     config = TrainingConfig(architecture="vazquez_base", learning_rate=1e20, batch_size=100)
     with pytest.raises(NotFiniteError, match=r"^training loss is (nan|inf) in epoch 1, at or before step 3$"):
         next(Trainer(config, opened(AUGMENTED)))
 
 
-def test_a_validation_loss_that_is_not_finite_ends_the_training(opened: Callable[..., DeviceDataset]) -> None:
+def test_nan_validation_loss_ends_training(opened: Callable[..., DeviceDataset]) -> None:
     def spoil() -> None:
         with torch.no_grad():
             next(run.model.parameters()).fill_(math.nan)
@@ -255,7 +253,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_training(opened: Callable
         next(run)
 
 
-def test_losses_are_means_over_images_and_only_training_is_smoothed(opened: Callable[..., DeviceDataset]) -> None:
+def test_losses_are_means_over_images(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=300, validation=100))
     config = TrainingConfig(architecture="vazquez_base", learning_rate=STILL, label_smoothing=0.2, batch_size=64)
     run = Trainer(config, data)
@@ -272,7 +270,7 @@ def test_losses_are_means_over_images_and_only_training_is_smoothed(opened: Call
             assert accuracy == (logits.argmax(1) == images.labels).double().mean().item()
 
 
-def test_weights_are_those_of_a_plain_loop(opened: Callable[..., DeviceDataset]) -> None:
+def test_weights_equal_those_of_a_plain_loop(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=300, validation=100))
     config = TrainingConfig(architecture="vazquez_base", optimizer="sgd", learning_rate=0.02, batch_size=32, epochs=2)
     run = Trainer(config, data, seed=3)
@@ -292,7 +290,7 @@ def test_weights_are_those_of_a_plain_loop(opened: Callable[..., DeviceDataset])
         assert (change - expected).norm() < 1e-3 * expected.norm(), name  # float32, added up in another order
 
 
-def test_the_learning_rate_reported_is_that_of_the_last_step(opened: Callable[..., DeviceDataset]) -> None:
+def test_result_has_the_last_steps_learning_rate(opened: Callable[..., DeviceDataset]) -> None:
     config = TrainingConfig(architecture="vazquez_base", schedule="cosine", learning_rate=0.01, batch_size=32, epochs=2)
     rates = [result.learning_rate for result in Trainer(config, opened(AUGMENTED))]
     assert rates == [pytest.approx(0.005 * (1 + math.cos(math.pi * step / 20))) for step in (9, 19)]
@@ -303,7 +301,7 @@ def test_keras_initialization_has_zero_biases(opened: Callable[..., DeviceDatase
     assert not any(value.any() for name, value in weights(run).items() if name.endswith("bias"))
 
 
-def test_evaluation_leaves_batch_statistics_alone_unless_a_report_did_otherwise(
+def test_evaluation_moves_statistics_only_if_asked(
     opened: Callable[..., DeviceDataset],
 ) -> None:
     data = opened(DatasetConfig(train=300, validation=100))
@@ -318,7 +316,7 @@ def test_evaluation_leaves_batch_statistics_alone_unless_a_report_did_otherwise(
         assert torch.equal(trained[-1][key], weights(run)[key]) is not moved
 
 
-def test_evaluation_in_training_mode_normalizes_shuffled_batches_by_their_own_statistics(
+def test_evaluation_in_training_mode_uses_batch_statistics(
     opened: Callable[..., DeviceDataset],
 ) -> None:
     data = opened(DatasetConfig(train=300, validation=100))
@@ -351,7 +349,7 @@ def test_evaluation_in_training_mode_keeps_dropout_on(opened: Callable[..., Devi
     assert losses["eval"][0] != losses["train"][0]
 
 
-def test_validation_images_are_augmented_only_where_a_report_did_so(opened: Callable[..., DeviceDataset]) -> None:
+def test_evaluation_augments_only_if_asked(opened: Callable[..., DeviceDataset]) -> None:
     def val_loss(augment: Augment, evaluate: Evaluate) -> float:
         data = opened(DatasetConfig(augment=augment))
         config = TrainingConfig(architecture="vazquez_base", learning_rate=STILL, evaluate=evaluate)
@@ -364,9 +362,7 @@ def test_validation_images_are_augmented_only_where_a_report_did_so(opened: Call
 
 
 @pytest.mark.parametrize("config", [EVERYTHING_RANDOM, BATCH_STATISTICS], ids=["everything", "batch-statistics"])
-def test_predictions_are_probabilities_and_agree_with_the_reported_accuracy(
-    config: TrainingConfig, opened: Callable[..., DeviceDataset]
-) -> None:
+def test_predictions_agree_with_the_accuracy(config: TrainingConfig, opened: Callable[..., DeviceDataset]) -> None:
     data = opened(AUGMENTED)
     run = Trainer(config, data)
     result = next(run)
@@ -377,7 +373,7 @@ def test_predictions_are_probabilities_and_agree_with_the_reported_accuracy(
     assert accuracy == result.val_accuracy
 
 
-def test_the_test_images_leave_no_trace_in_the_network(opened: Callable[..., DeviceDataset]) -> None:
+def test_evaluate_leaves_no_trace_in_the_network(opened: Callable[..., DeviceDataset]) -> None:
     run = Trainer(BATCH_STATISTICS, opened(AUGMENTED))
     next(run)
     before = weights(run)
@@ -385,7 +381,7 @@ def test_the_test_images_leave_no_trace_in_the_network(opened: Callable[..., Dev
     assert_same_weights(before, weights(run))
 
 
-def test_a_last_batch_of_one_image_is_no_obstacle_to_batch_norm(opened: Callable[..., DeviceDataset]) -> None:
+def test_batch_norm_survives_one_last_image(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=65, validation=65))
     for mode in ("eval", "train"):
         config = TrainingConfig(
@@ -397,19 +393,19 @@ def test_a_last_batch_of_one_image_is_no_obstacle_to_batch_norm(opened: Callable
         assert math.isfinite(result.val_loss)
 
 
-def test_batches_of_one_image_are_refused_with_batch_norm_and_only_there(opened: Callable[..., DeviceDataset]) -> None:
+def test_batch_norm_refuses_batches_of_one(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=20, validation=20))
     with pytest.raises(SpecError, match=r"^batch_size: rubio_small has batch normalization [^\n]*; 2 or more$"):
         Trainer(TrainingConfig(architecture="rubio_small", batch_size=1), data)
     assert next(Trainer(TrainingConfig(architecture="vazquez_base", batch_size=1), data)).epoch == 1
 
 
-def test_images_too_small_for_the_network_are_refused(opened: Callable[..., DeviceDataset]) -> None:
+def test_training_refuses_too_small_images(opened: Callable[..., DeviceDataset]) -> None:
     with pytest.raises(SpecError, match=r"^architecture: alexnet needs images of 15 pixels or more, not 8$"):
         Trainer(TrainingConfig(architecture="alexnet"), opened())
 
 
-def test_an_epoch_reports_its_speed_and_a_cpu_no_peak_memory(opened: Callable[..., DeviceDataset]) -> None:
+def test_result_has_speed_and_memory(opened: Callable[..., DeviceDataset]) -> None:
     steps: list[int] = []
     run = Trainer(EVERYTHING_RANDOM, opened(AUGMENTED), on_step=lambda: steps.append(1))
     result = next(run)
@@ -422,7 +418,7 @@ def test_an_epoch_reports_its_speed_and_a_cpu_no_peak_memory(opened: Callable[..
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
-def test_running_out_of_memory_is_one_line(opened: Callable[..., DeviceDataset]) -> None:
+def test_out_of_memory_is_one_line(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=300, validation=100))
     wide = TrainingConfig(architecture="vazquez_base", filters=8192, dense=64, batch_size=300)  # 354 MB of maps
     run = Trainer(wide, data)
@@ -436,7 +432,7 @@ def test_running_out_of_memory_is_one_line(opened: Callable[..., DeviceDataset])
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def test_an_error_that_is_not_about_memory_stays_itself(opened: Callable[..., DeviceDataset]) -> None:
+def test_other_errors_are_not_memory_errors(opened: Callable[..., DeviceDataset]) -> None:
     def fail() -> None:
         raise RuntimeError("disk on fire")
 
@@ -445,7 +441,7 @@ def test_an_error_that_is_not_about_memory_stays_itself(opened: Callable[..., De
 
 
 @needs_cuda
-def test_a_small_network_learns_digits_on_cuda(opened: Callable[..., DeviceDataset]) -> None:
+def test_training_learns_digits_on_cuda(opened: Callable[..., DeviceDataset]) -> None:
     run = Trainer(TrainingConfig(architecture="vazquez_base", epochs=6, batch_size=32), opened(device="cuda:0"))
     results = list(run)
     assert results[-1].val_accuracy > 0.9
@@ -455,15 +451,13 @@ def test_a_small_network_learns_digits_on_cuda(opened: Callable[..., DeviceDatas
 
 
 @needs_cuda
-def test_a_training_starts_with_the_same_weights_on_cuda(opened: Callable[..., DeviceDataset]) -> None:
+def test_training_starts_with_same_weights_on_cuda(opened: Callable[..., DeviceDataset]) -> None:
     ours, theirs = (Trainer(EVERYTHING_RANDOM, opened(AUGMENTED, device), seed=7) for device in ("cpu", "cuda:0"))
     assert_same_weights(weights(ours), {name: value.cpu() for name, value in weights(theirs).items()})
 
 
 @needs_cuda
-def test_a_training_goes_on_in_the_middle_of_an_epoch_on_cuda(
-    tmp_path: Path, opened: Callable[..., DeviceDataset]
-) -> None:
+def test_training_resumes_within_an_epoch_on_cuda(tmp_path: Path, opened: Callable[..., DeviceDataset]) -> None:
     data = opened(AUGMENTED, "cuda:0")
     uninterrupted = Trainer(EVERYTHING_RANDOM, data, seed=7)
     expected = [result.train_loss for result in uninterrupted]
@@ -475,7 +469,7 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch_on_cuda(
 
 
 @needs_cuda
-def test_running_out_of_cuda_memory_is_one_line(opened: Callable[..., DeviceDataset]) -> None:
+def test_out_of_cuda_memory_is_one_line(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=300, validation=100), "cuda:0")
     wide = TrainingConfig(architecture="vazquez_base", filters=8192, dense=64, batch_size=300)
     torch.cuda.empty_cache()

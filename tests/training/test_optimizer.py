@@ -32,7 +32,7 @@ from tuner.training.optimizer import build_optimizer, learning_rate_at, set_lear
     ],
     ids=["adam", "adamw", "sgd-nesterov", "sgd-plain"],
 )
-def test_an_optimizer_steps_as_pytorchs_plain_one_does(config: TrainingConfig, plain: type[optim.Optimizer]) -> None:
+def test_optimizer_steps_as_pytorchs_plain_one(config: TrainingConfig, plain: type[optim.Optimizer]) -> None:
     gradients = torch.randn(20, 50, generator=torch.Generator().manual_seed(0))
     outcomes = []
     for build in (lambda parameters: build_optimizer(parameters, config), plain):
@@ -46,7 +46,7 @@ def test_an_optimizer_steps_as_pytorchs_plain_one_does(config: TrainingConfig, p
     torch.testing.assert_close(outcomes[0], outcomes[1], rtol=1e-5, atol=1e-6)
 
 
-def test_the_learning_rate_that_is_set_is_the_one_that_is_used() -> None:
+def test_set_learning_rate_takes_effect() -> None:
     parameter = nn.Parameter(torch.zeros(3))
     optimizer = build_optimizer([parameter], TrainingConfig(optimizer="sgd", learning_rate=1.0, momentum=0.0))
     set_learning_rate(optimizer, 0.25)
@@ -57,7 +57,7 @@ def test_the_learning_rate_that_is_set_is_the_one_that_is_used() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 10, 137])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
-def test_a_schedule_is_pytorchs_own_at_every_step(schedule: str, steps: int) -> None:
+def test_schedule_equals_pytorchs_at_every_step(schedule: str, steps: int) -> None:
     config = TrainingConfig(schedule=schedule, learning_rate=0.05)
     optimizer = optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.05)
     theirs = {
@@ -74,7 +74,7 @@ def test_a_schedule_is_pytorchs_own_at_every_step(schedule: str, steps: int) -> 
             theirs.step()
 
 
-def test_schedules_at_known_steps() -> None:
+def test_schedule_at_known_steps() -> None:
     cosine = TrainingConfig(schedule="cosine", learning_rate=0.1)
     assert learning_rate_at(cosine, 0, 100) == 0.1
     assert learning_rate_at(cosine, 50, 100) == pytest.approx(0.05)

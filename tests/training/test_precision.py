@@ -9,7 +9,7 @@ from tuner.training.precision import Precision, choose, on_cpu
 ON_CPU = on_cpu()
 
 
-def test_a_description_names_the_device_and_what_is_unusual_on_it() -> None:
+def test_precision_describes_device_and_format() -> None:
     gpu = torch.device("cuda:0")
     assert Precision(bfloat16=True, channels_last=True).describe(gpu) == "cuda:0 bf16 channels_last"
     assert Precision(bfloat16=False, channels_last=True).describe(gpu) == "cuda:0 channels_last"
@@ -18,12 +18,12 @@ def test_a_description_names_the_device_and_what_is_unusual_on_it() -> None:
     assert on_cpu("bfloat16").describe(torch.device("cpu")) == "cpu bf16"
 
 
-def test_a_cpu_computes_in_bfloat16_where_that_is_asked_for() -> None:
+def test_cpu_computes_in_bfloat16_if_asked() -> None:
     with on_cpu("bfloat16").autocast(torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
-def test_a_cpu_computes_in_float32() -> None:
+def test_cpu_computes_in_float32() -> None:
     with ON_CPU.autocast(torch.device("cpu")):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
@@ -42,7 +42,7 @@ def test_channels_last_gives_the_same_logits(name: str) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_choosing_leaves_the_network_as_it_is() -> None:
+def test_choose_leaves_the_network_unchanged() -> None:
     model = models.build("rubio_small", in_channels=3, classes=10, image_size=32).cuda()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     images, labels = torch.rand(64, 3, 32, 32, device="cuda"), torch.arange(64, device="cuda") % 10

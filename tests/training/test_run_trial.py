@@ -144,7 +144,7 @@ def kill_after(calls: int, reports: Reports, monkeypatch: pytest.MonkeyPatch) ->
 # --- reports ------------------------------------------------------------------------------------------------------
 
 
-def test_an_attempt_reports_every_epoch_and_the_test_images_in_the_last(
+def test_run_trial_reports_epochs_and_test(
     run: Run,
 ) -> None:
     reports = list(run())
@@ -161,7 +161,7 @@ def test_an_attempt_reports_every_epoch_and_the_test_images_in_the_last(
     assert reports[2]["done"] is True
 
 
-def test_an_attempt_is_the_training_of_its_recipe(dataset: Path, undisturbed: list[dict[str, Any]]) -> None:
+def test_run_trial_trains_its_recipe(dataset: Path, undisturbed: list[dict[str, Any]]) -> None:
     on_device = device_data(dataset, SPEC.dataset, "cpu")
     plain = train(SPEC.training_config(PARAMETERS), on_device, seed=1)
     assert len(on_device.train) == STEPS * 64
@@ -170,7 +170,7 @@ def test_an_attempt_is_the_training_of_its_recipe(dataset: Path, undisturbed: li
     assert (undisturbed[-1]["test_loss"], undisturbed[-1]["test_accuracy"]) == plain.evaluate(plain.data.test)
 
 
-def test_nothing_happens_before_the_first_report_is_asked_for(tmp_path: Path) -> None:
+def test_run_trial_starts_at_the_first_report(tmp_path: Path) -> None:
     run_trial(SPEC, str(tmp_path), tmp_path / "nowhere", 0, PARAMETERS, 1)
 
 
@@ -183,7 +183,7 @@ def test_nothing_happens_before_the_first_report_is_asked_for(tmp_path: Path) ->
     [(1, 0), (5, 0), (6, 1), (8, 1), (12, 2), (17, 2)],
     ids=["first-step", "last-step", "end-of-epoch", "mid-epoch", "end-of-second", "last-step-of-all"],
 )
-def test_an_attempt_goes_on_from_its_checkpoint_bit_for_bit(
+def test_run_trial_resumes_bit_for_bit(
     calls: int,
     epochs: int,
     tmp_path: Path,
@@ -201,7 +201,7 @@ def test_an_attempt_goes_on_from_its_checkpoint_bit_for_bit(
     assert after[-1]["train_seconds"] > after[0]["train_seconds"]
 
 
-def test_an_attempt_that_was_interrupted_before_its_first_checkpoint_starts_over(
+def test_run_trial_without_checkpoint_starts_over(
     tmp_path: Path,
     run: Run,
     undisturbed: list[dict[str, Any]],
@@ -214,7 +214,7 @@ def test_an_attempt_that_was_interrupted_before_its_first_checkpoint_starts_over
     assert not any("replayed" in report for report in after)
 
 
-def test_epochs_since_the_checkpoint_are_trained_again(
+def test_run_trial_retrains_since_the_checkpoint(
     tmp_path: Path,
     run: Run,
     undisturbed: list[dict[str, Any]],
@@ -230,7 +230,7 @@ def test_epochs_since_the_checkpoint_are_trained_again(
 
 
 @pytest.mark.usefixtures("save_at_every_step")
-def test_a_checkpoint_of_other_seed_parameters_or_images_is_not_used(
+def test_run_trial_ignores_another_trainings_checkpoint(
     tmp_path: Path,
     dataset: Path,
     run: Run,
@@ -260,7 +260,7 @@ def flip_a_bit(content: bytes) -> bytes:
     [lambda _: b"", lambda content: content[:-100], flip_a_bit, lambda _: b"no checkpoint" * 999],
     ids=["empty", "truncated", "flipped-bit", "another-file"],
 )
-def test_a_broken_checkpoint_costs_time_and_nothing_else(
+def test_run_trial_survives_a_broken_checkpoint(
     damage: Callable[[bytes], bytes],
     tmp_path: Path,
     run: Run,
@@ -278,7 +278,7 @@ def test_a_broken_checkpoint_costs_time_and_nothing_else(
 
 @pytest.mark.usefixtures("save_at_every_step")
 @pytest.mark.parametrize("missing", ["optimizer", "epoch", "model"])
-def test_a_checkpoint_that_fits_in_part_leaves_no_part_behind(
+def test_run_trial_undoes_a_partial_resume(
     missing: str,
     tmp_path: Path,
     run: Run,
@@ -299,7 +299,7 @@ def test_a_checkpoint_that_fits_in_part_leaves_no_part_behind(
 # --- what is left behind ------------------------------------------------------------------------------------------
 
 
-def test_the_weights_are_those_that_were_tested(tmp_path: Path, dataset: Path, run: Run) -> None:
+def test_run_trial_writes_the_tested_weights(tmp_path: Path, dataset: Path, run: Run) -> None:
     last = list(run())[-1]
     weights = torch.load(tmp_path / StudyFolder(tmp_path).weights(4), weights_only=True)
     images = device_data(dataset, SPEC.dataset, "cpu")
@@ -311,12 +311,12 @@ def test_the_weights_are_those_that_were_tested(tmp_path: Path, dataset: Path, r
     assert (logits.argmax(dim=1) == images.test.labels).double().mean().item() == last["test_accuracy"]
 
 
-def test_no_weights_are_written_where_none_are_kept(tmp_path: Path, run: Run) -> None:
+def test_run_trial_writes_no_unwanted_weights(tmp_path: Path, run: Run) -> None:
     list(run(SPEC.model_copy(update={"keep_weights": 0})))
     assert list(tmp_path.rglob("*.pt")) == []
 
 
-def test_the_memory_of_an_attempt_is_free_when_it_ends(run: Run) -> None:
+def test_run_trial_frees_its_memory(run: Run) -> None:
     """Without waiting for the garbage collector: the next trial of the same worker needs the room."""
 
     def trainings() -> int:
@@ -340,14 +340,14 @@ def test_the_memory_of_an_attempt_is_free_when_it_ends(run: Run) -> None:
 # --- what ends an attempt -----------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_ends_the_attempt_after_the_epochs_before(
+def test_run_trial_ends_on_nan_loss(
     run: Run,
 ) -> None:
     with pytest.raises(NotFiniteError, match=r"loss is (nan|inf)"):
         list(run(learning_rate=1e20))
 
 
-def test_what_the_user_got_wrong_is_said_in_one_line(tmp_path: Path, dataset: Path, run: Run) -> None:
+def test_run_trial_raises_user_errors(tmp_path: Path, dataset: Path, run: Run) -> None:
     with pytest.raises(DataError, match=r"^[^\n]+$"):
         list(run(images=tmp_path / "no-images"))
     lonely = {"architecture": "rubio_small", "batch_size": 1, "epochs": 1}
@@ -356,7 +356,7 @@ def test_what_the_user_got_wrong_is_said_in_one_line(tmp_path: Path, dataset: Pa
         next(run_trial(spec, str(tmp_path), dataset, 0, {}, 1))
 
 
-def test_a_hanging_step_ends_the_process_and_a_slow_epoch_or_a_pause_does_not(
+def test_watchdog_ends_only_a_hanging_step(
     hanging: "subprocess.Popen[str]",
 ) -> None:
     said, complained = hanging.communicate(timeout=60)

@@ -1,9 +1,7 @@
-"""How long a study should take: a few of its configurations are trained for a moment each, and multiplied."""
+"""Estimate of a study's hours, from the speed of some of its configurations."""
 
 import math
 import random
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -11,34 +9,31 @@ from statistics import mean
 import torch
 
 from tuner import data
+from tuner.config.parameters import Choice, Constant, Int, Parameter, Value
 from tuner.config.sections import AshaConfig
-from tuner.config.space import Choice, Constant, Int, Parameter, Value
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
-from tuner.data.device import DeviceDataset, device_data
-from tuner.errors import SpecError, TunerError
-from tuner.results.schema import EpochResult
-from tuner.training.loop import train
+from tuner.data.device import device_data
+from tuner.training.probe import time_recipes
 
 DRAWN = 300
-"""Configurations drawn from the space to know its mean epochs."""
-TIMED = 5
-"""Of each architecture, so many are timed, or as many as begin within TIMED_SECONDS."""
-TIMED_SECONDS = 2.0
-EVALUATION_SHARE = 0.35
-"""Evaluating an image costs about so much of training on it: a forward pass of forward, backward and update."""
+"""Configurations drawn from the space to average its epochs."""
 LEARNED_SURVIVAL = 0.6
-"""With a sampler that learns, later trials are better, and (1/reduction_factor)**0.6 of them pass a rung (measured)."""
+"""Measured exponent of the share that passes a rung, (1/reduction_factor)**0.6, if the sampler learns."""
+REPORT_SECONDS = 0.03
+"""Seconds per epoch in Tune and the tables (measured with two slots on two cores)."""
+TRIAL_SECONDS = 0.1
+"""Seconds per trial in Tune and the tables (measured likewise)."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will cost on this machine, one trial a slot.
+    """Hours of a study on this machine, one trial per slot.
 
     Attributes:
         images_per_second: Training speed of each architecture, one trial running.
-        hours_without_stopping: Every trial to its last epoch.
-        hours: With the trials that the stopping rule should spare.
+        hours_without_stopping: Hours if every trial runs to its last epoch.
+        hours: Hours if the stopping rule prunes as expected.
     """
 
     images_per_second: dict[str, float]
@@ -46,22 +41,13 @@ class Estimate:
     hours: float
 
 
-REPORT_SECONDS = 0.03
-"""What Tune and the tables add to an epoch, and TRIAL_SECONDS to a trial (measured with two slots on two cores)."""
-TRIAL_SECONDS = 0.1
-
-
-class _EnoughError(Exception):
-    pass
-
-
 def estimate(spec: StudyConfig, root: Path | None, slots: int) -> Estimate:
-    """Train some configurations of each architecture for a moment, and multiply.
+    """Time some configurations of each architecture and multiply by the study's epochs.
 
     Args:
         spec: The study.
-        root: Where data sets are looked for; None: as `tuner.data.load` does.
-        slots: Trials side by side.
+        root: Folder in which data sets are searched first; None: as in `tuner.data.load`.
+        slots: Trials that run side by side.
 
     Raises:
         DataError: The images are missing or broken.
@@ -72,7 +58,7 @@ def estimate(spec: StudyConfig, root: Path | None, slots: int) -> Estimate:
     on_device = device_data(dataset.folder, spec.dataset, "cuda" if torch.cuda.is_available() else "cpu")
     recipes = [spec.training_config(parameters) for parameters in _configurations(spec)]
     timed = {
-        name: _time([recipe for recipe in recipes if recipe.architecture == name], on_device)
+        name: time_recipes([recipe for recipe in recipes if recipe.architecture == name], on_device)
         for name in dict.fromkeys(recipe.architecture for recipe in recipes)
     }
 
@@ -90,7 +76,7 @@ def estimate(spec: StudyConfig, root: Path | None, slots: int) -> Estimate:
 
 
 def _configurations(spec: StudyConfig) -> list[dict[str, Value]]:
-    """The grid, or configurations drawn as a random search would draw them."""
+    """Return the grid, or configurations drawn as a random search draws them."""
     if spec.search.sampler == "grid":
         return spec.space.grid()
     draw = random.Random(spec.search.seed)
@@ -110,56 +96,11 @@ def _pick(draw: random.Random, parameter: Parameter) -> Value:
     return round(value) if isinstance(parameter, Int) else value
 
 
-@dataclass(frozen=True)
-class _Speed:
-    images_per_second: float
-    epoch_seconds: float
-
-
-def _time(recipes: list[TrainingConfig], on_device: DeviceDataset) -> _Speed:
-    """Mean speed of some configurations of one architecture; one that cannot be trained is passed over."""
-    speeds: list[_Speed] = []
-    began, refused = time.perf_counter(), ""
-    for recipe in recipes[:TIMED]:
-        try:
-            speeds.append(_time_one(recipe, on_device))
-        except TunerError as error:
-            refused = str(error)
-        if time.perf_counter() - began > TIMED_SECONDS:
-            break
-    if not speeds:
-        raise SpecError(f"{recipes[0].architecture}: {refused}")
-    return _Speed(
-        1 / mean(1 / speed.images_per_second for speed in speeds), mean(speed.epoch_seconds for speed in speeds)
-    )
-
-
-def _time_one(recipe: TrainingConfig, on_device: DeviceDataset) -> _Speed:
-    """Train for a share of TIMED_SECONDS: whole epochs where they are that short, else some steps, at least one."""
-    endless = recipe.model_copy(update={"epochs": 1_000_000, "learning_rate": 1e-6})  # and never NaN
-    taken = 0
-    began = time.perf_counter()
-
-    def on_step() -> None:
-        nonlocal taken
-        taken += 1
-        if time.perf_counter() - began > TIMED_SECONDS / TIMED:
-            raise _EnoughError
-
-    epochs: list[EpochResult] = []
-    with suppress(_EnoughError):
-        for result in train(endless, on_device, on_step=on_step):
-            epochs.append(result)  # noqa: PERF402 - kept when the loop is left by an exception
-    if epochs:  # the first is slower than those to come
-        later = epochs[1:] or epochs
-        return _Speed(mean(each.images_per_second for each in later), mean(each.seconds for each in later))
-    speed = recipe.batch_size * taken / (time.perf_counter() - began)
-    images = len(on_device.train) + EVALUATION_SHARE * len(on_device.validation)
-    return _Speed(speed, images / speed)
-
-
 def _expected_epochs(spec: StudyConfig, epochs: int) -> float:
-    """Epochs of a trial that may be stopped: each rung of ASHA lets a share through; other rules stop nobody here."""
+    """Return the mean epochs of a trial under ASHA, whose rungs each let a share pass.
+
+    Other stopping rules are treated as pruning nothing.
+    """
     rule = spec.stopping.rule
     if not isinstance(rule, AshaConfig):
         return epochs

@@ -1,6 +1,6 @@
-"""From a configuration to epoch results: the training loop, its checkpoints, and one attempt at a trial.
+"""Training of one trial: the loop, its checkpoints and its watchdog.
 
-`train` is imported when it is first used, because torch takes seconds.
+`train` is imported on first use, because torch takes seconds.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Checkpoints of a trial: saved by time, found again by the trial's number, checked before they are used."""
+"""Checkpoints of a trial, saved by time and checked before they are used."""
 
 import copy
 import io
@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 import torch
 
-from tuner.config.space import Value
+from tuner.config.parameters import Value
 from tuner.config.study import StudyConfig
 from tuner.errors import first_line
 from tuner.results.folder import StudyFolder
@@ -23,29 +23,32 @@ from tuner.training.loop import Trainer
 from tuner.training.watchdog import arm
 
 CHECKPOINT_SECONDS = 15.0
-"""A trial saves what it needs to go on at least so often, also within an epoch."""
+"""Seconds between two checkpoints of a trial, also within an epoch."""
 CHECKPOINT_SHARE = 0.05
-"""Saving never takes more than this share of a trial's time."""
+"""Largest share of a trial's time that saving takes."""
 
 
 def identity(spec: StudyConfig, dataset: Path, parameters: Mapping[str, Value], seed: int) -> str:
-    """Hash of all that a checkpoint depends on: images (the cache names them by their contents), recipe and seed."""
+    """Return a hash of all that a checkpoint depends on: images, recipe and seed.
+
+    The images are known by the name of their cache entry, which holds their fingerprint.
+    """
     recipe = spec.training_config(parameters).model_dump(mode="json")
     parts = [dataset.name, spec.dataset.model_dump(mode="json"), recipe, seed]
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 class Checkpointer:
-    """Saves a trial's training by time, within epochs too, and finds it again.
+    """Checkpoints of one trial: saved by time, also within epochs, and resumed from.
 
-    A checkpoint holds the hash of its configuration, the reports so far and the state of the training; it is read with
-    `weights_only=True`.
+    A checkpoint holds the hash of its configuration, the reports so far and the state of the
+    training. It is read with `weights_only=True`.
     """
 
     def __init__(self, folder: StudyFolder, number: int, identity: str, training: Trainer) -> None:
         self._storage, self._name = folder.storage, folder.checkpoint(number)
         self._identity = identity
-        self._training = weakref.proxy(training)  # a circle would keep its memory after the trial
+        self._training = weakref.proxy(training)  # because a cycle would keep its memory after the trial
         self.reports: list[dict[str, Any]] = []
         self._wait = CHECKPOINT_SECONDS
         self._saved_at = self._armed_at = time.monotonic()
@@ -56,13 +59,13 @@ class Checkpointer:
         return float(self.reports[-1]["train_seconds"]) if self.reports else 0.0
 
     def resume(self) -> list[dict[str, Any]]:
-        """Go on from the trial's checkpoint, if there is a sound one of this configuration; returns its reports."""
+        """Resume from the trial's checkpoint, if it is sound, and return its reports."""
         content = self._read()
         if content is not None:
             fresh = copy.deepcopy(self._training.state_dict())
             try:
                 self.reports = self._load(content)
-            except Exception as error:  # a broken checkpoint costs time, never the trial
+            except Exception as error:  # because a broken checkpoint must not fail the trial
                 self._training.load_state_dict(fresh)
                 self._warn_of(error)
         return list(self.reports)
@@ -82,7 +85,7 @@ class Checkpointer:
         )
 
     def _load(self, content: bytes) -> list[dict[str, Any]]:
-        if ZipFile(io.BytesIO(content)).testzip():  # PyTorch reads over flipped bits
+        if ZipFile(io.BytesIO(content)).testzip():  # because PyTorch ignores flipped bits
             raise ValueError("its checksum is wrong")
         kept = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         if kept["identity"] != self._identity:
@@ -92,7 +95,7 @@ class Checkpointer:
         return reports
 
     def save_if_due(self) -> None:
-        """Called after each step: save when the time has come, and tell the watchdog that the trial lives."""
+        """Save if a checkpoint is due, and restart the watchdog. Called after each step."""
         now = time.monotonic()
         if now - self._armed_at > 1.0:
             self._armed_at = now
@@ -106,7 +109,7 @@ class Checkpointer:
 
 
 def write_state(storage: Storage, name: str, state: dict[str, Any]) -> None:
-    """Write a checkpoint; one that cannot be written costs nothing but itself."""
+    """Write a state, or warn if it cannot be written."""
     content = io.BytesIO()
     torch.save(state, content)
     try:

@@ -1,42 +1,61 @@
-"""What the largest trials of a space take of a GPU's memory, by one real training step of each. It knows no Ray."""
+"""Speed and memory of trainings, measured by a few real steps, without Ray."""
 
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import torch
 
-from tuner.config.space import Choice, Constant, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Parameter, Value
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
 from tuner.data.cache import ensure_cached
 from tuner.data.dataset import Dataset
 from tuner.data.device import DeviceDataset, ImageSubset
-from tuner.errors import OutOfMemoryError, TrialError
-from tuner.training.loop import EVALUATION_BATCH, Trainer
+from tuner.errors import OutOfMemoryError, SpecError, TrialError, TunerError
+from tuner.results.schema import EpochResult
+from tuner.training.evaluation import EVALUATION_BATCH
+from tuner.training.loop import Trainer
 
 CONTEXT_BYTES = 700 << 20
-"""What CUDA itself takes of a GPU for a process, beside PyTorch's pool: 500 to 700 MB are usual; not measured."""
+"""Memory of CUDA itself per process, beside PyTorch's pool. 500 to 700 MB are usual. Not measured."""
+TIMED = 5
+"""Recipes timed per architecture, or as many as begin within TIMED_SECONDS."""
+TIMED_SECONDS = 2.0
+"""Seconds of training per architecture that is timed."""
+EVALUATION_SHARE = 0.35
+"""Cost of evaluating an image, as a share of training on it: one forward pass alone."""
+
+
+class _EnoughError(Exception):
+    """The end of a probe, raised after its last step."""
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """What the largest trial of a study takes of a GPU's memory."""
+    """GPU memory that the largest trial of a study takes."""
 
     what: str
-    """The trial, in words: `alexnet, batch size 256`."""
+    """The trial, in words: `alexnet with batches of 256`."""
     bytes: int | None
-    """Memory of its process; None where it does not fit into the whole GPU."""
+    """Memory of its process; None if it does not fit into the whole GPU."""
     of: int
     """The GPU's memory, in bytes."""
 
 
-class _EnoughError(Exception):
-    pass
+@dataclass(frozen=True)
+class Speed:
+    """Speed of a training, one trial running."""
+
+    images_per_second: float
+    epoch_seconds: float
 
 
 def largest_recipes(spec: StudyConfig) -> list[TrainingConfig]:
-    """For each architecture the recipe with the largest batch and the largest of every number that a trial may meet."""
+    """Return the largest recipe of each architecture: every number at its upper bound."""
 
     def recipe(name: str) -> TrainingConfig:
         def pick(key: str, parameter: Parameter) -> Value:
@@ -48,6 +67,7 @@ def largest_recipes(spec: StudyConfig) -> list[TrainingConfig]:
 
 
 def _largest(parameter: Parameter) -> Value:
+    """Return the largest value of a parameter, or the last choice that is no number."""
     if isinstance(parameter, Constant):
         return parameter.value
     if isinstance(parameter, Choice):
@@ -57,16 +77,16 @@ def _largest(parameter: Parameter) -> Value:
 
 
 def gpu_need(spec: StudyConfig, dataset: Path, root: Path | None) -> MemoryNeed:
-    """Try the largest trial of each architecture on this process's GPU; returns what the most demanding took.
+    """Measure the most demanding of a study's largest trials on this process's GPU.
 
     Args:
         spec: The study.
-        dataset: The data set, as the cache of the machine that made it calls it.
-        root: Where data sets are looked for first on this machine.
+        dataset: The data set's cache entry, by its path on the machine that made it.
+        root: Folder in which this machine searches data sets first.
 
     Raises:
         TrialError: torch sees no GPU.
-        DataError: The images are not here.
+        DataError: The images are missing here.
     """
     if not torch.cuda.is_available():
         raise TrialError("Ray counts a GPU here, but torch sees none; is this torch built for its driver?")
@@ -77,6 +97,7 @@ def gpu_need(spec: StudyConfig, dataset: Path, root: Path | None) -> MemoryNeed:
 
 
 def _need(recipe: TrainingConfig, data: DeviceDataset, of: int) -> MemoryNeed:
+    """Measure the memory of one recipe on a GPU of `of` bytes."""
     what = f"{recipe.architecture} with batches of {recipe.batch_size}"
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -91,14 +112,66 @@ def one_step(recipe: TrainingConfig, data: DeviceDataset) -> None:
     """Train one step of a recipe and evaluate one batch, on the device of the data.
 
     Raises:
-        OutOfMemoryError: It does not fit.
+        OutOfMemoryError: The step or the evaluation does not fit.
     """
-
-    def stop() -> None:
-        raise _EnoughError
-
-    training = Trainer(recipe, data, on_step=stop)
-    with suppress(_EnoughError):
-        next(training)
+    training, _ = _train_until(lambda: True, recipe, data)
     pixels, labels = data.validation.batch(slice(0, EVALUATION_BATCH[data.device.type]))
     training.evaluate(ImageSubset(pixels, None, labels))
+
+
+def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset) -> Speed:
+    """Measure the mean speed of some recipes of one architecture, skipping those that fail.
+
+    Raises:
+        SpecError: None of the recipes can be trained.
+    """
+    speeds: list[Speed] = []
+    began, refused = time.perf_counter(), ""
+    for recipe in recipes[:TIMED]:
+        try:
+            speeds.append(_time(recipe, data))
+        except TunerError as error:
+            refused = str(error)
+        if time.perf_counter() - began > TIMED_SECONDS:
+            break
+    if not speeds:
+        raise SpecError(f"{recipes[0].architecture}: {refused}")
+    per_image = mean(1 / speed.images_per_second for speed in speeds)
+    return Speed(1 / per_image, mean(speed.epoch_seconds for speed in speeds))
+
+
+def _time(recipe: TrainingConfig, data: DeviceDataset) -> Speed:
+    """Time whole epochs of a recipe if they are short, else some steps, at least one."""
+    endless = recipe.model_copy(update={"epochs": 1_000_000, "learning_rate": 1e-6})  # and never NaN
+    taken = 0
+    began = time.perf_counter()
+
+    def enough() -> bool:
+        nonlocal taken
+        taken += 1
+        return time.perf_counter() - began > TIMED_SECONDS / TIMED
+
+    _, epochs = _train_until(enough, endless, data)
+    if epochs:
+        steady = epochs[1:] or epochs  # because the first epoch is slower than the others
+        return Speed(mean(each.images_per_second for each in steady), mean(each.seconds for each in steady))
+    speed = recipe.batch_size * taken / (time.perf_counter() - began)
+    images = len(data.train) + EVALUATION_SHARE * len(data.validation)
+    return Speed(speed, images / speed)
+
+
+def _train_until(
+    enough: Callable[[], bool], recipe: TrainingConfig, data: DeviceDataset
+) -> tuple[Trainer, list[EpochResult]]:
+    """Train until `enough`, asked after each step, is true; return the epochs completed."""
+
+    def on_step() -> None:
+        if enough():
+            raise _EnoughError
+
+    training = Trainer(recipe, data, on_step=on_step)
+    epochs: list[EpochResult] = []
+    with suppress(_EnoughError):
+        for result in training:
+            epochs.append(result)  # noqa: PERF402 - kept when an exception ends the loop
+    return training, epochs

@@ -1,4 +1,4 @@
-"""One attempt at a trial: it trains, reports, keeps checkpoints and goes on from them. It knows no Ray."""
+"""One attempt at a trial: training, reports, checkpoints and resuming, without Ray."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from tuner.config.space import Value
+from tuner.config.parameters import Value
 from tuner.config.study import StudyConfig
 from tuner.data.device import ImageSubset, device_data
 from tuner.errors import TrialError
@@ -27,69 +27,94 @@ def run_trial(
     seed: int,
     device: str = "cpu",
 ) -> Iterator[dict[str, Any]]:
-    """Train a trial from its checkpoint, if it has one, or from the start; yields a report an epoch.
+    """Train a trial from its checkpoint or from the start, yielding one report per epoch.
 
-    A report has the fields of `EpochResult` (`train_seconds` summed over the epochs), `epochs_planned`,
-    `parameters_count` and `device`; the last one also `test_loss`, `test_accuracy` and `done`. Where the study asks for
-    it, the first has `untrained` (loss and accuracy before the training) and the last `predictions`, a dict for each
-    kind of images. Reports that stand in the checkpoint already come first, marked `replayed`.
+    A report has the fields of `EpochResult` (`train_seconds` summed over the epochs),
+    `epochs_planned`, `parameters_count` and `device`. The last report also has `test_loss`,
+    `test_accuracy` and `done`. If the study asks for them, the first report has `untrained` (loss
+    and accuracy before the training) and the last `predictions`, a dict for each kind of images.
+    Reports from the checkpoint come first, marked `replayed`.
 
     Args:
         spec: The study.
         folder: Its folder.
-        dataset: The data set as the cache holds it.
+        dataset: The data set's cache entry.
         number: The trial's number.
         parameters: The trial's parameters.
         seed: The seed of its training.
-        device: Where to train: cpu | cuda.
+        device: The device that trains: cpu | cuda.
 
     Raises:
-        TrialError: The trial cannot be trained, and trying again would not help.
+        TrialError: The trial cannot be trained, and a retry would not help.
         UserError: Data or recipe do not allow it.
     """
-    torch.set_num_threads(spec.resources.cpu)
-    recipe = spec.training_config(parameters)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrialError("Ray gave the trial a GPU, but torch sees none; is this torch built for its driver?")
+    _prepare_process(spec, device)
     training = Trainer(
-        recipe,
+        spec.training_config(parameters),
         device_data(dataset, spec.dataset, device),
         seed=seed,
         log_every=spec.log_every,
         on_step=lambda: keeper.save_if_due(),
     )
-    constant = {
-        "epochs_planned": recipe.epochs,
-        "parameters_count": training.parameters_count,
-        "device": training.device_description,
-    }
+    described = {"device": training.device_description}
     before = training.evaluate(training.data.validation) if spec.untrained else None
     study = StudyFolder(folder)
     keeper = Checkpointer(study, number, identity(spec, dataset, parameters, seed), training)
     for report in keeper.resume():
         yield {**report, "replayed": True}
+    yield from _train(training, keeper, described, before)
+    if spec.keep_weights:
+        write_state(study.storage, study.weights(number), training.model.state_dict())
+    yield {
+        **keeper.reports[-1],
+        **_tested(training),
+        "done": True,
+        "predictions": {kind: _predictions(training, kind) for kind in spec.predictions},
+    }
+
+
+def _prepare_process(spec: StudyConfig, device: str) -> None:
+    """Set the number of threads and check that the device is visible.
+
+    Raises:
+        TrialError: torch sees no GPU.
+    """
+    torch.set_num_threads(spec.resources.cpu)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrialError("Ray gave the trial a GPU, but torch sees none; is this torch built for its driver?")
+
+
+def _train(
+    training: Trainer,
+    keeper: Checkpointer,
+    described: Mapping[str, Any],
+    before: tuple[float, float] | None,
+) -> Iterator[dict[str, Any]]:
+    """Train the remaining epochs, yielding every report but the last, which is only kept."""
+    planned = training.config.epochs
+    constant = {"epochs_planned": planned, "parameters_count": training.parameters_count, **described}
     for result in training:
         report = {**asdict(result), **constant}
         report["train_seconds"] += keeper.train_seconds
         if before and result.epoch == 1:
             report["untrained"] = dict(zip(("val_loss", "val_accuracy"), before, strict=True))
         keeper.reports.append(report)
-        if result.epoch < recipe.epochs:
+        if result.epoch < planned:
             keeper.save_if_due()
             yield report
-    test_loss, test_accuracy = training.evaluate(training.data.test)
-    if spec.keep_weights:
-        write_state(study.storage, study.weights(number), training.model.state_dict())
-    last = {"test_loss": test_loss, "test_accuracy": test_accuracy, "done": True}
-    yield {
-        **keeper.reports[-1],
-        **last,
-        "predictions": {kind: _predictions(training, kind) for kind in spec.predictions},
-    }
+
+
+def _tested(training: Trainer) -> dict[str, float]:
+    """Return loss and accuracy on the test images."""
+    loss, accuracy = training.evaluate(training.data.test)
+    return {"test_loss": loss, "test_accuracy": accuracy}
 
 
 def _predictions(training: Trainer, kind: Literal["validation", "test"]) -> dict[str, list[Any]]:
-    """Columns of the table `predictions`: true and predicted label of each image, and the probability of the latter."""
+    """Return the columns of the table `predictions`, one row per image.
+
+    `probability` is that of the predicted label.
+    """
     images: ImageSubset = getattr(training.data, kind)
     probability, predicted = training.predict(images).max(dim=1)
     return {

@@ -1,4 +1,4 @@
-"""Seeds made of what they are for, and the order of images: nothing random is carried from step to step."""
+"""Seeds derived from their purpose, and the order of images."""
 
 import hashlib
 
@@ -7,12 +7,15 @@ from torch import Tensor
 
 
 def derive_step_seed(*parts: int | str) -> int:
-    """A 32-bit seed made of `parts`; different parts give unrelated seeds."""
+    """Derive a 32-bit seed from `parts`. Different parts give unrelated seeds."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=4).digest(), "little")
 
 
 def seed_global_generator(device: torch.device, seed: int) -> None:
-    """Seed the generator that dropout on `device` draws from: what `torch.manual_seed` does, in 1 µs instead of 100."""
+    """Seed the generator that dropout on `device` draws from.
+
+    It has the effect of `torch.manual_seed` on that device, in 1 µs instead of 100.
+    """
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(seed)
     else:
@@ -20,14 +23,14 @@ def seed_global_generator(device: torch.device, seed: int) -> None:
 
 
 def shuffled(count: int, seed: int) -> Tensor:
-    """(count,) int64 on the CPU: 0 to count - 1 in random order."""
+    """Return 0 to count - 1 in random order: (count,) int64 on the CPU."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 def batches(order: Tensor, size: int) -> list[Tensor]:
     """Cut `order`, (N,) int64, into batches of `size`, the last one smaller.
 
-    A single image that would be left over joins the batch before it: batch norm cannot normalize one image.
+    A single last image joins the batch before it, because batch norm cannot normalize one image.
     """
     cut = list(torch.split(order, size))
     if size > 1 and len(cut) > 1 and len(cut[-1]) == 1:

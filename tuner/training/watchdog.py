@@ -1,4 +1,4 @@
-"""A watchdog over a trial: a worker whose trial hangs dumps its stacks and ends."""
+"""Watchdog that ends the worker of a trial that hangs, after dumping its stacks."""
 
 import faulthandler
 from collections.abc import Callable, Iterator
@@ -8,23 +8,26 @@ from typing import Any, ParamSpec
 P = ParamSpec("P")
 
 HANG_SECONDS = 900.0
-"""A trial without an optimizer step for so long hangs: its worker dumps its stacks and ends, and it is tried again."""
+"""Seconds without an optimizer step after which a trial hangs and its worker ends."""
 
 
 def watched(train: Callable[P, Iterator[dict[str, Any]]]) -> Callable[P, Iterator[dict[str, Any]]]:
-    """Watch over the computing of each report; the watchdog sleeps while nobody asks for one."""
+    """Decorate a generator of reports so that computing each report is watched.
+
+    The watchdog is off while no report is being computed.
+    """
 
     @wraps(train)
-    def watching(*args: P.args, **kwargs: P.kwargs) -> Iterator[dict[str, Any]]:
+    def watched_train(*args: P.args, **kwargs: P.kwargs) -> Iterator[dict[str, Any]]:
         reports = train(*args, **kwargs)
-        while report := _nextwatched(reports):
+        while report := _next_watched(reports):
             yield report
 
-    return watching
+    return watched_train
 
 
-def _nextwatched(reports: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-    """The next report, None after the last."""
+def _next_watched(reports: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the next report, None after the last."""
     arm()
     try:
         return next(reports, None)
@@ -33,5 +36,5 @@ def _nextwatched(reports: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def arm() -> None:
-    """Give the trial `HANG_SECONDS` from now on."""
+    """Restart the timeout of `HANG_SECONDS`."""
     faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=2)

@@ -1,0 +1,113 @@
+"""Batches as a network sees them, and its evaluation on images."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name
+from torch import Tensor, nn
+
+from tuner.config.training import TrainingConfig
+from tuner.data.augment import augment
+from tuner.data.device import DeviceDataset, ImageSubset
+from tuner.training.precision import Precision
+from tuner.training.seeds import batches, derive_step_seed, seed_global_generator, shuffled
+
+EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
+"""Images per evaluation batch. On a CPU, batches larger than its cache are up to three times slower."""
+
+
+class BatchPreparer:
+    """Preparation of batches: seeded augmentation, normalization and memory order.
+
+    Attributes:
+        precision: Number format and memory order of the network.
+    """
+
+    def __init__(self, data: DeviceDataset, seed: int) -> None:
+        self.precision = Precision(bfloat16=False, channels_last=False)
+        self._data, self._seed = data, seed
+        self._generator = torch.Generator(data.device)
+
+    def prepare(self, images: Tensor, *, augmented: bool, purpose: str, epoch: int, step: int) -> Tensor:
+        """Seed all draws of a step, dropout's too, and prepare its images.
+
+        Args:
+            images: (N, C, H, W) uint8.
+            augmented: Change the images at random, as the data set's configuration says.
+            purpose: Purpose of the step, one part of its seed: training | evaluation.
+            epoch: Completed epochs.
+            step: Number of the step within its epoch or evaluation.
+
+        Returns:
+            (N, C, H, W) float32.
+        """
+        seed = derive_step_seed(self._seed, purpose, epoch, step)
+        self._generator.manual_seed(seed)
+        seed_global_generator(self._data.device, seed)
+        if augmented:
+            images = augment(images, self._data.config.augment, self._generator)
+        return self._data.normalize(images).to(memory_format=self.precision.memory_format)
+
+
+class Evaluator:
+    """Evaluation of one network, as `config.evaluate` asks.
+
+    `batch_norm: train` reproduces reports that never called `net.eval()`. The network stays in
+    training mode: batches of `batch_size` in random order are normalized by their own statistics,
+    the running statistics move on, and dropout stays on. `augment: true` changes the images as it
+    does the training images.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        data: DeviceDataset,
+        model: nn.Module,
+        preparer: BatchPreparer,
+        seed: int,
+    ) -> None:
+        self._config, self._data, self._model = config, data, model
+        self._preparer, self._seed = preparer, seed
+
+    def loss_and_accuracy(self, images: ImageSubset, epoch: int) -> tuple[float, float]:
+        """Return the mean cross-entropy (nats) and the accuracy (0 to 1)."""
+        logits = self.logits(images, epoch)
+        loss = F.cross_entropy(logits.double(), images.labels)
+        accuracy = (logits.argmax(dim=1) == images.labels).double().mean()
+        return loss.item(), accuracy.item()
+
+    def logits(self, images: ImageSubset, epoch: int) -> Tensor:
+        """Return logits (N, classes), float32 on the device, in the order of `images`."""
+        self._model.train(self._config.evaluate.batch_norm == "train")
+        logits = torch.empty(len(images), len(self._data.classes), device=self._data.device)
+        precision = self._preparer.precision
+        with torch.inference_mode():
+            for step, indices in enumerate(self._batches(len(images), epoch)):
+                batch = self._preparer.prepare(
+                    images.batch(indices)[0],
+                    augmented=self._config.evaluate.augment,
+                    purpose="evaluation",
+                    epoch=epoch,
+                    step=step,
+                )
+                with precision.autocast(self._data.device):
+                    logits[indices] = self._model(batch).float()
+        return logits
+
+    def _batches(self, count: int, epoch: int) -> list[Tensor]:
+        """Return the positions of `count` images, cut into evaluation batches."""
+        device = self._data.device
+        if self._config.evaluate.batch_norm == "train":
+            order = shuffled(count, derive_step_seed(self._seed, "evaluation order", epoch))
+            return batches(order.to(device), self._config.batch_size)
+        return batches(torch.arange(count).to(device), EVALUATION_BATCH[device.type])
+
+
+@contextmanager
+def unchanged_buffers(model: nn.Module) -> Iterator[None]:
+    """Restore a network's running statistics after an evaluation in training mode."""
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    yield
+    for name, buffer in model.named_buffers():
+        buffer.copy_(before[name])

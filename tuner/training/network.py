@@ -1,0 +1,35 @@
+"""The network of a training, with weights drawn from its seed."""
+
+import torch
+from torch import nn
+
+from tuner import models
+from tuner.config.training import TrainingConfig
+from tuner.data.device import DeviceDataset
+from tuner.errors import SpecError
+from tuner.models.init import keras_
+from tuner.training.seeds import derive_step_seed
+
+
+def build_network(config: TrainingConfig, data: DeviceDataset, seed: int) -> nn.Module:
+    """Build the network of a recipe on the device of `data`, with the same weights on every device.
+
+    Raises:
+        SpecError: The images are too small for the network, or too few for its batch norm.
+    """
+    torch.default_generator.manual_seed(derive_step_seed(seed, "weights"))
+    model = models.build(
+        config.architecture,
+        in_channels=data.in_channels,
+        classes=len(data.classes),
+        image_size=data.image_size,
+        **config.hyperparameters,
+    )
+    if config.init == "keras":
+        keras_(model)
+    normalized = any(isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) for module in model.modules())
+    if normalized and min(config.batch_size, len(data.train)) == 1:
+        raise SpecError(
+            f"batch_size: {config.architecture} has batch normalization and cannot train on 1 image; 2 or more"
+        )
+    return model.to(data.device)
