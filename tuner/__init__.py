@@ -1,4 +1,4 @@
-"""Hyperparameter search for PyTorch image classifiers: YAML in, Ray Tune and Optuna, Parquet out.
+"""Hyperparameter search for PyTorch image classifiers, from YAML to Parquet.
 
 >>> import tuner
 >>> study = tuner.load_study("results/digits")  # doctest: +SKIP
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["StudyConfig", "StudyResults", "data", "load_spec", "load_study", "models", "run_study", "training"]
 
+_EARLIER_NAMES = {"StudySpec": "StudyConfig"}
 _HOMES = {
     "StudyResults": "tuner.results.folder",
     "load_study": "tuner.results.folder",
@@ -27,7 +28,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a part when it is first used: torch and Ray take seconds."""
+    """Import a part when it is first used, because torch and Ray take seconds."""
+    name = _EARLIER_NAMES.get(name, name)
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name in __all__:

@@ -1,16 +1,16 @@
-"""What can go wrong for a user, and how it is said.
+"""Errors that a user may see, and how their messages are made.
 
 ::
 
     TunerError                     anything this project raises on purpose
     ├── UserError                  the user's mistake: one line, exit code 2, nothing was written
-    │   ├── SpecError              a study file that does not say a runnable study
-    │   ├── DataError              images that are missing, truncated or of the wrong kind
+    │   ├── SpecError              a study file that is not valid
+    │   ├── DataError              images that are missing, damaged or of the wrong kind
     │   ├── ClusterError           a cluster that cannot be reached, or that cannot run the study
-    │   └── StudyError             a study folder that is in use, another study, or not a study
+    │   └── StudyError             a study folder that is in use, or holds something else
     │       └── StoreError         an object store that refuses or cannot be reached (`tuner.storage.s3`)
-    ├── RayLostError               Ray was killed in the middle of a study; the same command goes on
-    └── TrialError                 one configuration cannot be trained; the study goes on
+    ├── RayLostError               Ray was killed during a study; the same command resumes it
+    └── TrialError                 one configuration cannot be trained; the study continues
         ├── NotFiniteError         the loss is NaN or infinite
         └── OutOfMemoryError       the trial does not fit into memory
 """
@@ -20,19 +20,19 @@ from difflib import get_close_matches
 
 
 class TunerError(Exception):
-    """Anything this project raises on purpose."""
+    """Base of every error that this project raises on purpose."""
 
 
 class UserError(TunerError):
-    """The user's mistake: its text is one line that can be acted on."""
+    """A mistake of the user. Its text is one line that can be acted on."""
 
 
 class SpecError(UserError):
-    """A study file that does not say a runnable study."""
+    """A study file that is not valid."""
 
 
 class DataError(UserError):
-    """Images that are missing, truncated or of the wrong kind."""
+    """Images that are missing, damaged or of the wrong kind."""
 
 
 class ClusterError(UserError):
@@ -40,23 +40,23 @@ class ClusterError(UserError):
 
 
 class StudyError(UserError):
-    """A study folder that is in use, holds another study, or is no study."""
+    """A study folder that is in use, or holds something else."""
 
 
 class RayLostError(TunerError):
-    """Ray was killed in the middle of a study, which goes on where it was when it is run again."""
+    """Ray was killed during a study. The same command resumes it."""
 
 
 class TrialError(TunerError):
-    """One configuration cannot be trained, and trying again would not help."""
+    """One configuration that cannot be trained, and that no retry would help."""
 
 
 class NotFiniteError(TrialError):
-    """The loss is NaN or infinite."""
+    """A loss that is NaN or infinite."""
 
 
 class OutOfMemoryError(TrialError):
-    """The trial does not fit into the memory of its device."""
+    """A trial that does not fit into the memory of its device."""
 
 
 def first_line(error: BaseException) -> str:
@@ -71,7 +71,11 @@ def type_and_line(error: BaseException) -> str:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Say which names are allowed, the most similar first: `'adm'` → `did you mean 'adam'? allowed: …`."""
+    """List the allowed names, the most similar first.
+
+    >>> suggest("adm", ["adam", "sgd"])
+    "did you mean 'adam'? allowed: adam, sgd"
+    """
     names = sorted(known)
     close = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     hint = f"did you mean '{close[0]}'? " if close else ""

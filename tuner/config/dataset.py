@@ -1,4 +1,4 @@
-"""The `dataset` section: which images, how they are split, and how pixels reach the network."""
+"""Section `dataset`: images, their split, and the scale of their pixels."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,20 +11,20 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Augment(Settings):
-    """Random changes of the training images, drawn anew for each image and epoch."""
+    """Random changes of the training images, drawn for each image and epoch."""
 
     flip: bool = False
-    """Mirror left to right, with probability one half."""
+    """Mirror left to right with probability 0.5."""
     crop: Annotated[int, Field(ge=0, le=64)] = 0
-    """Pad by so many black pixels on each side and cut the original size at a random place."""
+    """Black pixels added on each side before the original size is cut out at random."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Rotate by up to so many degrees either way (bilinear, edge pixels repeated)."""
+    """Most degrees of a rotation either way (bilinear, edge pixels repeated)."""
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Shift by up to this share of the side in each direction (bilinear, edge pixels repeated)."""
+    """Largest shift as a share of the image's size (bilinear, edge pixels repeated)."""
 
 
 class LastFraction(Settings):
-    """Validation on the last share of the training images, as Keras's `validation_split` does it."""
+    """Validation on the last part of the training images, like Keras's `validation_split`."""
 
     last: Fraction
 
@@ -64,20 +64,20 @@ Validation = Annotated[
 
 
 class DatasetConfig(Settings):
-    """Which images, how they are split, and how pixels reach the network."""
+    """Images, their split, and the scale of their pixels."""
 
     name: str = "digits"
     """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of training images."""
     test: str | None = None
-    """Parquet file or pattern of the test images, where `name` is one of the training images."""
+    """Parquet file or pattern of the test images, if `name` is one of the training images."""
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
-    """Resize the images of a folder or of Parquet files to this side, in pixels."""
+    """Height and width in pixels to which images of a folder or of Parquet files are resized."""
     train: Annotated[int, Field(gt=0)] | None = None
-    """Only the first N training images, in file order."""
+    """Number of training images to use, the first in file order. None: all."""
     validation: Validation = 0.1
     """N | fraction (both stratified, seeded) | {last: 0.2} | {next: 10000} | test (as published only)."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the validation split: the same for every trial of a study."""
+    """Seed of the validation split. It is the same for every trial of a study."""
     augment: Augment = Augment()
     pixels: Literal["unit", "symmetric", "standard", "raw"] = "unit"
     """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255."""

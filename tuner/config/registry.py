@@ -1,7 +1,8 @@
-"""Names that a study file may use, and what is known of them without importing torch.
+"""Names that a study file may use, with what is known of them without torch.
 
-The spec checks against this page in milliseconds; `tuner.models` and `tuner.data` hold what the names stand for,
-and a test keeps the two in step. Of torchvision only the names are known; a class of the user's own is asked.
+A study file is checked against this page in milliseconds. `tuner.models` and `tuner.data` hold what the
+names stand for, and a test compares them. Of torchvision only the names are known. A user's own class
+is imported.
 """
 
 import inspect
@@ -18,7 +19,7 @@ Scalar = bool | int | float | str
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A setting of an architecture: its default, and the closed interval of allowed values (None: not bounded)."""
+    """Setting of an architecture, with its default and closed interval (None: not bounded)."""
 
     default: Scalar
     low: float | None = None
@@ -28,7 +29,7 @@ class Hyperparameter:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network by name: the smallest image side it accepts (pixels) and the hyperparameters that it declares."""
+    """A network, with its smallest image size (pixels) and its hyperparameters."""
 
     doc: str
     min_size: int
@@ -37,7 +38,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """A data set by name: image shape (channels, side, side) and number of classes."""
+    """A data set, with its image shape (channels, size, size) and number of classes."""
 
     channels: int
     size: int
@@ -48,7 +49,7 @@ class KnownDataset:
 
 @dataclass(frozen=True)
 class Metric:
-    """Something an epoch reports that an objective may name, and its natural direction."""
+    """A number that an epoch reports and an objective may name, with its direction."""
 
     direction: Literal["maximize", "minimize"]
     doc: str
@@ -151,7 +152,7 @@ TORCHVISION = tuple(  # a list of eighty quoted names would be eighty lines
     vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32 vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2
     """.split()  # noqa: SIM905
 )
-"""Classification networks of torchvision; a study file says `torchvision:resnet18`."""
+"""Classification networks of torchvision. A study file names them `torchvision:resnet18`."""
 
 DATASETS: Mapping[str, KnownDataset] = {
     "digits": KnownDataset(1, 8, 10, 1437, 360),
@@ -170,16 +171,19 @@ METRICS: Mapping[str, Metric] = {
 }
 
 TEST_METRICS = ("test_accuracy", "test_loss")
-
+"""Metrics that no objective may name."""
 
 ARCHITECTURE_NAMES = (*ARCHITECTURES, "torchvision:NAME", "package.module:Class")
-"""What an architecture may be called, as errors list it."""
+"""Names of architectures, as errors list them."""
 
 
 def architecture(name: Any) -> Architecture:
-    """What is known of a network: one of ours, `torchvision:NAME`, or a user's own `package.module:Class`.
+    """Return what is known of a network.
 
-    Only for the last is anything imported: its module, which usually imports torch.
+    Only a user's own module is imported, and it usually imports torch.
+
+    Args:
+        name: A network of `ARCHITECTURES`, `torchvision:NAME`, or `package.module:Class`.
 
     Raises:
         SpecError: There is no such network, or a class of the user's own cannot be called as `own_network` says.
@@ -189,14 +193,14 @@ def architecture(name: Any) -> Architecture:
     if not isinstance(name, str) or ":" not in name:
         raise SpecError(f"architecture: found {shown(name)}; {suggest(str(name), ARCHITECTURE_NAMES)}")
     if is_own(name):
-        return _described(name, own_network(name))
+        return _describe(name, own_network(name))
     member = name.removeprefix("torchvision:")
     if member not in TORCHVISION:
         raise SpecError(f"architecture: torchvision has no '{member}'; {suggest(member, TORCHVISION)}")
     return Architecture(f"{member} of torchvision, untrained", 1)
 
 
-def _described(name: str, network: Callable[..., Any]) -> Architecture:
+def _describe(name: str, network: Callable[..., Any]) -> Architecture:
     parameters = inspect.signature(network).parameters.values()
     declared = [p for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, Scalar)]
     return Architecture(f"your own {name}", 1, {p.name: Hyperparameter(p.default) for p in declared})

@@ -1,4 +1,4 @@
-"""The sections of a study file besides `dataset`, `training` and `space`."""
+"""Sections of a study file besides `dataset`, `training` and `space`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ Direction = Literal["maximize", "minimize"]
 
 
 class Objective(Settings):
-    """What is searched for: a metric of the last epoch, and where better is. Written `{maximize: val_accuracy}`."""
+    """Metric of the last epoch that is maximized or minimized, written `{maximize: val_accuracy}`."""
 
     metric: str
     direction: Direction
@@ -46,41 +46,45 @@ class Objective(Settings):
 
 
 class Search(Settings):
-    """Who proposes, how many trials, and the seed from which every proposal and every training is drawn."""
+    """Sampler, number of trials, and the seed of every proposal and training."""
 
     sampler: Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"] = "tpe"
     trials: Annotated[int, Field(ge=1)] | None = None
-    """Finished trials that are asked for; default 32, for a grid all of it."""
+    """Number of finished trials to reach. Default: 32, or every point of a grid."""
     seed: Annotated[int, Field(ge=0)] = 0
 
 
 class AshaConfig(Settings):
-    """Stopping-type asynchronous successive halving with Ray's verdicts: rungs at grace_period * reduction_factor**k.
+    """Asynchronous successive halving that stops trials, with the verdicts of Ray's ASHA.
 
-    At a rung a trial goes on when its value is in the best 1/reduction_factor of those that came before it.
+    Rungs are at grace_period * reduction_factor**k epochs. At a rung a trial goes on if its value is in the
+    best 1/reduction_factor of those that came before it.
     """
 
     grace_period: Annotated[int, Field(ge=1)] = 1
-    """Epochs that every trial gets; the first rung."""
+    """Epochs that every trial gets, and the first rung."""
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
 
 
 class HyperbandConfig(AshaConfig):
-    """ASHA in several brackets; bracket k starts k rungs later, so that slow starters have a chance."""
+    """ASHA in several brackets, of which bracket k starts k rungs later."""
 
     brackets: Annotated[int, Field(ge=1, le=8)] = 3
 
 
 class MedianConfig(Settings):
-    """Stop a trial whose best value so far is worse than the median of the others' running means at that epoch."""
+    """Rule that stops a trial whose best value is worse than a median.
+
+    The median is of the running means of the other trials at the same epoch.
+    """
 
     grace_period: Annotated[int, Field(ge=1)] = 1
     min_trials: Annotated[int, Field(ge=1)] = 3
-    """Other trials that must have reached the epoch before anything is stopped."""
+    """Other trials that must have reached an epoch before a trial is stopped at it."""
 
 
 class Stopping(Settings):
-    """How trials are stopped early: one of asha, hyperband, median, or `none`."""
+    """Rule that stops trials early: asha, hyperband, median, or `none`."""
 
     asha: AshaConfig | None = None
     hyperband: HyperbandConfig | None = None
@@ -94,7 +98,7 @@ class Stopping(Settings):
         raw = {raw: {}} if isinstance(raw, str) else raw
         if isinstance(raw, Mapping) and len(raw) > 1:
             raise ValueError(f"one rule is allowed, found {' and '.join(map(str, raw))}")
-        # `asha:` with nothing below it is the rule with its defaults, not no rule.
+        # `asha:` with nothing below it means the rule with its defaults.
         return {key: {} if value is None else value for key, value in raw.items()} if isinstance(raw, Mapping) else raw
 
     @model_serializer
@@ -104,29 +108,29 @@ class Stopping(Settings):
 
     @property
     def rule(self) -> AshaConfig | HyperbandConfig | MedianConfig | None:
-        """The rule that is set."""
+        """The rule that is set, or None."""
         return self.asha or self.hyperband or self.median
 
 
 class Resources(Settings):
-    """What one trial gets, and how many run side by side."""
+    """Cores and GPUs of one trial, and how many trials run side by side."""
 
     cpu: Annotated[int, Field(ge=1)] = 1
-    """Cores of a trial, and its number of threads."""
+    """Cores and threads of a trial."""
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """GPUs of a trial, fractions allowed; auto: one where there are any, else none."""
+    """GPUs of a trial, fractions allowed. auto: one if there are any, else none."""
     concurrent: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Trials side by side (slots); auto: as many as the cores and GPUs allow."""
+    """Trials side by side (slots). auto: as many as the cores and GPUs allow."""
 
 
 class Budget(Settings):
-    """When to stop the study; trials in flight are then interrupted and go on when it is run again."""
+    """Limit after which trials in flight are interrupted, to be resumed by the next run."""
 
     hours: Annotated[float, Field(gt=0)] | None = None
 
 
 class Repeats(Settings):
-    """After the search: the best trials trained again with other seeds."""
+    """Training of the best trials with other seeds, after the search."""
 
     top: Annotated[int, Field(ge=1)] | Literal["all"] = 3
     seeds: Annotated[int, Field(ge=1)] = 5

@@ -1,4 +1,4 @@
-"""What every section of a study file has in common."""
+"""Base of every section of a study file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from tuner.errors import suggest
 
 
 class Settings(BaseModel):
-    """Settings read from a file: unknown keys are refused, values are checked, nothing changes afterwards."""
+    """Immutable settings from a file. Unknown keys are refused and values checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""A study file, read and checked: `StudyConfig` holds every setting of a study, its defaults and its rules."""
+"""Study files, read and checked: every setting of a study, its defaults and its rules."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -39,35 +39,41 @@ def _as_list(raw: Any) -> Any:
 
 
 class StudyConfig(Settings):
-    """A study: which images, which recipe, what is searched and how. Immutable; every default is filled in."""
+    """A study as its file describes it, immutable, with every default filled in."""
 
     study: Annotated[str, BeforeValidator(_check_name)]
-    """Name of the folder under the results directory."""
+    """Name of the study's folder in the results directory."""
     dataset: DatasetConfig = DatasetConfig()
     training: dict[str, Any] = Field(default_factory=dict)
-    """Constants of the recipe: keys of `TrainingConfig`, and hyperparameters of the architectures."""
+    """Constants of the recipe, which are keys of `TrainingConfig` and hyperparameters."""
     objective: Annotated[list[Objective], BeforeValidator(_as_list), Field(min_length=1)] = Field(
         default_factory=lambda: [Objective.model_validate({"maximize": "val_accuracy"})]
     )
     space: Space
-    """What is searched; {} for a single configuration."""
+    """Parameters that are searched. {}: a single configuration."""
     search: Search = Search()
     stopping: Stopping = Stopping()
     resources: Resources = Resources()
     budget: Budget = Budget()
     repeats: Repeats | None = None
     protocol: Literal["clean", "as_published"] = "clean"
-    """clean: selection never sees test images. as_published: a report's own protocol, and every row says so."""
+    """clean: selection never sees test images. as_published: the protocol of a report.
+
+    Every row carries the protocol.
+    """
     retries: Annotated[int, Field(ge=0, le=100)] = 2
-    """How often a trial that crashed is tried again; being interrupted is no crash."""
+    """Number of retries of a trial that crashed. An interruption is no crash."""
     keep_weights: Annotated[int, Field(ge=0)] = 3
-    """Weights of so many of the best trials stay in the study folder."""
+    """Number of best trials whose weights stay in the study folder."""
     untrained: bool = False
-    """Measure each network before its training too: epoch 0."""
+    """Measure each network before its training too, as epoch 0."""
     log_every: Annotated[int, Field(ge=1)] | None = None
-    """Steps between two rows of the table `steps`: training loss since the row before, and all validation images."""
+    """Steps between two rows of the table `steps`. None: no such table.
+
+    A row has the training loss since the row before, and the metrics of all validation images.
+    """
     predictions: list[Literal["validation", "test"]] = Field(default_factory=list)
-    """Images whose predictions each completed trial leaves in the table `predictions`."""
+    """Images whose predictions each completed trial writes to the table `predictions`."""
 
     @field_validator("objective")
     @classmethod
@@ -84,11 +90,18 @@ class StudyConfig(Settings):
             self._check_recipes()
         if self.dataset.validation == "test" and self.protocol != "as_published":
             raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")
+        self._check_stopping()
+        self._check_sampler()
+        return self
+
+    def _check_stopping(self) -> None:
         grace = self.stopping.rule.grace_period if self.stopping.rule else 1
         if grace > self.max_epochs:
             raise ValueError(
                 f"stopping.grace_period: {grace} is above the {self.max_epochs} epochs of the longest trial"
             )
+
+    def _check_sampler(self) -> None:
         if self.search.sampler == "grid":
             try:
                 self.space.grid()
@@ -98,7 +111,6 @@ class StudyConfig(Settings):
             raise ValueError(
                 f"search.sampler: {self.search.sampler} has one objective; allowed: nsga2, tpe, random, grid"
             )
-        return self
 
     @model_validator(mode="after")
     def _fill_defaults(self) -> Self:
@@ -115,43 +127,51 @@ class StudyConfig(Settings):
         return len(self.space.grid()) if self.search.sampler == "grid" else 1 if self.single else 32
 
     def _check_recipes(self) -> None:
-        """Every value that a trial may meet is a valid recipe for each architecture that may meet it."""
+        """Check every value of a parameter with every architecture that it may meet."""
         if twice := [key for key in self.training if key in self.space]:
             raise ValueError(f"training.{twice[0]}: stands under space too; keep one of them")
-        place = "space" if "architecture" in self.space else "training"
         try:
             declared = {key for name in self.architectures for key in architecture(name).hyperparameters}
         except SpecError as error:
-            raise ValueError(f"{place}.{error}") from None
+            raise ValueError(f"{self._architecture_section}.{error}") from None
         known = {*TrainingConfig.model_fields, *declared}
-        for place, keys in (("training", self.training), ("space", self.space.root)):
+        for section, keys in (("training", self.training), ("space", self.space.root)):
             if unknown := [key for key in keys if key not in known]:
-                raise ValueError(f"{place}.{unknown[0]}: unknown; {suggest(unknown[0], known)}")
+                raise ValueError(f"{section}.{unknown[0]}: unknown; {suggest(unknown[0], known)}")
         for name in self.architectures:
-            self._check_architecture(name)
+            self._check_image_size(name)
+            self._check_values(name)
 
-    def _check_architecture(self, name: str) -> None:
-        size = self.dataset.image_size or (DATASETS[self.dataset.name].size if self.dataset.name in DATASETS else None)
+    @property
+    def _architecture_section(self) -> str:
+        return "space" if "architecture" in self.space else "training"
+
+    def _check_image_size(self, name: str) -> None:
+        known = DATASETS.get(self.dataset.name)
+        size = self.dataset.image_size or (known.size if known else None)
         least = architecture(name).min_size
         if size is not None and size < least:
-            place = "space" if "architecture" in self.space else "training"
             raise ValueError(
-                f"{place}.architecture: {name} needs {least}x{least} images, {self.dataset.name} has {size}x{size}; "
-                f"a larger `dataset.image_size` makes them fit"
+                f"{self._architecture_section}.architecture: {name} needs {least}x{least} images, "
+                f"{self.dataset.name} has {size}x{size}; a larger `dataset.image_size` makes them fit"
             )
+
+    def _check_values(self, name: str) -> None:
+        """Check the constants, and every parameter that is active with an architecture."""
         constants = self._constants(name)
         _check_recipe("training", constants)
-        fields, declared = TrainingConfig.model_fields, architecture(name).hyperparameters
         for key, parameter in self.space.root.items():
-            allowed = parameter.when.get("architecture")
-            if key == "architecture" or (allowed is not None and name not in allowed):
+            if key == "architecture" or name not in parameter.when.get("architecture", [name]):
                 continue
-            if key not in fields and key not in declared:
-                having = [other for other in self.architectures if key in architecture(other).hyperparameters]
-                when = f"when: {{architecture: [{', '.join(having)}]}}"
-                raise ValueError(f"space.{key}: {name} has no such hyperparameter; add `{when}`")
+            self._check_is_known(key, name)
             for value in _extremes(parameter):
                 _check_recipe("space", {**constants, key: value})
+
+    def _check_is_known(self, key: str, name: str) -> None:
+        if key not in TrainingConfig.model_fields and key not in architecture(name).hyperparameters:
+            having = [other for other in self.architectures if key in architecture(other).hyperparameters]
+            when = f"when: {{architecture: [{', '.join(having)}]}}"
+            raise ValueError(f"space.{key}: {name} has no such hyperparameter; add `{when}`")
 
     def _constants(self, name: str) -> dict[str, Any]:
         known = {*TrainingConfig.model_fields, *architecture(name).hyperparameters}
@@ -159,7 +179,7 @@ class StudyConfig(Settings):
 
     @cached_property
     def architectures(self) -> list[str]:
-        """Every architecture that a trial of this study may have."""
+        """Architectures that a trial of this study may have."""
         if "architecture" in self.space:
             if self.space["architecture"].when:
                 raise ValueError("space.architecture.when: not allowed; every trial needs an architecture")
@@ -171,7 +191,7 @@ class StudyConfig(Settings):
 
     @property
     def single(self) -> bool:
-        """Whether there is nothing to search: one configuration."""
+        """True if there is one configuration and nothing to search."""
         return all(isinstance(parameter, Constant) for parameter in self.space.root.values())
 
     @property
@@ -184,63 +204,69 @@ class StudyConfig(Settings):
         return max(longest, constant) if self.space["epochs"].when else longest
 
     def training_config(self, parameters: Mapping[str, Value]) -> TrainingConfig:
-        """The recipe of a trial with these parameters."""
+        """Return the recipe of a trial with these parameters."""
         name = str(parameters.get("architecture", self.training.get("architecture")))
         return TrainingConfig.model_validate({**self._constants(name), **parameters})
 
     def differences(self, other: "StudyConfig") -> list[str]:
-        """Settings in which old rows would not be comparable to new ones: `search.seed: 0 -> 1`."""
-        ours, theirs = self.to_dict(), other.to_dict()
+        """List the changes that make old rows incomparable to new ones: `search.seed: 0 -> 1`."""
+        new, old = self.to_dict(), other.to_dict()
         changes: list[str] = []
         for key in ("dataset", "training", "objective", "space", "stopping", "protocol", "search"):
-            changes += _differences(key, theirs[key], ours[key])
-        if self.search.sampler == "grid":  # its n-th point depends on the order
-            changes += _differences("space", list(theirs["space"]), list(ours["space"]))
-        may_change = ("search.trials:", "training.precision:")  # each row says on what and how it was computed
+            changes += _differences(key, old[key], new[key])
+        if self.search.sampler == "grid":  # because its n-th point depends on the order
+            changes += _differences("space", list(old["space"]), list(new["space"]))
+        may_change = ("search.trials:", "training.precision:")  # because every row says how it was computed
         return [line for line in changes if not line.startswith(may_change)]
 
     def to_dict(self) -> dict[str, Any]:
-        """The study as plain values, every default written out."""
+        """Return the study as plain values, every default written out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_yaml(self) -> str:
-        """The study as a YAML file that reads back as an equal study."""
+        """Return the study as YAML that reads back as an equal study."""
         return to_yaml(self.to_dict())
 
 
 def _check_dataset_name(name: str, source: str) -> None:
-    """A misspelt name is refused; whether there is anything at a path is known when the data are looked up."""
+    """Refuse a misspelt name. A path is checked when the data are loaded."""
     is_path = name.endswith(".parquet") or any(sign in name for sign in "/*?[") or Path(name).expanduser().is_dir()
     if name not in DATASETS and (not name or not is_path):
         raise SpecError(f"{source}: dataset.name: found {name!r}; {suggest(name, DATASETS)}, or a path: ./{name}")
 
 
 def _extremes(parameter: Parameter) -> list[Value]:
-    """Values that stand for all of a parameter's: each choice, or both ends of a range."""
+    """Return values that stand for all of a parameter: each choice, or both ends of a range."""
     if isinstance(parameter, Choice):
         return list(parameter.choice)
     return [parameter.value] if isinstance(parameter, Constant) else list(parameter.bounds)
 
 
-def _check_recipe(place: str, recipe: dict[str, Any]) -> TrainingConfig:
+def _check_recipe(section: str, recipe: dict[str, Any]) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(recipe)
     except ValidationError as error:
-        raise ValueError(f"{place}.{lines(error, recipe)[0]}") from None
+        raise ValueError(f"{section}.{lines(error, recipe)[0]}") from None
 
 
-def _differences(place: str, old: Any, new: Any) -> list[str]:
+def _differences(path: str, old: Any, new: Any) -> list[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = dict.fromkeys([*old, *new])
-        return [line for key in keys for line in _differences(f"{place}.{key}", old.get(key), new.get(key))]
-    return [] if old == new else [f"{place}: {old} -> {new}"]
+        return [line for key in keys for line in _differences(f"{path}.{key}", old.get(key), new.get(key))]
+    return [] if old == new else [f"{path}: {old} -> {new}"]
 
 
 def parse_spec(raw: Any, source: str = "study", *, stored: bool = False) -> StudyConfig:
-    """Check a study given as plain values; a SpecError has one line for each mistake, each naming `source`.
+    """Check a study that is given as plain values.
 
-    A study that is `stored` was checked when it began; that its rows can be read must not depend on a class of the
-    user's own, which may be gone, and takes seconds to import.
+    Args:
+        raw: The values.
+        source: Name of their file, which begins each line of an error.
+        stored: True for a study that was checked when it began. A user's own class is then not imported,
+            because it may be gone, and the study's rows can be read without it.
+
+    Raises:
+        SpecError: One line for each mistake.
     """
     if not isinstance(raw, Mapping):
         raise SpecError(f"{source}: a mapping with `study:` and `space:` is needed, found {type(raw).__name__}")
@@ -251,7 +277,15 @@ def parse_spec(raw: Any, source: str = "study", *, stored: bool = False) -> Stud
 
 
 def load_spec(path: str | Path, settings: Iterable[str] = ()) -> StudyConfig:
-    """Read and check a study file, with `--set`-style overrides; raises SpecError, one line for each mistake."""
+    """Read and check a study file.
+
+    Args:
+        path: The file.
+        settings: Overrides like those of `--set`: `search.trials=64`.
+
+    Raises:
+        SpecError: One line for each mistake.
+    """
     path = Path(path)
     spec = parse_spec(override(read_yaml(path), settings), str(path))
     _check_dataset_name(spec.dataset.name, str(path))

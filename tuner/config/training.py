@@ -1,11 +1,11 @@
-"""The `training` section: the recipe of one training, and its defaults."""
+"""Section `training`: the recipe of one training, and its defaults."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tuner.config.registry import Scalar, architecture
+from tuner.config.registry import Hyperparameter, Scalar, architecture
 from tuner.config.settings import Settings
 from tuner.config.validation_messages import shown
 from tuner.errors import SpecError, suggest
@@ -14,7 +14,7 @@ _KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", floa
 
 
 class Evaluate(Settings):
-    """How validation images are looked at; anything but the defaults copies a report that did so."""
+    """Evaluation settings. Values other than the defaults reproduce published reports."""
 
     batch_norm: Literal["eval", "train"] = "eval"
     augment: bool = False
@@ -36,18 +36,19 @@ class TrainingConfig(BaseModel):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Nesterov momentum of sgd; adam and adamw take no notice of it."""
+    """Nesterov momentum of sgd. adam and adamw ignore it."""
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     """Added to the denominator of adam and adamw (Keras: 1e-7)."""
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
-    """Learning rate over the planned epochs, changed at every step."""
+    """Course of the learning rate over the planned epochs, changed at every step."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     init: Literal["pytorch", "keras"] = "pytorch"
-    """PyTorch's own initialization, or Keras's: Glorot-uniform weights and zero biases."""
+    """Initialization as in PyTorch, or as in Keras: Glorot-uniform weights and zero biases."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Numbers of the forward pass; weights are float32 in any case. auto: the fastest on CUDA, float32 on a CPU.
+    """Number type of the forward pass. Weights are float32 in any case.
 
-    Trained with bfloat16, processors that have AVX512-BF16 or AMX are 1.1 to 2.5 times as fast, others slower.
+    auto: the fastest on CUDA, float32 on a CPU. With bfloat16, processors that have AVX512-BF16 or AMX are
+    1.1 to 2.5 times as fast, others slower.
     """
     evaluate: Evaluate = Evaluate()
 
@@ -63,16 +64,20 @@ class TrainingConfig(BaseModel):
             if name not in declared:
                 known = {*declared, *type(self).model_fields}
                 raise ValueError(f"{name}: unknown for {self.architecture}; {suggest(name, known)}")
-            low, high, kind = declared[name].low, declared[name].high, type(declared[name].default)
-            if type(value) is not kind and not (type(value) is int and kind is float):
-                raise ValueError(f"{name}: found {shown(value)}; allowed: {_KINDS[kind]}")
-            if isinstance(value, int | float) and not (low is None or high is None or low <= value <= high):
-                raise ValueError(f"{name}: {value} is outside [{low}, {high}]")
+            _check_hyperparameter(name, value, declared[name])
         return self
 
     @property
     def hyperparameters(self) -> dict[str, Scalar]:
-        """Every hyperparameter that the architecture declares, with its value or default."""
+        """Every hyperparameter of the architecture, with its value or default."""
         declared = architecture(self.architecture).hyperparameters
         given: dict[str, Any] = self.model_extra or {}
         return {name: given.get(name, parameter.default) for name, parameter in declared.items()}
+
+
+def _check_hyperparameter(name: str, value: Any, declared: Hyperparameter) -> None:
+    low, high, kind = declared.low, declared.high, type(declared.default)
+    if type(value) is not kind and not (type(value) is int and kind is float):
+        raise ValueError(f"{name}: found {shown(value)}; allowed: {_KINDS[kind]}")
+    if isinstance(value, int | float) and not (low is None or high is None or low <= value <= high):
+        raise ValueError(f"{name}: {value} is outside [{low}, {high}]")

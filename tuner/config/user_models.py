@@ -4,48 +4,70 @@ import inspect
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-from tuner.errors import SpecError, suggest
+from tuner.errors import SpecError, suggest, type_and_line
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of a user's own class: `package.module:Class`."""
+    """Return True if a name is that of a user's own class: `package.module:Class`."""
     return ":" in name and not name.startswith("torchvision:")
 
 
 def own_network(name: str) -> Callable[..., Any]:
-    """Import the class or function of the user's own that `package.module:Class` names.
+    """Import the class or function of the user that `package.module:Class` names.
 
-    It is called as `Class(in_channels, classes, image_size, **hyperparameters)`. Its keyword-only parameters with a
-    boolean, a number or text as default are its hyperparameters.
+    It is called as `Class(in_channels, classes, image_size, **hyperparameters)`. Its hyperparameters are its
+    keyword-only parameters whose default is a boolean, a number or text.
 
     Raises:
-        SpecError: The module cannot be imported, has no such class or function, or that cannot be called so.
+        SpecError: The module cannot be imported, lacks the class, or the class has other parameters.
     """
     path, _, member = name.partition(":")
-    if "" not in sys.path:  # the current directory: there already for `python -m tuner`, not for the console script
+    network = _find(import_own(path, name), member)
+    _check_call(name, member, network)
+    return network
+
+
+def import_own(path: str, name: str) -> ModuleType:
+    """Import a module of the user, from the current directory too.
+
+    Args:
+        path: Its dotted path.
+        name: The architecture, for the message.
+
+    Raises:
+        SpecError: The import failed.
+    """
+    if "" not in sys.path:  # because only `python -m tuner` has the current directory there, not `tuner`
         sys.path.append("")
     try:
-        module = import_module(path)
-    except Exception as error:  # whatever the user's module raises
-        said = next(iter(str(error).splitlines()), "")
+        return import_module(path)
+    except Exception as error:  # because a user's module may raise anything
         raise SpecError(
-            f"architecture: {name}: importing '{path}' failed with {type(error).__name__}: {said}; allowed: "
+            f"architecture: {name}: importing '{path}' failed with {type_and_line(error)}; allowed: "
             "torchvision:NAME, or package.module:Class below the current directory or installed"
         ) from error
-    found: Any = getattr(module, member, None)
-    if not _is_network(found):
-        there = [key for key, value in inspect.getmembers(module, _is_network) if value.__module__ == path]
-        raise SpecError(f"architecture: {path} has no class or function '{member}'; {suggest(member, there)}")
+
+
+def _find(module: ModuleType, member: str) -> Callable[..., Any]:
+    network: Any = getattr(module, member, None)
+    if _is_network(network):
+        return network  # type: ignore[no-any-return]
+    path = module.__name__
+    known = [key for key, value in inspect.getmembers(module, _is_network) if value.__module__ == path]
+    raise SpecError(f"architecture: {path} has no class or function '{member}'; {suggest(member, known)}")
+
+
+def _check_call(name: str, member: str, network: Callable[..., Any]) -> None:
     try:
-        inspect.signature(found).bind("in_channels", "classes", "image_size")
+        inspect.signature(network).bind("in_channels", "classes", "image_size")
     except (TypeError, ValueError) as error:
         raise SpecError(
             f"architecture: {name}: {error}; expected: "
             f"{member}(in_channels, classes, image_size, *, hyperparameters with defaults)"
         ) from None
-    return found  # type: ignore[no-any-return]
 
 
 def _is_network(value: Any) -> bool:

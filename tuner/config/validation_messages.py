@@ -1,10 +1,11 @@
-"""What pydantic found wrong, said to a person: one line a place, with what was found and what is allowed."""
+"""Messages for mistakes that pydantic found: one line per place, with found and allowed."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from tuner.errors import suggest
 
@@ -21,40 +22,48 @@ _ALLOWED = {
 
 
 def lines(error: ValidationError, raw: Any) -> list[str]:
-    """One line for each place; several complaints about one place (the arms of a union) are joined."""
-    places: dict[str, list[str]] = {}
+    """Return one line per place. Messages about one place (the arms of a union) are joined."""
+    messages: dict[str, list[str]] = {}
     for mistake in error.errors():
-        place, found = _locate(mistake["loc"], raw, missing=mistake["type"] == "missing")
-        message = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-        if mistake["type"] == "missing":
-            message = "missing"
-        elif mistake["type"] == "literal_error":
-            allowed = re.findall(r"'([^']*)'", mistake["ctx"]["expected"])
-            message = f"found {shown(found)}; {suggest(str(found), allowed)}"
-        elif mistake["type"] in _ALLOWED:
-            message = f"found {shown(found)}; allowed: {_ALLOWED[mistake['type']]}"
-        elif mistake["type"] != "value_error":
-            message = f"found {shown(found)}; {message}"
-        places.setdefault(place, []).append(message)
-    return [_join(place, messages) for place, messages in places.items()]
+        path, found = _locate(mistake["loc"], raw, missing=mistake["type"] == "missing")
+        messages.setdefault(path, []).append(_message(mistake, found))
+    return [_join(path, said) for path, said in messages.items()]
+
+
+def _message(mistake: ErrorDetails, found: Any) -> str:
+    kind = mistake["type"]
+    message = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    if kind == "missing":
+        return "missing"
+    if kind == "value_error":
+        return message
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", mistake["ctx"]["expected"])
+        return f"found {shown(found)}; {suggest(str(found), allowed)}"
+    if kind in _ALLOWED:
+        return f"found {shown(found)}; allowed: {_ALLOWED[kind]}"
+    return f"found {shown(found)}; {message}"
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in the file, shortened: `null`, `true`, `'text'`."""
+    """Return a value as the file has it, shortened: `null`, `true`, `'text'`."""
     text = {type(None): "null", bool: str(value).lower()}.get(type(value), repr(value))
     return text if len(text) <= 100 else f"{text[:99]}…"
 
 
-def _join(place: str, messages: list[str]) -> str:
-    first, *others = dict.fromkeys(messages)
-    text = " or ".join([first, *(other.rpartition("; ")[2].rpartition("allowed: ")[2] for other in others)])
-    # A rule over several keys names the one at fault itself: `dropout.when: …`.
-    separator = "" if not place else "." if re.match(r"[\w.]+: ", text) else ": "
-    return f"{place}{separator}{text}"
+def _join(path: str, messages: list[str]) -> str:
+    first, *more = dict.fromkeys(messages)
+    text = " or ".join([first, *(each.rpartition("; ")[2].rpartition("allowed: ")[2] for each in more)])
+    # A rule over several keys names the key at fault itself: `dropout.when: …`.
+    separator = "" if not path else "." if re.match(r"[\w.]+: ", text) else ": "
+    return f"{path}{separator}{text}"
 
 
 def _locate(location: Iterable[str | int], raw: Any, missing: bool) -> tuple[str, Any]:
-    """The path of a mistake in the file, without pydantic's names for the arms of unions, and what stands there."""
+    """Return the path of a mistake in the file, and the value found at it.
+
+    Pydantic's names for the arms of unions are left out of the path.
+    """
     path: list[str] = []
     location = list(location)
     for index, part in enumerate(location):

@@ -1,4 +1,4 @@
-"""YAML 1.2 files, read with the place of what is broken in them (`1e-4` is a number, `off` is text)."""
+"""YAML 1.2 files, where `1e-4` is a number and `off` is text."""
 
 import io
 from collections.abc import Iterable
@@ -12,7 +12,11 @@ from tuner.errors import SpecError, first_line
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML 1.2 file; a SpecError names the file, and line and column where it is broken."""
+    """Read a YAML 1.2 file.
+
+    Raises:
+        SpecError: The file cannot be read. The message names it, with line and column.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -30,14 +34,18 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Read YAML text; a SpecError names the source, with line and column where it is broken."""
+    """Read YAML text.
+
+    Raises:
+        SpecError: The text is broken. The message names the source, with line and column.
+    """
     try:
         return YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        position = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         problem = (error.problem or error.context or "cannot be read").splitlines()[0]
-        raise SpecError(f"{source}{place}: broken YAML: {problem}") from None
+        raise SpecError(f"{source}{position}: broken YAML: {problem}") from None
     except YAMLError as error:
         raise SpecError(f"{source}: broken YAML: {first_line(error)}") from None
     except RecursionError:
@@ -45,7 +53,11 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def override(raw: Any, settings: Iterable[str]) -> Any:
-    """Apply `--set a.b=c`: c is read as YAML. A SpecError where there is no `=` or the path leads through a value."""
+    """Apply each `--set a.b=c`, where c is read as YAML.
+
+    Raises:
+        SpecError: There is no `=`, or the path leads through a value.
+    """
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path:
@@ -64,7 +76,7 @@ def override(raw: Any, settings: Iterable[str]) -> Any:
 
 
 def to_yaml(values: dict[str, Any]) -> str:
-    """Plain values as YAML, mappings in their own order, the innermost on one line."""
+    """Write plain values as YAML, mappings in their own order, the innermost on one line."""
     yaml, text = YAML(typ="safe", pure=True), io.StringIO()
     yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = None, False  # type: ignore[assignment]
     yaml.width = 120
