@@ -40,26 +40,26 @@ def printed(width: int) -> str:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
-def test_a_leaderboard_shows_every_number_in_one_piece_at_any_width(width: int) -> None:
+def test_board_table_keeps_numbers_whole(width: int) -> None:
     text = printed(width)
     assert max(map(len, text.splitlines())) <= width
     for number in ("23", "1.0000", "0.9965", "0.9806", "20", "0.0001235", "0.0173", "32", "256"):
         assert number in text.split() or f"{number}," in text.split(), number
 
 
-def test_a_leaderboard_has_a_column_for_each_parameter_where_there_is_room() -> None:
+def test_board_table_has_a_column_per_parameter() -> None:
     head = " ".join(printed(120).splitlines()[0].split())
     assert head == "trial val accuracy test accuracy epochs train seconds learning rate batch size dense"
     assert "1,234.6" in printed(120)
 
 
-def test_a_leaderboard_says_the_parameters_in_one_column_where_there_is_little_room() -> None:
+def test_board_table_joins_parameters_in_narrow_terminals() -> None:
     text = " ".join(printed(60).split())
     assert "parameters" in text
     assert "learning_rate 0.0173, dense 7" in text
 
 
-def test_what_is_missing_is_left_empty() -> None:
+def test_texts_of_missing_cells_are_empty() -> None:
     assert [number_text(value) for value in (None, float("nan"), pd.NA)] == ["", "", ""]
     assert metric_text("val_accuracy", pd.NA) == ""
     assert parameters_text({"param_a": None, "param_b": pd.NA, "param_c": 0.5, "value": 1.0}) == "c 0.5"
@@ -75,17 +75,17 @@ def test_what_is_missing_is_left_empty() -> None:
         ("parameters_count", 1816714.0, "1,816,714"),
     ],
 )
-def test_a_metric_has_the_digits_that_mean_something(metric: str, value: float, text: str) -> None:
+def test_metric_text_has_the_digits_that_count(metric: str, value: float, text: str) -> None:
     assert metric_text(metric, value) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (9.4, "0:09"), (754, "12:34"), (3723, "1:02:03")])
-def test_a_clock_shows_minutes_and_hours(seconds: float, text: str) -> None:
+def test_format_clock_shows_minutes_and_hours(seconds: float, text: str) -> None:
     assert format_clock(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(9.4, "9 s"), (89, "89 s"), (754, "13 min"), (12600, "3.5 h"), (864000, "10 days")]
 )
-def test_a_rough_duration_is_one_number(seconds: float, text: str) -> None:
+def test_format_duration_is_one_number(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

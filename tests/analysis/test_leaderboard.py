@@ -74,7 +74,7 @@ def results(tmp_path: Path) -> Callable[..., StudyResults]:
 Write = Callable[..., StudyResults]
 
 
-def test_a_leaderboard_ranks_complete_trials_and_of_equals_the_earliest_first(results: Write) -> None:
+def test_leaderboard_ranks_complete_trials_best_first(results: Write) -> None:
     board = leaderboard(
         results(study(), trial(0, 0.7), trial(1, 0.9), trial(2, 0.99, state="PRUNED"), trial(3, 0.9), trial(4, 0.8))
     )
@@ -82,14 +82,14 @@ def test_a_leaderboard_ranks_complete_trials_and_of_equals_the_earliest_first(re
     assert list(board["val_accuracy"]) == [0.9, 0.9, 0.8, 0.7]
 
 
-def test_a_leaderboard_of_what_is_minimized_begins_with_the_lowest(results: Write) -> None:
+def test_leaderboard_of_minimized_metric_begins_with_lowest(results: Write) -> None:
     spec = study(objective={"minimize": "val_loss"})
     board = leaderboard(results(spec, trial(0, 0.7), trial(1, 0.2), trial(2, 0.4)))
     assert list(board["number"]) == [1, 2, 0]
     assert list(board["val_loss"]) == [0.2, 0.4, 0.7]
 
 
-def test_a_leaderboard_has_accuracies_and_searched_parameters_under_their_names(results: Write) -> None:
+def test_leaderboard_names_accuracies_and_searched_parameters(results: Write) -> None:
     board = leaderboard(results(study(), trial(0, 0.7, val_accuracy=0.6)), top=1)
     assert list(board.columns) == [
         "number", "val_accuracy", "test_accuracy", "epochs", "train_seconds", "learning_rate",
@@ -99,17 +99,17 @@ def test_a_leaderboard_has_accuracies_and_searched_parameters_under_their_names(
     }  # fmt: skip
 
 
-def test_a_leaderboard_shows_no_more_than_asked_for_and_all_otherwise(results: Write) -> None:
+def test_leaderboard_shows_as_many_as_asked_for(results: Write) -> None:
     read = results(study(), *(trial(number, 0.1 * number) for number in range(4)))
     assert list(leaderboard(read, 2)["number"]) == [3, 2]
     assert len(leaderboard(read)) == 4
 
 
-def test_a_leaderboard_without_complete_trials_is_empty(results: Write) -> None:
+def test_leaderboard_without_complete_trials_is_empty(results: Write) -> None:
     assert leaderboard(results(study(), trial(0, state="FAILED"))).empty
 
 
-def test_repeats_give_mean_and_deviation_of_complete_ones_and_no_rank_of_their_own(results: Write) -> None:
+def test_leaderboard_gives_mean_and_deviation_of_repeats(results: Write) -> None:
     board = leaderboard(
         results(
             study(repeats={"top": 2, "seeds": 3}),
@@ -129,7 +129,7 @@ def test_repeats_give_mean_and_deviation_of_complete_ones_and_no_rank_of_their_o
     assert board["repeats_std"].isna().tolist() == [False, True, True]
 
 
-def test_with_several_objectives_only_trials_that_none_beats_in_every_respect_are_best(results: Write) -> None:
+def test_leaderboard_of_several_objectives_is_the_front(results: Write) -> None:
     spec = study(objective=[{"maximize": "val_accuracy"}, {"minimize": "parameters_count"}])
     board = leaderboard(
         results(spec, trial(0, 0.9, 100), trial(1, 0.8, 100), trial(2, 0.7, 10), trial(3, 0.9, 200), trial(4, 0.9, 100))
@@ -138,12 +138,12 @@ def test_with_several_objectives_only_trials_that_none_beats_in_every_respect_ar
     assert list(board["parameters_count"]) == [100, 100, 10]
 
 
-def test_every_state_is_counted_by_name() -> None:
+def test_counts_by_state_name_every_state() -> None:
     trials = pd.DataFrame({"state": ["COMPLETE", "PRUNED", "COMPLETE"]})
     assert counts_by_state(trials) == {"COMPLETE": 2, "PRUNED": 1, "FAILED": 0, "RUNNING": 0}
 
 
-def test_a_study_that_was_not_begun_has_empty_tables_with_every_column(tmp_path: Path) -> None:
+def test_load_or_empty_without_folder_is_empty(tmp_path: Path) -> None:
     read = load_or_empty(study(), tmp_path)
     assert read.trials.empty
     assert read.epochs.empty
@@ -151,13 +151,13 @@ def test_a_study_that_was_not_begun_has_empty_tables_with_every_column(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_study_that_was_begun_is_what_its_folder_says(results: Write, tmp_path: Path) -> None:
+def test_load_or_empty_reads_the_study_folder(results: Write, tmp_path: Path) -> None:
     results(study(), trial(0, 0.7))
     read = load_or_empty(study(search={"trials": 9}), tmp_path)
     assert (read.spec.search.trials, len(read.trials)) == (4, 1)
 
 
-def test_effort_counts_the_epochs_of_every_trial_until_one_is_complete(results: Write) -> None:
+def test_best_by_epochs_counts_epochs_of_all(results: Write) -> None:
     interleaved = [epoch(0, 1, 0), epoch(1, 1, 1), epoch(2, 1, 2), epoch(1, 2, 3), epoch(0, 2, 4), epoch(3, 1, 5)]
     untrained_and_repeat = [epoch(1, 0, 0), epoch(4, 1, 2)]
     read = results(
@@ -174,13 +174,13 @@ def test_effort_counts_the_epochs_of_every_trial_until_one_is_complete(results: 
     }  # fmt: skip
 
 
-def test_effort_towards_what_is_minimized_falls(results: Write) -> None:
+def test_best_by_epochs_of_minimized_metric_falls(results: Write) -> None:
     spec = study(objective={"minimize": "val_loss"})
     read = results(spec, trial(0, 0.7), trial(1, 0.2), trial(2, 0.4), epochs=[epoch(n, 1, n) for n in range(3)])
     assert list(best_by_epochs(read)["best"]) == [0.7, 0.2, 0.2]
 
 
-def test_pictures_are_read_in_the_shape_that_they_were_kept_in(tmp_path: Path) -> None:
+def test_read_pictures_keeps_their_shape(tmp_path: Path) -> None:
     image = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
     row = {"dataset": "mnist", "index": 9, "label": 7, "channels": 2, "height": 3, "width": 4}
     pd.DataFrame([row | {"pixels": image.tobytes()}]).to_parquet(tmp_path / "pictures.parquet")
@@ -207,7 +207,7 @@ SIX = [*FOUR, *(repeat(number, of=number % 2, value=0.5) for number in range(4, 
         ({"top": "all", "seeds": 3}, SIX, False),
     ],
 )
-def test_a_study_is_finished_when_its_trials_and_repeats_have_ended(
+def test_is_finished_waits_for_trials_and_repeats(
     repeats: Row | None, rows: list[Row], finished: bool, results: Write
 ) -> None:
     spec = study(repeats=repeats)

@@ -1,4 +1,4 @@
-"""Names of networks that are not ours: which there are, what they declare, and how a wrong one is refused."""
+"""Networks by name: known ones, hyperparameters of a user's own, and refusals."""
 
 import subprocess
 import sys
@@ -24,19 +24,19 @@ def refusal(name: object) -> str:
     return str(caught.value)
 
 
-def test_torchvisions_names_are_those_that_it_lists() -> None:
+def test_registry_names_the_networks_of_torchvision() -> None:
     import torchvision
 
     assert list(TORCHVISION) == torchvision.models.list_models(module=torchvision.models)
 
 
-def test_an_architecture_is_ours_or_of_torchvision_or_the_users_own() -> None:
+def test_architecture_finds_networks_of_three_kinds() -> None:
     assert architecture("alexnet") is ARCHITECTURES["alexnet"]
     assert architecture("torchvision:alexnet") != ARCHITECTURES["alexnet"]
     assert [is_own(name) for name in ("alexnet", "torchvision:alexnet", "a.b:C")] == [False, False, True]
 
 
-def test_hyperparameters_of_an_own_class_are_its_keyword_only_numbers_booleans_and_texts() -> None:
+def test_own_network_declares_its_keyword_only_defaults() -> None:
     declared = architecture("tests.support.networks:Tiny").hyperparameters
     assert {name: parameter.default for name, parameter in declared.items()} == {
         "units": 16,
@@ -65,13 +65,11 @@ def test_hyperparameters_of_an_own_class_are_its_keyword_only_numbers_booleans_a
         ("tests.support.networks:Demanding", "architecture: tests.support.networks:Demanding: missing a required argument: 'units'; "),  # noqa: E501
     ],
 )  # fmt: skip
-def test_a_name_that_is_none_is_refused_in_one_line(name: object, line: str) -> None:
+def test_architecture_refuses_unknown_name_in_one_line(name: object, line: str) -> None:
     assert refusal(name).startswith(line)
 
 
-def test_a_module_that_breaks_while_it_is_imported_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_network_refuses_module_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_networks.py").write_text("raise RuntimeError('no\\nway')\n")
     monkeypatch.syspath_prepend(tmp_path)
     line = refusal("broken_networks:Network")
@@ -81,7 +79,7 @@ def test_a_module_that_breaks_while_it_is_imported_is_refused_in_one_line(
     assert ": no; allowed: " in line
 
 
-def test_the_console_script_finds_a_class_in_the_current_directory(tmp_path: Path) -> None:
+def test_console_script_imports_from_the_current_directory(tmp_path: Path) -> None:
     (tmp_path / "my_networks.py").write_text(OWN)
     (tmp_path / "study.yaml").write_text(
         "study: own\ntraining: {architecture: my_networks:Network, kind: b}\nspace: {units: {int: [4, 8]}}\n"
@@ -93,7 +91,7 @@ def test_the_console_script_finds_a_class_in_the_current_directory(tmp_path: Pat
         assert "kind: b" in done.stdout
 
 
-def test_nothing_is_imported_for_a_network_that_is_not_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_architecture_imports_nothing_but_own_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     code = (
         "import sys; from tuner.config.registry import architecture; architecture('alexnet'); "

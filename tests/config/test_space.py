@@ -1,4 +1,4 @@
-"""Parameters: what may stand in a space, when each is active, what is drawn, and the grid."""
+"""Parameters of a space: values, conditions, drawn configurations, and the grid."""
 
 from collections.abc import Callable
 from typing import Any
@@ -82,25 +82,25 @@ null                               => a: found null; allowed: a number, text, bo
     ("parameter", "line"),
     [[cell.strip() for cell in row.split("=>")] for row in REFUSED_PARAMETERS.strip().splitlines()],
 )
-def test_a_parameter_that_cannot_be_drawn_is_refused(parameter: str, line: str) -> None:
+def test_parameter_refuses_what_cannot_be_drawn(parameter: str, line: str) -> None:
     assert refusal(f"b: {{choice: [1, 2]}}\na: {parameter}") == line
 
 
 @pytest.mark.parametrize("range_", ["{int: [1, 9], step: 2}", "{float: [1, 9], step: 0.5}"])
-def test_a_condition_between_the_steps_of_a_range_cannot_occur(range_: str) -> None:
+def test_condition_refuses_value_between_steps(range_: str) -> None:
     assert refusal(f"b: {range_}\na: {{int: [0, 5], when: {{b: 3.25}}}}").startswith(
         "a.when.b: 3.25 cannot occur; b is"
     )
     assert space(f"b: {range_}\na: {{int: [0, 5], when: {{b: [1, 3, 9]}}}}")["a"].when == {"b": [1, 3, 9]}
 
 
-def test_conditions_in_a_circle_are_refused_however_long_it_is() -> None:
+def test_space_refuses_circle_of_conditions() -> None:
     text = "a: {int: [1, 2], when: {b: 1}}\nb: {int: [1, 2], when: {c: 1}}\nc: {int: [1, 2], when: {a: 1}}"
     assert refusal(text) == "a.when: conditions go in a circle: a -> b -> c -> a"
 
 
 @pytest.mark.parametrize("step", [{"float": [0.1, 0.3], "step": 0.2}, {"float": [0.1, 0.4], "step": 0.3}])
-def test_a_step_as_wide_as_the_range_is_allowed_despite_rounding(step: dict[str, Any]) -> None:
+def test_range_allows_step_of_its_whole_width(step: dict[str, Any]) -> None:
     assert len(list(Space.model_validate({"a": step})["a"].grid())) == 2
 
 
@@ -121,7 +121,7 @@ def test_a_step_as_wide_as_the_range_is_allowed_despite_rounding(step: dict[str,
         ("1e-4", "float"),
     ],
 )
-def test_a_column_has_the_type_of_its_parameter(parameter: str, kind: str) -> None:
+def test_parameter_kind_is_its_column_type(parameter: str, kind: str) -> None:
     assert space(f"a: {parameter}")["a"].kind == kind
 
 
@@ -140,7 +140,7 @@ def last(_: str, parameter: Parameter) -> Value:
         (last, {"architecture": "alexnet", "dense": 128, "dropout": 0.5, "epochs": 3}),
     ],
 )
-def test_only_active_parameters_are_drawn_and_constants_are_filled_in(
+def test_draw_picks_active_parameters_and_fills_constants(
     pick: Callable[[str, Parameter], Value], drawn: dict[str, Value]
 ) -> None:
     asked: list[str] = []
@@ -153,21 +153,21 @@ def test_only_active_parameters_are_drawn_and_constants_are_filled_in(
     assert asked == [name for name in drawn if name not in ("epochs", "momentum")]
 
 
-def test_parameters_come_after_those_that_their_conditions_name() -> None:
+def test_ordered_puts_parameters_after_their_conditions() -> None:
     assert [name for name, _ in space(NESTED).ordered()] == ["architecture", "dense", "dropout", "epochs", "momentum"]
 
 
-def test_true_does_not_fulfil_a_condition_on_one() -> None:
+def test_condition_on_one_refuses_true() -> None:
     mixed = space("a: {choice: [1, true]}\nb: {value: 5, when: {a: 1}}")
     assert (mixed.draw(first), mixed.draw(last)) == ({"a": 1, "b": 5}, {"a": True})
 
 
-def test_a_grid_holds_every_configuration_once_and_the_last_parameter_varies_fastest() -> None:
+def test_grid_varies_last_parameter_fastest() -> None:
     found = space("a: {choice: [x, y]}\nb: {int: [1, 5], step: 2}\nc: true").grid()
     assert found == [{"a": a, "b": b, "c": True} for a in "xy" for b in (1, 3, 5)]
 
 
-def test_inactive_parameters_make_no_copies_in_a_grid() -> None:
+def test_grid_makes_no_copies_of_inactive_parameters() -> None:
     found = space(NESTED).grid()
     assert len(found) == 1 + 1 + 2 * 2  # lenet5, alexnet with 32 units, alexnet with 64 or 128 and either dropout
     assert len({repr(sorted(point.items())) for point in found}) == len(found)
@@ -175,13 +175,13 @@ def test_inactive_parameters_make_no_copies_in_a_grid() -> None:
     assert found[-1] == {"architecture": "alexnet", "dense": 128, "dropout": 0.5, "epochs": 3}
 
 
-def test_the_steps_of_a_float_are_the_numbers_that_one_writes() -> None:
+def test_grid_of_float_steps_has_round_numbers() -> None:
     assert list(Float(float=(0.0, 1.0), step=0.1).grid()) == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
     assert list(Float(float=(0.0, 1.0), step=0.3).grid()) == [0, 0.3, 0.6, 0.9]
     assert list(Int(int=(1, 6), step=2).grid()) == [1, 3, 5]
 
 
-def test_an_empty_space_is_one_configuration() -> None:
+def test_grid_of_empty_space_is_one_configuration() -> None:
     assert space("{}").grid() == [{}]
     assert space("{}").draw(first) == {}
 
@@ -195,13 +195,13 @@ def test_an_empty_space_is_one_configuration() -> None:
         ("a: {int: [1, 999]}\nb: {int: [1, 999]}", f"space.b: makes a grid of more than {LARGEST_GRID:,}; sample with"),
     ],
 )
-def test_a_grid_without_steps_or_end_is_refused(text: str, message: str) -> None:
+def test_grid_refuses_ranges_without_steps(text: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:
         space(text).grid()
     assert str(caught.value).startswith(message)
 
 
-def test_a_space_reads_back_as_an_equal_one() -> None:
+def test_space_reads_back_as_an_equal_one() -> None:
     text = (
         NESTED + "l: {choice: [[1, 2], [3]]}\nm: {choice: [1, 1.5, true, off, '1e-4']}\nn: {float: [1, 2], step: 0.5}"
     )

@@ -1,4 +1,4 @@
-"""A study file: what it says, what it may leave out, and what is refused with which line."""
+"""Study files: settings, defaults, and one line for each refusal."""
 
 from pathlib import Path
 
@@ -167,12 +167,12 @@ def rows(table: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(("setting", "line"), rows(REFUSED_SETTINGS))
-def test_a_mistake_is_refused_with_its_place_and_what_is_allowed(setting: str, line: str, tmp_path: Path) -> None:
+def test_study_refuses_mistake_with_place_and_allowed(setting: str, line: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, SMALLEST, setting).startswith(line)
 
 
 @pytest.mark.parametrize(("flow", "line"), rows(REFUSED_SPACES))
-def test_settings_that_do_not_go_together_are_refused(flow: str, line: str, tmp_path: Path) -> None:
+def test_study_refuses_settings_that_exclude_each_other(flow: str, line: str, tmp_path: Path) -> None:
     text = f"{{study: a, training: {{architecture: vazquez_base}}, space: {flow}}}"
     assert refusal(tmp_path, text).startswith(line)
 
@@ -189,24 +189,24 @@ def test_settings_that_do_not_go_together_are_refused(flow: str, line: str, tmp_
         ("dense: {int: [8, 16], when: {architecture: alexnt}}", "space.dense.when.architecture: 'alexnt' cannot occur"),
     ],
 )
-def test_a_hyperparameter_belongs_to_every_architecture_that_may_meet_it(space: str, line: str, tmp_path: Path) -> None:
+def test_space_needs_condition_for_other_architectures(space: str, line: str, tmp_path: Path) -> None:
     text = f"study: demo\ndataset: {{name: mnist}}\nspace:\n  {TWO_NETWORKS}\n  {space}\n"
     assert refusal(tmp_path, text).startswith(line)
     assert spec(text.partition("  dense")[0].partition("  dropout")[0].partition("  filters")[0])
 
 
-def test_an_architecture_too_large_for_the_images_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+def test_study_refuses_architecture_too_large_for_images(tmp_path: Path) -> None:
     line = refusal(tmp_path, f"study: a\ndataset: {{name: digits}}\nspace: {{{TWO_NETWORKS}}}")
     assert line.startswith("space.architecture: alexnet needs 15x15 images, digits has 8x8")
     assert spec(f"study: a\ndataset: {{image_size: 16}}\nspace: {{{TWO_NETWORKS}}}").architectures[1] == "alexnet"
 
 
-def test_every_trial_has_an_architecture(tmp_path: Path) -> None:
+def test_study_needs_an_architecture_for_every_trial(tmp_path: Path) -> None:
     text = "study: a\nspace: {schedule: cosine, architecture: {choice: [vazquez_base], when: {schedule: cosine}}}"
     assert refusal(tmp_path, text) == "space.architecture.when: not allowed; every trial needs an architecture"
 
 
-def test_several_mistakes_are_one_line_each(tmp_path: Path) -> None:
+def test_study_lists_several_mistakes_line_by_line(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("study: a\nspace: {}\nsearch: {trials: 0, seed: x}\nretries: -1\n")
     with pytest.raises(SpecError) as caught:
         load_spec(tmp_path / "s.yaml")
@@ -217,9 +217,7 @@ def test_several_mistakes_are_one_line_each(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_is_a_data_set_and_so_is_what_may_lie_below_the_data_root(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dataset_name_may_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     (tmp_path / "study.yaml").write_text(SMALLEST)
@@ -229,14 +227,14 @@ def test_a_folder_is_a_data_set_and_so_is_what_may_lie_below_the_data_root(
 
 
 @pytest.mark.parametrize("text", [DESIGN, SEVERAL_OBJECTIVES, AS_PUBLISHED, SINGLE])
-def test_a_resolved_study_reads_back_as_an_equal_one(text: str) -> None:
+def test_study_reads_back_as_an_equal_one(text: str) -> None:
     resolved = spec(text)
     again = spec(resolved.to_yaml())
     assert (again, again.to_yaml()) == (resolved, resolved.to_yaml())
     assert again.differences(resolved) == []
 
 
-def test_every_default_is_written_out() -> None:
+def test_study_writes_every_default() -> None:
     written = parse_yaml(spec(SINGLE).to_yaml(), "study.yaml")
     assert written["training"].keys() >= {"epochs", "batch_size", "learning_rate", "epsilon", "schedule", "init"}
     assert written["dataset"]["augment"] == {"flip": False, "crop": 0, "rotate": 0.0, "shift": 0.0}
@@ -248,14 +246,14 @@ def test_every_default_is_written_out() -> None:
     assert not {"architecture", "learning_rate", "epochs"} & partly.keys()  # these stand under space
 
 
-def test_numbers_of_trials_follow_from_what_is_searched() -> None:
+def test_study_derives_its_number_of_trials() -> None:
     space = "study: a\nspace:\n  architecture: vazquez_base\n  batch_size: {choice: [16, 32, 64]}\n"
     assert spec(space).search.trials == 32
     assert spec(f"{space}search: {{sampler: grid}}").search.trials == 3
     assert spec(SINGLE).search.trials == 1
 
 
-def test_a_rule_with_nothing_below_it_has_its_defaults() -> None:
+def test_stopping_rule_without_settings_has_defaults() -> None:
     assert spec(SMALLEST + "stopping:\n  asha:\n").stopping == spec(SMALLEST + "stopping: asha").stopping
     assert spec(SMALLEST + "stopping: asha").stopping.asha is not None
 
@@ -270,12 +268,12 @@ def test_a_rule_with_nothing_below_it_has_its_defaults() -> None:
         ("{next: 9}", NextImages(next=9)),
     ],
 )
-def test_a_validation_split_has_four_forms(text: str, validation: object) -> None:
+def test_dataset_validation_has_four_forms(text: str, validation: object) -> None:
     found = spec(SMALLEST.replace("mnist", f"mnist, validation: {text}")).dataset.validation
     assert (found, type(found)) == (validation, type(validation))
 
 
-def test_a_recipe_joins_constants_and_parameters_and_leaves_out_what_other_networks_have() -> None:
+def test_recipe_joins_constants_and_parameters() -> None:
     study = spec(f"study: a\ndataset: {{name: mnist}}\ntraining: {{filters: 8, epochs: 3}}\nspace: {{{TWO_NETWORKS}}}")
     base = study.training_config({"architecture": "vazquez_base", "learning_rate": 0.1})
     assert (base.epochs, base.learning_rate, base.hyperparameters["filters"]) == (3, 0.1, 8)
@@ -295,12 +293,12 @@ def test_a_recipe_joins_constants_and_parameters_and_leaves_out_what_other_netwo
         (("study: cifar", "study: other\nprotocol: as_published"), "protocol: clean -> as_published"),
     ],
 )
-def test_what_makes_rows_incomparable_is_listed(change: tuple[str, str], line: str) -> None:
+def test_differences_list_what_makes_rows_incomparable(change: tuple[str, str], line: str) -> None:
     (found,) = spec(DESIGN.replace(*change)).differences(spec(DESIGN))
     assert found.startswith(line)
 
 
-def test_how_much_is_run_and_on_what_may_change_between_runs() -> None:
+def test_differences_ignore_amount_and_place_of_work() -> None:
     text = DESIGN.replace("trials: 64", "trials: 99").replace("cpu: 2, gpu: 0.5, concurrent: 3", "cpu: 1")
     text = text.replace("hours: 2", "hours: 3").replace("top: 3", "top: all") + "retries: 0\nkeep_weights: 9\n"
     text = text.replace("optimizer: adam", "optimizer: adam, precision: bfloat16") + "untrained: true\nlog_every: 40\n"
@@ -308,7 +306,7 @@ def test_how_much_is_run_and_on_what_may_change_between_runs() -> None:
     assert spec(text).differences(spec(DESIGN)) == []
 
 
-def test_a_grid_whose_points_are_counted_otherwise_is_another_study() -> None:
+def test_differences_see_another_order_of_a_grid() -> None:
     one, other = "batch_size: {choice: [16, 32]}", "epochs: {choice: [1, 2]}"
     text = "study: a\ntraining: {{architecture: vazquez_base}}\nsearch: {{sampler: {}}}\nspace: {{{}, {}}}"
     assert spec(text.format("grid", one, other)).differences(spec(text.format("grid", other, one)))
@@ -325,7 +323,7 @@ space:
 """
 
 
-def test_what_a_class_of_the_users_own_declares_may_be_set_and_searched(tmp_path: Path) -> None:
+def test_study_searches_hyperparameters_of_own_network(tmp_path: Path) -> None:
     study = spec(OWN)
     given = {"architecture": "tests.support.networks:Tiny", "activation": "tanh", "dropout": 0.25}
     expected = {"units": 32, "dropout": 0.25, "normalized": False, "activation": "tanh"}
@@ -338,7 +336,7 @@ def test_what_a_class_of_the_users_own_declares_may_be_set_and_searched(tmp_path
     assert line.startswith("space.activation: found 3; allowed: text")
 
 
-def test_a_stored_study_is_read_without_the_classes_of_the_users_own_that_it_trained() -> None:
+def test_stored_study_needs_no_own_network() -> None:
     study = spec(OWN)
     gone = parse_yaml(study.to_yaml().replace("tests.support.networks:Tiny", "gone.since:Tiny"), "study.yaml")
     with pytest.raises(SpecError, match=r"importing 'gone\.since' failed"):

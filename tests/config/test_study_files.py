@@ -1,4 +1,4 @@
-"""The study files that come with the project: all valid, and every published one with a clean twin."""
+"""Study files of the project: all are valid, and every published one has a clean twin."""
 
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ def without(spec: StudyConfig, *places: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_study_is_named_like_its_file(file: Path) -> None:
+def test_study_file_is_named_after_its_study(file: Path) -> None:
     assert load_spec(file).study == file.stem
 
 
 @pytest.mark.parametrize("file", AS_PUBLISHED, ids=lambda file: file.stem)
-def test_a_published_study_has_a_clean_twin_that_differs_only_in_what_chooses(file: Path) -> None:
+def test_clean_twin_differs_only_in_what_chooses(file: Path) -> None:
     published, clean = load_spec(file), load_spec(file.with_stem(f"{file.stem}_clean"))
     other = ("study", "protocol", "dataset.validation", "training.evaluate", "repeats")
     assert without(clean, *other) == without(published, *other)
@@ -39,7 +39,7 @@ def test_a_published_study_has_a_clean_twin_that_differs_only_in_what_chooses(fi
     assert clean.training["evaluate"] == {"batch_norm": "eval", "augment": False}
 
 
-def test_all_that_stands_among_the_published_studies_is_published_clean_or_never_had_a_protocol() -> None:
+def test_published_studies_are_published_clean_or_neutral() -> None:
     twins = {f"{file.stem}_clean" for file in AS_PUBLISHED}
     stems = {file.stem for file in (FOLDER / "published").iterdir()}
     assert stems - twins - {file.stem for file in AS_PUBLISHED} == {"cesar"}

@@ -1,4 +1,4 @@
-"""YAML as people write it: numbers are numbers, and what is broken is named with its place."""
+"""YAML as people write it, with the line and column of what is broken."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from tuner.errors import SpecError
         ("[1, 1.0, a, true]", [1, 1.0, "a", True]),
     ],
 )
-def test_scalars_mean_what_yaml_1_2_says(text: str, value: Any) -> None:
+def test_yaml_reads_scalars_of_version_1_2(text: str, value: Any) -> None:
     found = parse_yaml(f"key: {text}", "here")["key"]
     assert (found, type(found)) == (value, type(value))
 
@@ -55,7 +55,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_broken_file_is_refused_with_its_name_line_and_column(what: str, tmp_path: Path) -> None:
+def test_yaml_names_line_of_a_broken_file(what: str, tmp_path: Path) -> None:
     content, message = BROKEN[what]
     path = tmp_path / "study.yaml"
     path.write_bytes(content)
@@ -65,7 +65,7 @@ def test_a_broken_file_is_refused_with_its_name_line_and_column(what: str, tmp_p
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_missing_or_a_folder_is_refused_by_name(tmp_path: Path) -> None:
+def test_yaml_names_file_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"absent\.yaml: no such file$"):
         read_yaml(tmp_path / "absent.yaml")
     with pytest.raises(SpecError, match=rf"^{tmp_path}: cannot be read: Is a directory$"):
@@ -73,7 +73,7 @@ def test_a_file_that_is_missing_or_a_folder_is_refused_by_name(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", [b"a: 1\r\nb: \xc3\xa4\r\n", b"\xef\xbb\xbfa: 1\nb: \xc3\xa4\n"])
-def test_files_of_other_editors_are_read(content: bytes, tmp_path: Path) -> None:
+def test_yaml_reads_files_of_other_editors(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_bytes(content)
     assert read_yaml(tmp_path / "study.yaml") == {"a": 1, "b": "ä"}
 
@@ -89,7 +89,7 @@ def test_files_of_other_editors_are_read(content: bytes, tmp_path: Path) -> None
         ("search.trials=", {"study": "a", "search": {"trials": None}}),
     ],
 )
-def test_settings_from_outside_replace_those_of_the_file(setting: str, changed: Any) -> None:
+def test_override_replaces_settings_of_the_file(setting: str, changed: Any) -> None:
     assert override({"study": "a", "search": {"trials": 3}}, [setting]) == changed
 
 
@@ -105,13 +105,13 @@ def test_settings_from_outside_replace_those_of_the_file(setting: str, changed: 
         ([1], "a=1", "--set a=1: the file holds no mapping, found list"),
     ],
 )
-def test_a_setting_that_cannot_be_applied_is_refused(raw: Any, setting: str, message: str) -> None:
+def test_override_refuses_setting_that_cannot_be_applied(raw: Any, setting: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:
         override(raw, [setting])
     assert str(caught.value) == message
 
 
-def test_what_is_written_reads_back_the_same_in_the_same_order() -> None:
+def test_yaml_reads_back_in_the_same_order() -> None:
     values: dict[str, Any] = {
         "z": 1,
         "a": {"text": ["1e-4", "true", "null", "off", "", " b", "ä: #", "line\nbreak", "x" * 300 + " " + "y" * 300]},

@@ -1,4 +1,4 @@
-"""Plots are drawn without a window, and the figures of a test are closed after it."""
+"""Plots without a window. The figures of a test are closed after it."""
 
 from collections.abc import Iterator
 

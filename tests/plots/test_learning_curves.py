@@ -58,14 +58,14 @@ FOUR = epochs({0: [0.2, 0.5, 0.7], 1: [0.3], 2: [0.1, 0.6, 0.9], 3: [0.2, 0.95]}
 STATES = trials("COMPLETE", "PRUNED", "COMPLETE", "RUNNING")
 
 
-def test_each_trial_is_a_line_through_its_epochs() -> None:
+def test_learning_curves_draw_a_line_per_trial() -> None:
     axes = plots.learning_curves(FOUR, trials=STATES)
     assert len(axes.lines) == 4
     assert points(axes, "0") == [(1, 0.2), (2, 0.5), (3, 0.7)]
     assert points(axes, "1") == [(1, 0.3)]
 
 
-def test_the_best_completed_trial_is_coloured_and_pruned_ones_are_pale() -> None:
+def test_learning_curves_colour_best_and_pale_pruned() -> None:
     axes = plots.learning_curves(FOUR, trials=STATES)
     colours = {label: line(axes, label).get_color() for label in "0123"}
     assert colours == {"0": GREY, "1": PALE, "2": BLUE, "3": GREY}
@@ -73,28 +73,28 @@ def test_the_best_completed_trial_is_coloured_and_pruned_ones_are_pale() -> None
     assert legend(axes) == ["trial 2, the best", "complete", "running", "pruned"]
 
 
-def test_of_losses_the_lowest_last_one_is_best_and_of_equals_the_earliest() -> None:
+def test_learning_curves_of_losses_colour_the_lowest() -> None:
     losses = epochs({0: [0.1, 0.9], 1: [0.9, 0.3], 2: [0.8, 0.3]}, "val_loss")
     assert legend(plots.learning_curves(losses, "val_loss")) == ["trial 1, the best", "trial"]
 
 
-def test_without_trials_the_best_is_the_best_of_all() -> None:
+def test_learning_curves_without_trials_colour_the_best() -> None:
     assert legend(plots.learning_curves(FOUR)) == ["trial 3, the best", "trial"]
 
 
-def test_only_the_trials_given_are_drawn() -> None:
+def test_learning_curves_draw_only_given_trials() -> None:
     axes = plots.learning_curves(FOUR, trials=STATES[STATES["state"] == "PRUNED"])
     assert [each.get_label() for each in axes.lines] == ["1"]
 
 
-def test_no_trial_is_best_in_what_has_no_direction() -> None:
+def test_learning_curves_without_direction_colour_none() -> None:
     rates = epochs({0: [0.1, 0.2], 1: [0.1, 0.3]}, "learning_rate")
     axes = plots.learning_curves(rates, "learning_rate")
     assert {each.get_color() for each in axes.lines} == {GREY}
     assert axes.get_ylabel() == "learning rate"
 
 
-def test_a_single_trial_is_coloured_and_needs_no_legend() -> None:
+def test_learning_curves_of_one_need_no_legend() -> None:
     axes = plots.learning_curves(epochs({7: [0.5]}), trials=pd.DataFrame({"number": [7], "state": ["COMPLETE"]}))
     assert points(axes, "7") == [(1, 0.5)]
     assert line(axes, "7").get_color() == BLUE
@@ -102,7 +102,7 @@ def test_a_single_trial_is_coloured_and_needs_no_legend() -> None:
     assert axes.get_legend() is None
 
 
-def test_accuracies_are_said_in_percent_and_losses_in_nats() -> None:
+def test_learning_curves_show_percent_and_nats() -> None:
     axes = plots.learning_curves(FOUR)
     assert axes.get_ylabel() == "validation accuracy (%)"
     assert {"20", "40", "60", "80"} <= {*ticks(axes)}
@@ -111,26 +111,26 @@ def test_accuracies_are_said_in_percent_and_losses_in_nats() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])
-def test_epochs_are_whole_numbers(count: int) -> None:
+def test_learning_curves_tick_whole_epochs(count: int) -> None:
     axes = plots.learning_curves(epochs({0: [0.5] * count}))
     assert all(float(tick).is_integer() for tick in axes.get_xticks())
 
 
-def test_axes_that_are_given_are_drawn_on() -> None:
+def test_learning_curves_draw_on_given_axes() -> None:
     given = plots.learning_curves(FOUR)
     before = len(given.lines)
     assert plots.learning_curves(FOUR, ax=given) is given
     assert len(given.lines) == 2 * before
 
 
-def test_frames_without_epochs_say_so() -> None:
+def test_learning_curves_without_epochs_are_a_text() -> None:
     assert texts(plots.learning_curves(epochs({}))) == ["no epoch yet"]
     assert texts(plots.learning_curves(FOUR, trials=trials())) == ["no epoch yet"]
     assert texts(plots.curves(epochs({}), ["val_accuracy"])) == ["no epoch yet"]
     assert texts(plots.step_log(steps([]), "val_accuracy")) == ["no step logged"]
 
 
-def test_a_column_that_is_missing_is_named_with_the_nearest() -> None:
+def test_learning_curves_name_missing_column_and_nearest() -> None:
     with pytest.raises(UserError, match=r"^epochs: found no column 'val_acuracy'; did you mean 'val_accuracy'"):
         plots.learning_curves(FOUR, "val_acuracy")
     with pytest.raises(UserError, match=r"^trials: found no column 'state'; allowed: number$"):
@@ -142,22 +142,22 @@ def test_a_column_that_is_missing_is_named_with_the_nearest() -> None:
 BOTH = epochs({0: [2.3, 1.0, 0.5]}, "val_loss", first=0).assign(train_loss=[np.nan, 1.2, 0.4], val_accuracy=0.5)
 
 
-def test_metrics_of_one_trial_are_lines_and_the_untrained_network_has_no_training_loss() -> None:
+def test_curves_draw_a_line_per_metric() -> None:
     axes = plots.curves(BOTH, ["train_loss", "val_loss"])
     assert points(axes, "training") == [(1, 1.2), (2, 0.4)]
     assert points(axes, "validation") == [(0, 2.3), (1, 1.0), (2, 0.5)]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss (nats)")
 
 
-def test_metrics_are_called_what_the_caller_says() -> None:
+def test_curves_take_names_of_the_caller() -> None:
     assert legend(plots.curves(BOTH, ["train_loss", "val_loss"], ["ours", "test"])) == ["ours", "test"]
 
 
-def test_a_single_metric_has_its_whole_name_on_the_axis() -> None:
+def test_curves_of_one_metric_name_the_axis() -> None:
     assert plots.curves(BOTH, ["val_loss"]).get_ylabel() == "validation loss (nats)"
 
 
-def test_reported_values_are_hollow_markers_in_the_colour_of_their_metric() -> None:
+def test_curves_draw_reported_values_as_hollow_markers() -> None:
     reported = pd.DataFrame({"epoch": [1, 2], "val_loss": [0.9, None], "other": 1})
     axes = plots.curves(BOTH, ["train_loss", "val_loss"], reported=reported)
     published = line(axes, "_reported")
@@ -169,30 +169,30 @@ def test_reported_values_are_hollow_markers_in_the_colour_of_their_metric() -> N
     assert legend(axes) == ["training", "validation", "reported"]
 
 
-def test_reported_values_need_a_metric_that_is_drawn() -> None:
+def test_curves_refuse_reported_values_of_other_metrics() -> None:
     with pytest.raises(UserError, match=r"^reported: found no column 'val_loss'; allowed: epoch, test_loss$"):
         plots.curves(BOTH, ["val_loss"], reported=pd.DataFrame({"epoch": [1], "test_loss": [0.9]}))
 
 
-def test_one_pair_of_axes_has_one_unit() -> None:
+def test_curves_refuse_several_units() -> None:
     message = "metrics: found accuracy (%), loss (nats); allowed: metrics of one unit"
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         plots.curves(BOTH, ["val_loss", "val_accuracy"])
 
 
-def test_curves_of_several_trials_are_refused() -> None:
+def test_curves_refuse_several_trials() -> None:
     with pytest.raises(UserError, match=r"^epochs: found 0, 1, 2, 3 in column 'number'; allowed: rows of one number$"):
         plots.curves(FOUR, ["val_accuracy"])
 
 
-def test_a_step_log_is_a_line_by_optimizer_step() -> None:
+def test_step_log_draws_a_line_by_step() -> None:
     axes = plots.step_log(steps([0.6, 0.7]), "val_accuracy")
     assert points(axes, "trial 0") == [(40, 0.6), (80, 0.7)]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("optimizer step", "validation accuracy (%)")
     assert axes.get_legend() is None
 
 
-def test_step_logs_of_several_studies_are_told_apart() -> None:
+def test_step_log_tells_studies_apart() -> None:
     axes = plots.step_log(pd.concat([steps([0.9, 0.97]), steps([0.6, 0.7], "fashion")]), "val_accuracy")
     assert points(axes, "fashion, trial 0") == [(40, 0.6), (80, 0.7)]
     assert points(axes, "mnist, trial 0") == [(40, 0.9), (80, 0.97)]
@@ -200,7 +200,7 @@ def test_step_logs_of_several_studies_are_told_apart() -> None:
     assert legend(axes) == ["fashion, trial 0", "mnist, trial 0"]
 
 
-def test_a_reported_step_log_leaves_out_lines_without_a_step() -> None:
+def test_step_log_leaves_out_lines_without_step() -> None:
     reported = pd.DataFrame({"step": [40, None], "val_accuracy": [0.647, 0.86]})
     axes = plots.step_log(steps([0.6, 0.7]), "val_accuracy", reported)
     assert points(axes, "_reported") == [(40, 0.647)]
@@ -208,7 +208,7 @@ def test_a_reported_step_log_leaves_out_lines_without_a_step() -> None:
     assert legend(axes) == ["trial 0", "reported"]
 
 
-def test_the_legend_of_curves_makes_way_for_a_validation_loss_that_rises() -> None:
+def test_curves_legend_makes_way_for_rising_loss() -> None:
     rows = [{"number": 0, "epoch": n, "train_loss": 2 / n, "val_loss": 1 + n / 10} for n in range(1, 11)]
     axes = plots.curves(pd.DataFrame(rows), ["train_loss", "val_loss"])
     axes.figure.canvas.draw()

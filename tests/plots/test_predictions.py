@@ -24,38 +24,38 @@ def cells(axes: Axes) -> dict[tuple[float, float], str]:
     return {text.get_position()[::-1]: text.get_text() for text in axes.texts}
 
 
-def test_a_confusion_matrix_says_percent_of_the_true_class_and_leaves_empty_cells_blank() -> None:
+def test_confusion_matrix_shows_percent_of_true_class() -> None:
     axes = plots.confusion_matrix(SEEN, CLASSES)
     assert cells(axes) == {(0, 0): "75", (0, 1): "25", (1, 0): "20", (1, 1): "40", (1, 2): "40"}
     assert axes.images[0].get_array().tolist() == [[75, 25, 0], [20, 40, 40], [0, 0, 0]]
 
 
-def test_a_confusion_matrix_counts_images_where_asked_to() -> None:
+def test_confusion_matrix_counts_images_if_asked() -> None:
     axes = plots.confusion_matrix(SEEN, CLASSES, normalize=False)
     assert cells(axes) == {(0, 0): "3", (0, 1): "1", (1, 0): "1", (1, 1): "2", (1, 2): "2"}
     assert axes.get_ylabel() == "true class (images)"
 
 
-def test_both_axes_name_the_classes() -> None:
+def test_confusion_matrix_names_classes_on_both_axes() -> None:
     axes = plots.confusion_matrix(SEEN, CLASSES)
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text() for label in labels] == CLASSES
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class (% of its images)")
 
 
-def test_numbers_are_white_on_dark_cells_and_black_on_light_ones() -> None:
+def test_confusion_matrix_numbers_stand_out_from_cells() -> None:
     axes = plots.confusion_matrix(predictions(*[(0, 0)] * 9, (0, 1)), CLASSES)
     assert {text.get_text(): text.get_color() for text in axes.texts} == {"90": "white", "10": "black"}
 
 
-def test_a_label_without_a_name_is_refused() -> None:
+def test_confusion_matrix_refuses_label_without_name() -> None:
     with pytest.raises(
         UserError, match=r"^classes: found no name for label 2; allowed: a name for each label, from 0$"
     ):
         plots.confusion_matrix(SEEN, CLASSES[:2])
 
 
-def test_predictions_of_two_splits_are_not_mixed() -> None:
+def test_confusion_matrix_refuses_two_splits() -> None:
     both = pd.concat([SEEN, predictions((0, 0), split="validation")])
     with pytest.raises(
         UserError, match=r"^predictions: found test, validation in column 'split'; allowed: .* one split$"
@@ -63,12 +63,12 @@ def test_predictions_of_two_splits_are_not_mixed() -> None:
         plots.confusion_matrix(both, CLASSES)
 
 
-def test_predictions_need_their_columns() -> None:
+def test_confusion_matrix_needs_its_columns() -> None:
     with pytest.raises(UserError, match=r"^predictions: found no column 'predicted'"):
         plots.confusion_matrix(SEEN.drop(columns="predicted"), CLASSES)
 
 
-def test_without_predictions_there_is_a_text() -> None:
+def test_confusion_matrix_without_predictions_is_a_text() -> None:
     assert [text.get_text() for text in plots.confusion_matrix(predictions(), CLASSES).texts] == ["no predictions"]
 
 
@@ -76,7 +76,7 @@ GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8)
 COLOURED = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
 
-def test_pictures_stand_in_a_row_of_equal_cells_each_with_its_own_pixels() -> None:
+def test_pictures_stand_in_equal_cells() -> None:
     axes = plots.pictures([GRAY, COLOURED], [0, 1], [0, 1], CLASSES)
     assert [image.get_array().shape for image in axes.images] == [(8, 8), (4, 4, 3)]
     assert axes.images[1].get_array().tolist() == COLOURED.tolist()
@@ -84,18 +84,18 @@ def test_pictures_stand_in_a_row_of_equal_cells_each_with_its_own_pixels() -> No
 
 
 @pytest.mark.parametrize("image", [GRAY, GRAY[None], GRAY[:, :, None]], ids=["HW", "CHW", "HWC"])
-def test_gray_pictures_keep_their_pixels_wherever_the_channel_stands(image: np.ndarray) -> None:
+def test_pictures_in_gray_keep_their_pixels(image: np.ndarray) -> None:
     [shown] = plots.pictures([image], [0], [0], CLASSES).images
     assert shown.get_array().tolist() == GRAY.tolist()
     assert (shown.norm.vmin, shown.norm.vmax) == (0, 255)
 
 
-def test_coloured_pictures_of_the_project_have_their_channels_moved_last() -> None:
+def test_pictures_in_colour_move_channels_last() -> None:
     [shown] = plots.pictures([COLOURED.transpose(2, 0, 1)], [0], [0], CLASSES).images
     assert shown.get_array().tolist() == COLOURED.tolist()
 
 
-def test_titles_say_the_predicted_and_the_true_class_and_are_red_where_they_differ() -> None:
+def test_pictures_titles_are_red_where_wrong() -> None:
     axes = plots.pictures([GRAY, GRAY], [0, 1], [0, 2], CLASSES)
     assert [text.get_text() for text in axes.texts] == ["cat\n(cat)", "ship\n(dog)"]
     assert same_color(axes.texts[0].get_color(), INK)
@@ -109,5 +109,5 @@ def test_pictures_need_as_many_labels() -> None:
         plots.pictures([GRAY, GRAY], [0], [0, 1], CLASSES)
 
 
-def test_no_pictures_are_a_text() -> None:
+def test_pictures_without_images_are_a_text() -> None:
     assert [text.get_text() for text in plots.pictures([], [], [], CLASSES).texts] == ["no images"]

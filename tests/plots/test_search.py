@@ -38,7 +38,7 @@ SEARCH = trials(
 )
 
 
-def test_each_state_has_markers_of_its_own_at_its_values() -> None:
+def test_optimization_history_marks_each_state() -> None:
     axes = plots.optimization_history(SEARCH, "maximize")
     assert points(axes, "complete") == [(1, 0.7), (2, 0.6), (4, 0.9)]
     assert points(axes, "pruned") == [(0, 0.2), (5, 0.95)]
@@ -46,18 +46,18 @@ def test_each_state_has_markers_of_its_own_at_its_values() -> None:
     assert len({*markers}) == 2
 
 
-def test_the_best_so_far_counts_completed_trials_only() -> None:
+def test_optimization_history_best_counts_completed_trials() -> None:
     axes = plots.optimization_history(SEARCH, "maximize")
     assert points(axes, "best so far") == [(1, 0.7), (2, 0.7), (3, 0.7), (4, 0.9), (5, 0.9)]
 
 
-def test_the_best_so_far_rises_at_the_trial_that_raised_it_not_before() -> None:
+def test_optimization_history_best_rises_at_its_trial() -> None:
     axes = plots.optimization_history(SEARCH, "maximize")
     [best] = [line for line in axes.lines if line.get_label() == "best so far"]
     assert best.get_drawstyle() == "steps-post"
 
 
-def test_the_legend_hides_no_trial_wherever_it_lies() -> None:
+def test_optimization_history_legend_hides_no_trial() -> None:
     rows: list[tuple[str, float | None]] = [("COMPLETE", 0.5), ("PRUNED", 0.1), ("FAILED", 0.4), ("FAILED", None)]
     axes = plots.optimization_history(trials(*rows), "maximize")
     axes.figure.canvas.draw()
@@ -68,13 +68,13 @@ def test_the_legend_hides_no_trial_wherever_it_lies() -> None:
     assert box.x1 <= axes.figure.bbox.x1
 
 
-def test_what_is_minimized_steps_down() -> None:
+def test_optimization_history_of_minimized_metric_steps_down() -> None:
     axes = plots.optimization_history(SEARCH, "minimize", "val_loss")
     assert points(axes, "best so far") == [(1, 0.7), (2, 0.6), (3, 0.6), (4, 0.6), (5, 0.6)]
     assert axes.get_ylabel() == "validation loss (nats)"
 
 
-def test_a_failed_trial_without_a_value_is_marked_at_the_bottom_of_the_axes() -> None:
+def test_optimization_history_marks_failed_trials_at_bottom() -> None:
     axes = plots.optimization_history(SEARCH, "maximize")
     [lost] = [line for line in axes.lines if line.get_label() == "failed, no value"]
     [height] = {
@@ -84,14 +84,14 @@ def test_a_failed_trial_without_a_value_is_marked_at_the_bottom_of_the_axes() ->
     assert height == pytest.approx(0.02)
 
 
-def test_repeats_are_no_part_of_the_search() -> None:
+def test_optimization_history_leaves_out_repeats() -> None:
     both = pd.concat([SEARCH, trials(("COMPLETE", 1.0), purpose="repeat").assign(number=6)])
     axes = plots.optimization_history(both, "maximize")
     assert points(axes, "best so far")[-1] == (5, 0.9)
     assert len(points(axes, "complete")) == 3
 
 
-def test_a_search_of_one_trial_is_a_point() -> None:
+def test_optimization_history_of_one_trial_is_point() -> None:
     axes = plots.optimization_history(trials(("COMPLETE", 0.5)), "maximize")
     assert points(axes, "complete") == points(axes, "best so far") == [(0, 0.5)]
 
@@ -99,7 +99,7 @@ def test_a_search_of_one_trial_is_a_point() -> None:
 @pytest.mark.parametrize(
     "frame", [SEARCH.iloc[:0], SEARCH.iloc[:1], SEARCH.iloc[3:4]], ids=["empty", "pruned", "failed"]
 )
-def test_without_a_completed_trial_there_is_a_text(frame: pd.DataFrame) -> None:
+def test_optimization_history_without_completed_trial_is_text(frame: pd.DataFrame) -> None:
     axes = plots.optimization_history(frame, "maximize")
     assert texts(axes) == ["no completed trial"]
     assert labels(axes) == []
@@ -107,7 +107,7 @@ def test_without_a_completed_trial_there_is_a_text(frame: pd.DataFrame) -> None:
     assert texts(small) == ["no completed trial"]
 
 
-def test_a_direction_that_is_none_is_refused() -> None:
+def test_optimization_history_refuses_unknown_direction() -> None:
     with pytest.raises(UserError, match=r"^direction: found 'max'; .*allowed: maximize, minimize$"):
         plots.optimization_history(SEARCH, "max")  # type: ignore[arg-type]
 
@@ -132,7 +132,7 @@ DRAWN = trials(
 )  # fmt: skip
 
 
-def test_each_searched_parameter_has_axes_that_share_the_value() -> None:
+def test_slices_share_the_value_axis() -> None:
     grid = plots.slices(DRAWN, SPACE)
     assert [axes.get_xlabel() for axes in grid] == ["rate", "size", "dropout", "flip", "dense"]
     assert {axes.get_ylim() for axes in grid} == {grid[0].get_ylim()}
@@ -140,7 +140,7 @@ def test_each_searched_parameter_has_axes_that_share_the_value() -> None:
     assert [*grid[0].figure.axes] == [*grid]
 
 
-def test_values_stand_above_their_parameters() -> None:
+def test_slices_draw_values_above_their_parameters() -> None:
     rate, _, dropout, *_ = plots.slices(DRAWN, SPACE)
     assert points(rate, "complete") == [(1e-3, 0.7), (2e-2, 0.9)]
     assert points(rate, "pruned") == [(1e-2, 0.3)]
@@ -148,14 +148,14 @@ def test_values_stand_above_their_parameters() -> None:
     assert labels(dropout) == ["complete"]
 
 
-def test_axes_are_logarithmic_where_the_study_draws_over_the_logarithm() -> None:
+def test_slices_draw_log_parameters_on_log_axes() -> None:
     rate, _, dropout, *_ = plots.slices(DRAWN, SPACE)
     assert (rate.get_xscale(), dropout.get_xscale()) == ("log", "linear")
     rate.figure.canvas.draw()
     assert "0.01" in [tick.get_text() for tick in rate.get_xticklabels()]
 
 
-def test_choices_stand_side_by_side_numbers_ascending_others_as_in_the_study_file() -> None:
+def test_slices_order_choices_by_number_or_file() -> None:
     _, size, _, flip, dense = plots.slices(DRAWN, SPACE)
     ticks = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in (size, flip, dense)]
     assert ticks == [["16", "32", "64"], ["False", "True"], ["[8]", "[8, 4]"]]
@@ -164,7 +164,7 @@ def test_choices_stand_side_by_side_numbers_ascending_others_as_in_the_study_fil
     assert [round(x) for x, _ in points(dense, "pruned")] == [1]
 
 
-def test_long_names_of_choices_do_not_run_into_each_other() -> None:
+def test_slices_turn_long_names_of_choices() -> None:
     networks = ["vazquez_base", "vazquez_deep", "rubio_small"]
     space = Space({name: {"choice": networks} for name in ("first", "second", "third")}).root
     frame = trials(*[("COMPLETE", 0.5)] * 3, first=networks, second=networks, third=networks)
@@ -177,23 +177,23 @@ def test_long_names_of_choices_do_not_run_into_each_other() -> None:
         assert min(apart) * sin(radians(names[0].get_rotation())) > 0.9 * height
 
 
-def test_trials_with_the_same_choice_do_not_hide_each_other() -> None:
+def test_slices_spread_trials_of_one_choice() -> None:
     frame = trials(*[("COMPLETE", 0.5)] * 20, size=[16] * 20)
     [axes] = plots.slices(frame, {"size": SPACE["size"]})
     assert len({x for x, _ in points(axes, "complete")}) == 20
 
 
-def test_states_are_told_once_for_all_parameters() -> None:
+def test_slices_have_one_legend() -> None:
     [shown] = plots.slices(DRAWN, SPACE)[0].figure.legends
     assert [text.get_text() for text in shown.get_texts()] == ["complete", "pruned"]
 
 
-def test_a_space_of_constants_has_nothing_to_compare() -> None:
+def test_slices_of_constants_are_a_text() -> None:
     [axes] = plots.slices(DRAWN, {"optimizer": SPACE["optimizer"]})
     assert texts(axes) == ["no searched parameter"]
 
 
-def test_a_parameter_without_its_column_is_refused() -> None:
+def test_slices_need_a_column_per_parameter() -> None:
     with pytest.raises(UserError, match=r"^trials: found no column 'param_rate'"):
         plots.slices(DRAWN.drop(columns="param_rate"), SPACE)
 
@@ -202,7 +202,7 @@ def verdicts(*rows: tuple[int, float, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["number", "rung", "verdict"])
 
 
-def test_rungs_count_who_reached_them_and_who_was_stopped_there() -> None:
+def test_rungs_count_reached_and_stopped_trials() -> None:
     axes = plots.rungs(
         verdicts((0, 6, "go"), (0, 2, "go"), (1, 2, "stop"), (2, 2, "go"), (2, 6, "stop"), (3, 2, "stop"))
     )
@@ -213,21 +213,21 @@ def test_rungs_count_who_reached_them_and_who_was_stopped_there() -> None:
     assert texts(axes) == ["2 of 4\nstopped", "1 of 2\nstopped"]
 
 
-def test_a_trial_counts_once_a_rung_by_its_latest_verdict() -> None:
+def test_rungs_count_a_trial_by_latest_verdict() -> None:
     went_on, stopped = plots.rungs(verdicts((0, 2, "stop"), (0, 2, "go"))).containers
     assert ([bar.get_height() for bar in went_on], [bar.get_height() for bar in stopped]) == ([1], [0])
 
 
-def test_many_rungs_have_no_texts_that_would_overlap() -> None:
+def test_rungs_leave_out_texts_that_overlap() -> None:
     axes = plots.rungs(verdicts(*((0, float(epoch), "go") for epoch in range(9))))
     assert len(axes.containers[0]) == 9
     assert texts(axes) == []
 
 
-def test_without_decisions_there_is_a_text() -> None:
+def test_rungs_without_decisions_are_a_text() -> None:
     assert texts(plots.rungs(verdicts())) == ["no trial has reached a rung"]
 
 
-def test_decisions_without_verdicts_are_refused() -> None:
+def test_rungs_need_verdicts() -> None:
     with pytest.raises(UserError, match=r"^decisions: found no column 'verdict'; allowed: number, rung$"):
         plots.rungs(verdicts()[["number", "rung"]])
