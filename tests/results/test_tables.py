@@ -1,5 +1,6 @@
 """The tables: every row that was written is read, once, in its order, whatever happened to the parts."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -8,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tuner.config.parameters import Value
 from tuner.config.space import Space
+from tuner.errors import StudyError
 from tuner.results.schema import KEYS, ORDER, Table, outcome, parameters_from_row, parameters_to_row, schema
 from tuner.results.tables import Tables, now
 from tuner.storage import Storage
@@ -42,6 +45,7 @@ from tuner.storage import Storage
 tables = Tables(Storage(sys.argv[1]), Space.model_validate({}))
 for number in range(100_000):
     tables.append("epochs", {"study": "s", "number": number, "attempt": 1, "epoch": 1, "at": now()})
+    tables.append("trials", {"study": "s", "number": 0, "attempt": 1, "state": "RUNNING"})
     tables.flush()
     if number % 3 == 2:
         tables.compact()
@@ -151,6 +155,45 @@ def test_trials_keeps_latest_row_by_number(tables: Tables) -> None:
     assert tables.history("trials")["updated_at"].is_monotonic_increasing
 
 
+def test_trials_ignores_a_clock_that_was_set_back(tables: Tables) -> None:
+    hour = 3600
+    write(tables, "trials", trial(0, "RUNNING", hour), trial(1, "RUNNING", hour), trial(2, "FAILED", hour))
+    write(tables, "trials", trial(0, "RUNNING", 1, attempt=2), trial(0, "COMPLETE", 2, attempt=2))
+    write(tables, "trials", trial(1, "PRUNED", 3), trial(2, "RUNNING", 4, attempt=2))
+    write(tables, "trials", trial(3, "COMPLETE", 5), trial(3, "RUNNING", 6))
+    for _ in range(2):
+        frame = tables.trials()
+        assert list(zip(frame["number"], frame["state"], frame["attempt"], strict=True)) == [
+            (0, "COMPLETE", 2),
+            (1, "PRUNED", 1),
+            (2, "RUNNING", 2),
+            (3, "COMPLETE", 1),
+        ]
+        tables.compact()
+
+
+def test_predictions_keeps_latest_attempt(tables: Tables) -> None:
+    def image(index: int, label: int, attempt: int | None) -> dict[str, Any]:
+        return {"study": "s", "number": 0, "attempt": attempt, "split": "test", "index": index, "label": label}
+
+    write(tables, "trials", trial(0))
+    write(tables, "predictions", image(1, 20, 2), image(0, 21, 2))
+    write(tables, "predictions", image(0, 10, 1), image(1, 11, 1))
+    write(tables, "predictions", image(0, 30, None), image(2, 31, None))
+    frame = tables.predictions()
+    assert list(zip(frame["index"], frame["label"], strict=True)) == [(1, 20), (0, 21), (2, 31)]
+
+
+def test_predictions_of_earlier_versions_are_read(tables: Tables) -> None:
+    path = without_digest(write(tables, "predictions", {"study": "s", "number": 0, "split": "test", "index": 0}))
+    pq.write_table(pq.read_table(path).drop_columns("attempt"), path)
+    write(tables, "predictions", {"study": "s", "number": 1, "attempt": 1, "split": "test", "index": 0})
+    assert list(tables.predictions()["number"]) == [0, 1]
+    write(tables, "trials", trial(0))
+    tables.compact()
+    assert list(tables.predictions()["attempt"].fillna(0)) == [0, 1]
+
+
 def test_epochs_keeps_latest_attempt(tables: Tables) -> None:
     write(tables, "epochs", *(epoch(0, e, 2, val_loss=2.0) for e in (1, 2)))
     write(tables, "epochs", epoch(1, 1, val_loss=5.0), *(epoch(0, e, 1, val_loss=1.0) for e in (1, 2, 3)))
@@ -189,7 +232,7 @@ def test_flush_keeps_order_and_pending_rows(tables: Tables, table: Table, earlie
     tables.storage.path(table).touch()  # a file where the folder belongs
     with pytest.raises(OSError, match="exists"):
         tables.flush()
-    assert [each for each in ORDER if parts(tables, each)] == list(earlier)
+    assert [each for each in ORDER if each != table and parts(tables, each)] == list(earlier)
     tables.storage.path(table).unlink()
     for _ in range(2):
         tables.flush()
@@ -250,28 +293,178 @@ def spoil(path: Path, how: str) -> None:
     path.write_bytes({"empty": b"", "text": b"no Parquet here", "zeros": bytes(len(content))}.get(how, bytes(content)))
 
 
-@pytest.mark.parametrize("how", ["half", "empty", "text", "zeros", "one byte"])
-def test_broken_part_is_set_aside(tables: Tables, how: str) -> None:
+HOW = ["half", "empty", "text", "zeros", "one byte"]
+
+
+def without_digest(path: Path) -> Path:
+    """Rename a part as earlier versions named it."""
+    return path.rename(path.with_name(f"{path.name[:25]}-0a1b2c.parquet"))
+
+
+def files(tables: Tables) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in tables.storage.root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("has_digest", [True, False])
+@pytest.mark.parametrize("how", HOW)
+def test_reader_passes_over_damaged_part(tables: Tables, how: str, has_digest: bool) -> None:
     write(tables, "trials", trial(0))
     path = write(tables, "trials", trial(1, "PRUNED"))
+    path = path if has_digest else without_digest(path)
     write(tables, "trials", trial(2))
     spoil(path, how)
-    spoilt = path.read_bytes()
-    with pytest.warns(UserWarning, match=rf"{path.name} cannot be read and is set aside as \.broken: .") as caught:
+    before = files(tables)
+    with pytest.warns(UserWarning, match=rf"{path.name} is passed over: .") as caught:
         assert list(tables.trials()["number"]) == [0, 2]
     assert "\n" not in str(caught[0].message)
+    assert files(tables) == before
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_compact_sets_damaged_part_aside(tables: Tables, how: str) -> None:
+    write(tables, "trials", trial(0))
+    write(tables, "epochs", epoch(0, 1))
+    path = write(tables, "epochs", epoch(0, 2, train_loss=1.0))
+    write(tables, "epochs", epoch(0, 3))
+    spoil(path, how if how != "one byte" else "half")
+    spoilt = path.read_bytes()
+    with pytest.warns(UserWarning, match=rf"{path.name} is damaged and is set aside as \.broken: ."):
+        tables.compact()
     assert path.with_name(f"{path.name}.broken").read_bytes() == spoilt
     tables.compact()
-    assert list(tables.trials()["number"]) == [0, 2]  # and no further warning
+    assert list(tables.epochs()["epoch"]) == [1, 3]  # and no further warning
 
 
-def test_broken_part_can_be_passed_over(tables: Tables) -> None:
-    path = write(tables, "trials", trial(0))
+@pytest.mark.parametrize("how", HOW)
+def test_compact_stops_at_damaged_trials(tables: Tables, how: str) -> None:
+    path = write(tables, "trials", trial(1, "PRUNED"))
+    write(tables, "trials", trial(2))
+    spoil(write(tables, "epochs", epoch(1, 1)), "half")
+    spoil(path, how)
+    before = files(tables)
+    with pytest.raises(StudyError, match=rf"^{path}: damaged \(.+\), so its trials are not known; ") as caught:
+        tables.compact()
+    assert "\n" not in str(caught.value)
+    assert files(tables) == before
+
+
+def test_no_flipped_bit_goes_unnoticed(tables: Tables) -> None:
+    path = write(tables, "trials", *(trial(number, "COMPLETE", value=number / 7) for number in range(3)))
+    content = path.read_bytes()
+    for bit in range(0, 8 * len(content), 97):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with pytest.warns(UserWarning, match="is passed over: its checksum is wrong"):
+            assert tables.trials().empty
+
+
+def test_reader_short_of_memory_changes_nothing(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = without_digest(write(tables, "trials", trial(0)))
+    before = files(tables)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise pa.ArrowMemoryError("malloc of size 1000000 failed")
+
+    monkeypatch.setattr(pq, "read_table", fail)
+    with pytest.raises(StudyError, match=rf"{path.name}: \d+ bytes do not fit into memory; "):
+        tables.trials()
+    with pytest.raises(StudyError, match="do not fit into memory"):
+        tables.compact()
+    assert files(tables) == before
+
+
+@pytest.mark.parametrize("table", ORDER)
+@pytest.mark.parametrize("other", ORDER)
+def test_part_of_another_table_is_passed_over(tables: Tables, table: Table, other: Table) -> None:
+    row = {key: {"state": "COMPLETE", "updated_at": START, "split": "test"}.get(key, 1) for key in KEYS[table]}
     write(tables, "trials", trial(1))
-    spoil(path, "half")
-    path.with_name(f"{path.name}.broken").mkdir()
-    with pytest.warns(UserWarning, match="is passed over"):
-        assert list(tables.trials()["number"]) == [1]
+    write(tables, table, row)
+    before = len(tables.history(table))
+    stray = write(tables, other, {"number": 7})
+    if other == table:
+        return
+    target = tables.storage.path(table) / stray.name
+    content = stray.read_bytes()
+    target.write_bytes(content)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=rf"{stray.name} is passed over: it is a part of `{other}`$"):
+            assert len(tables.history(table)) == before
+        tables.compact()
+    assert target.read_bytes() == content
+
+
+def test_part_of_another_study_is_passed_over(tables: Tables) -> None:
+    own = Tables(tables.storage, SPACE, "s")
+    write(own, "trials", trial(0))
+    stray = write(own, "trials", trial(1) | {"study": "other"})
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=rf"{stray.name} is passed over: it has rows of the study 'other'$"):
+            assert list(own.trials()["number"]) == [0]
+        own.compact()
+    assert stray.exists()
+
+
+def test_rows_of_two_studies_are_told_apart(tables: Tables) -> None:
+    own = Tables(tables.storage, SPACE, "s")
+    mixed = write(tables, "trials", trial(0), trial(1) | {"study": "other"}, trial(2) | {"study": None})
+    with pytest.warns(UserWarning, match="it has rows of the study 'other'"):
+        assert list(own.trials()["number"]) == [0, 2]
+    write(own, "trials", trial(3))
+    write(own, "trials", trial(4))
+    own.compact()
+    assert mixed.exists()
+    with pytest.warns(UserWarning, match="it has rows of the study 'other'"):
+        assert list(own.trials()["number"]) == [0, 2, 3, 4]
+
+
+def test_column_of_another_type_is_refused(tables: Tables) -> None:
+    write(tables, "trials", trial(0))
+    path = without_digest(write(tables, "trials", trial(1, value=0.5)))
+    rows = pq.read_table(path)
+    index = rows.column_names.index("value")
+    pq.write_table(rows.set_column(index, "value", rows["value"].cast(pa.string())), path)
+    said = "is passed over: column 'value': found string; allowed: double$"
+    with pytest.warns(UserWarning, match=said):
+        assert list(tables.trials()["number"]) == [0]
+    with pytest.raises(StudyError, match="column 'value': found string; allowed: double"):
+        tables.compact()
+
+
+def test_table_that_is_a_file_is_refused(tables: Tables) -> None:
+    write(tables, "trials", trial(0))
+    for table in ("epochs", "decisions"):
+        tables.storage.path(table).write_text("mine")
+        with pytest.raises(StudyError, match=rf"/{table}: found a file; allowed: a folder; "):
+            tables.history(table)
+        with pytest.raises(StudyError, match=": found a file; allowed: a folder; "):
+            tables.compact()
+        assert tables.storage.path(table).read_text() == "mine"
+        tables.storage.path(table).unlink()
+
+
+def test_missing_table_is_refused(tables: Tables) -> None:
+    write(tables, "trials", trial(0, epochs_run=0))
+    write(tables, "epochs", epoch(0, 1))
+    shutil.rmtree(tables.storage.path("epochs"))
+    assert tables.epochs().empty  # no epoch was reported
+    write(tables, "trials", trial(0, second=1, epochs_run=1))
+    for read in (tables.epochs, tables.compact):
+        with pytest.raises(StudyError, match=r"/epochs: missing, although `trials` has rows; restore it"):
+            read()
+    assert list(tables.trials()["number"]) == [0]
+    write(tables, "epochs", epoch(0, 1))
+    shutil.rmtree(tables.storage.path("trials"))
+    for read in (tables.trials, tables.compact):
+        with pytest.raises(StudyError, match=r"/trials: missing, although `epochs` has rows; restore it"):
+            read()
+
+
+def test_dangling_part_is_refused_at_once(tables: Tables) -> None:
+    path = write(tables, "trials", trial(0))
+    path.with_name("part-1.parquet").symlink_to("nowhere.parquet")
+    with pytest.raises(StudyError, match=r"part-1\.parquet: listed, but cannot be found$"):
+        tables.trials()
 
 
 @pytest.mark.parametrize(

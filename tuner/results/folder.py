@@ -72,7 +72,7 @@ class StudyFolder:
 
     def tables(self, spec: StudyConfig) -> Tables:
         """Return the tables of the study."""
-        return Tables(self.storage, spec.space)
+        return Tables(self.storage, spec.space, spec.study)
 
     def checkpoint(self, number: int) -> str:
         """Name the checkpoint from which a trial resumes."""
@@ -156,7 +156,7 @@ class StudyResults:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """One row per completed trial and image (`predictions`)."""
-        return self.folder.tables(self.spec).history("predictions")
+        return self.folder.tables(self.spec).predictions()
 
     @property
     def best(self) -> pd.Series:

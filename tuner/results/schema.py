@@ -1,7 +1,7 @@
 """Every table's columns, and the records that become their rows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -92,6 +92,7 @@ _COLUMNS: dict[Table, dict[str, pa.DataType]] = {
     "predictions": {
         "study": _TEXT,
         "number": _INT,
+        "attempt": _INT,
         "split": _TEXT,
         "index": _INT,
         "label": _INT,
@@ -113,7 +114,7 @@ KEYS: dict[Table, list[str]] = {
     "epochs": ["number", "attempt", "epoch"],
     "steps": ["number", "attempt", "step"],
     "decisions": ["number", "attempt", "bracket", "rung"],
-    "predictions": ["number", "split", "index"],
+    "predictions": ["number", "attempt", "split", "index"],
 }
 
 _ARROW: dict[Kind, pa.DataType] = {"bool": pa.bool_(), "int": _INT, "float": _FLOAT, "text": _TEXT, "json": _TEXT}
@@ -126,6 +127,13 @@ def schema(table: Table, space: Space) -> pa.Schema:
     if table == "trials":
         columns |= {f"param_{name}": _ARROW[parameter.kind] for name, parameter in space.root.items()}
     return pa.schema(list(columns.items()))
+
+
+def table_of(columns: Iterable[str]) -> Table | None:
+    """Return the table that shares most columns with a part, or None if none does."""
+    names = set(columns)
+    shared = {table: len(names & set(own)) for table, own in _COLUMNS.items() if "number" in names}
+    return max(shared, key=lambda table: shared[table], default=None)
 
 
 def parameters_to_row(space: Space, parameters: Mapping[str, Value]) -> dict[str, Any]:

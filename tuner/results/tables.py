@@ -1,24 +1,26 @@
-"""The tables of a study in Parquet, appended while it runs and compacted at its end.
+"""The tables of a study in Parquet, appended while it runs and compacted by its driver.
 
-Rows are kept in parts, `<table>/part-<time>.parquet`. Each part has the whole schema and appears
-whole or not at all. Rows are never changed: a trial's latest row counts, and readers drop doubled
-keys, which a compaction that was cut short leaves.
+Rows are kept in parts, `<table>/part-<time>-<digest>.parquet`. Each part has the whole schema and
+appears whole or not at all. Rows are never changed: a trial's latest row counts, and readers drop
+doubled keys, which a compaction that was cut short leaves. Readers change nothing: they pass over
+parts that are damaged or misplaced, with a warning. Only `compact` sets a damaged part aside.
 """
 
-import io
 import time
-import uuid
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from tuner.config.space import Space
-from tuner.errors import first_line
-from tuner.results.schema import KEYS, ORDER, PANDAS_TYPES, Table, schema
+from tuner.errors import StudyError
+from tuner.results.parts import Part, check_bytes, decode_part, encode_part
+from tuner.results.schema import FINISHED, KEYS, ORDER, PANDAS_TYPES, Table, schema
 from tuner.storage import Storage
 
 
@@ -33,11 +35,13 @@ class Tables:
     Args:
         storage: The study folder.
         space: Its search space, which defines the parameter columns.
+        study: Name of the study, whose rows are read; None: the rows of any study.
     """
 
-    def __init__(self, storage: Storage, space: Space) -> None:
+    def __init__(self, storage: Storage, space: Space, study: str | None = None) -> None:
         self.storage = storage
         self.space = space
+        self.study = study
         self._pending: dict[Table, list[dict[str, Any]]] = {table: [] for table in ORDER}
         self._flushed_at = time.monotonic()
 
@@ -60,70 +64,136 @@ class Tables:
                 rows.clear()
         self._flushed_at = time.monotonic()
 
-    def _write(self, table: Table, part: pa.Table, compression: Literal["snappy", "zstd"]) -> None:
-        content = io.BytesIO()
-        pq.write_table(part, content, compression=compression, write_page_checksum=True)
-        name = f"{table}/part-{time.time_ns():020d}-{uuid.uuid4().hex[:6]}.parquet"
-        self.storage.write(name, content.getvalue())
+    def _write(self, table: Table, rows: pa.Table, compression: Literal["snappy", "zstd"]) -> None:
+        self.storage.write(*encode_part(table, rows, compression))
 
     def compact(self) -> None:
-        """Merge the parts of each table into one.
+        """Set damaged parts aside, and merge the sound parts of each table into one.
 
-        A reader in between, or after a kill, finds every row at least once.
+        Only the driver may call this, under the study's lock. A reader in between, or after a kill,
+        finds every row at least once.
+
+        Raises:
+            StudyError: A part of `trials` is damaged, so that not all trials are known.
+            OSError: A part cannot be written or removed; no row is lost.
         """
-        for table in self._pending:
-            parts = self.storage.names(table, ".parquet")
-            if len(parts) > 1:
-                self._write(table, self._read_arrow(table), "zstd")
-                self.storage.each(self.storage.remove, parts)
+        for table in reversed(ORDER):  # because nothing may change if `trials` is damaged
+            names = self._part_names(table)
+            if len(names) == 1 and check_bytes(names[0], self.storage.read(names[0])):
+                continue
+            parts = self._read_parts(table)
+            for part in parts:
+                if part.is_damaged:
+                    self._set_aside(table, part)
+            sound = [part for part in parts if part.problem is None]
+            if len(sound) > 1:
+                self._write(table, self._join(table, sound), "zstd")
+                self.storage.each(self.storage.remove, [part.name for part in sound])
+
+    def _set_aside(self, table: Table, part: Part) -> None:
+        """Rename a damaged part, or raise StudyError if it is one of `trials`."""
+        path = self.storage.path(part.name)
+        if table == "trials":
+            raise StudyError(
+                f"{path}: damaged ({part.problem}), so its trials are not known; "
+                "restore it from a copy, or remove it to train its trials again"
+            )
+        self.storage.rename(part.name, f"{part.name}.broken")
+        warnings.warn(f"{path} is damaged and is set aside as .broken: {part.problem}", stacklevel=3)
 
     def history(self, table: Table) -> pd.DataFrame:
-        """Read every row of a table once, in the order of time."""
-        frame: pd.DataFrame = self._read_arrow(table).to_pandas(types_mapper=PANDAS_TYPES.get)
+        """Read every row of a table once, in the order of time.
+
+        Raises:
+            StudyError: The table is missing, or cannot be read.
+        """
+        parts = self._read_parts(table)
+        for part in parts:
+            if part.problem is not None:
+                path = self.storage.path(part.name)
+                warnings.warn(f"{path} is passed over: {part.problem}", stacklevel=2)
+        frame: pd.DataFrame = self._join(table, parts).to_pandas(types_mapper=PANDAS_TYPES.get)
         frame = frame.drop_duplicates(KEYS[table], ignore_index=True)
         order = {"trials": "updated_at", "epochs": "at", "decisions": "at"}.get(table)
         return frame.sort_values(order, kind="stable", ignore_index=True) if order else frame
 
     def trials(self) -> pd.DataFrame:
-        """Read the latest row of each trial, ordered by number."""
+        """Read the latest row of each trial, ordered by number.
+
+        The latest row is that of the last attempt, at its end. Times decide only between equals,
+        because clocks differ and are set back.
+        """
         frame = self.history("trials")
-        return frame.drop_duplicates("number", keep="last").sort_values("number", ignore_index=True)
+        frame["is_final"] = frame["state"].isin(FINISHED)
+        frame = frame.sort_values(["number", "attempt", "is_final", "updated_at"], kind="stable", na_position="first")
+        frame = frame.drop(columns="is_final")
+        return frame.drop_duplicates("number", keep="last", ignore_index=True)
 
     def epochs(self) -> pd.DataFrame:
         """Read one row per trial and epoch, of the latest attempt that reached it.
 
         Rows are ordered by number and epoch. Epoch 0, if the study has it, is the untrained network.
         """
-        return self._latest("epochs", "epoch")
+        return self._latest("epochs", ["number", "epoch"])
 
     def steps(self) -> pd.DataFrame:
         """Read one row per trial and line of its step log, of the latest attempt."""
-        return self._latest("steps", "step")
+        return self._latest("steps", ["number", "step"])
 
-    def _latest(self, table: Table, count: str) -> pd.DataFrame:
-        frame = self.history(table).sort_values(["number", count, "attempt"], kind="stable")
-        return frame.drop_duplicates(["number", count], keep="last", ignore_index=True)
+    def predictions(self) -> pd.DataFrame:
+        """Read one row per trial, split and image, of the latest attempt.
 
-    def _read_arrow(self, table: Table) -> pa.Table:
+        Rows keep the order of their parts. Parts of earlier versions have no attempt.
+        """
+        frame = self.history("predictions")
+        by_attempt = frame.sort_values("attempt", kind="stable", na_position="first")
+        latest = by_attempt.drop_duplicates(["number", "split", "index"], keep="last")
+        return latest.sort_index().reset_index(drop=True)
+
+    def _latest(self, table: Table, key: list[str]) -> pd.DataFrame:
+        frame = self.history(table)
+        frame = frame.sort_values([*key, "attempt"], kind="stable", na_position="first")
+        return frame.drop_duplicates(key, keep="last", ignore_index=True)
+
+    def _join(self, table: Table, parts: Sequence[Part]) -> pa.Table:
         empty = schema(table, self.space).empty_table()
+        try:
+            return pa.concat_tables([empty, *(part.rows for part in parts)], promote_options="permissive")
+        except pa.ArrowException as error:  # because columns of a newer version may differ in type
+            raise StudyError(f"{self.storage.path(table)}: its parts differ: {error}") from None
+
+    def _read_parts(self, table: Table) -> list[Part]:
+        names = self._part_names(table)
         while True:
             try:
-                parts = self.storage.each(self._read_part, self.storage.names(table, ".parquet"))
-            except FileNotFoundError:  # because a compaction has replaced the parts
-                continue
-            return pa.concat_tables([empty, *(part for part in parts if part is not None)], promote_options="default")
+                return self.storage.each(partial(self._read_part, table), names)
+            except FileNotFoundError as error:
+                before, names = names, self._part_names(table)
+                if names == before:  # or else a compaction has replaced them
+                    raise StudyError(f"{error.filename}: listed, but cannot be found") from None
 
-    def _read_part(self, name: str) -> pa.Table | None:
-        """Read one part; set a broken part aside with a warning."""
-        content = self.storage.read(name)
-        try:
-            return pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-        except (pa.ArrowException, OSError, ValueError) as error:  # raised for flipped bits
-            broken = error
-        try:
-            self.storage.rename(name, f"{name}.broken")
-            where = "set aside as .broken"
-        except OSError:
-            where = "passed over"
-        warnings.warn(f"{self.storage.path(name)} cannot be read and is {where}: {first_line(broken)}", stacklevel=2)
-        return None
+    def _part_names(self, table: Table) -> list[str]:
+        names = self.storage.names(table, ".parquet")
+        if not names:
+            self._check_missing(table)
+        return names
+
+    def _read_part(self, table: Table, name: str) -> Part:
+        columns = schema(table, self.space)
+        return decode_part(name, self.storage.read(name), table, columns, self.study)
+
+    def _check_missing(self, table: Table) -> None:
+        """Raise StudyError if a table is missing although the other one has its rows."""
+        if table not in ("trials", "epochs") or self.storage.exists(table):
+            return
+        if table == "trials":
+            is_missing = bool(self.storage.names("epochs", ".parquet"))
+        else:
+            epochs_run = self._join("trials", self._read_parts("trials"))["epochs_run"]
+            is_missing = bool((pc.max(epochs_run).as_py() or 0) > 0)
+        if is_missing:
+            other = "epochs" if table == "trials" else "trials"
+            raise StudyError(
+                f"{self.storage.path(table)}: missing, although `{other}` has rows; "
+                "restore it from a copy, or start over with --fresh"
+            )

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from tuner.storage.local import Storage
-from tuner.storage.s3 import ObjectStorage, StoreError
+from tuner.storage.local import Storage, StoreError
+from tuner.storage.s3 import ObjectStorage
 
 __all__ = ["ObjectStorage", "Storage", "StoreError", "is_url", "open_storage"]
 

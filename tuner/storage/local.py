@@ -3,8 +3,8 @@
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +13,10 @@ from tuner.errors import StudyError
 _TEMPORARY = ".tmp-"
 
 T = TypeVar("T")
+
+
+class StoreError(StudyError, OSError):
+    """Files that cannot be read or written, or a store out of reach, perhaps only for now."""
 
 
 class Storage:
@@ -46,11 +50,13 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         """Return True if the file or folder exists."""
-        return (self.root / name).exists()
+        with _reading(self.root / name):
+            return (self.root / name).exists()
 
     def read(self, name: str) -> bytes:
         """Return the contents of a file. Raise FileNotFoundError if it does not exist."""
-        return (self.root / name).read_bytes()
+        with _reading(self.root / name):
+            return (self.root / name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a whole file, which then survives a power cut.
@@ -80,16 +86,21 @@ class Storage:
 
         Temporary files are left out.
         """
-        if not (self.root / folder).is_dir():
+        try:
+            with _reading(self.root / folder):
+                entries = [*os.scandir(self.root / folder)]
+        except FileNotFoundError:
             return []
-        found = sorted(entry.name for entry in os.scandir(self.root / folder) if entry.is_file())
-        return [f"{folder}/{name}" for name in found if name.endswith(suffix) and not name.startswith(_TEMPORARY)]
+        files = [entry.name for entry in entries if entry.is_symlink() or entry.is_file()]
+        found = sorted(name for name in files if not name.startswith(_TEMPORARY))
+        return [f"{folder}/{name}" for name in found if name.endswith(suffix)]
 
     def folders(self) -> list[str]:
         """List the folders directly below the root, sorted."""
         if not self.root.is_dir():
             return []
-        return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
+        with _reading(self.root):
+            return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
 
     def each(self, function: Callable[[str], T], names: Iterable[str]) -> list[T]:
         """Call a function with each name, one after the other."""
@@ -119,3 +130,18 @@ class Storage:
         """Remove the temporary files that killed writers left."""
         for path in self.root.rglob(f"{_TEMPORARY}*"):
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the system's errors into a StoreError of one line; keep FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except NotADirectoryError as error:
+        if not os.path.lexists(path):  # because it is below a file
+            raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
+        raise StoreError(f"{path}: found a file; allowed: a folder; move the file away") from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error

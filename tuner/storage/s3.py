@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from tuner.errors import StudyError
-from tuner.storage.local import Storage
+from tuner.storage.local import Storage, StoreError
 
 T = TypeVar("T")
 
@@ -23,10 +23,6 @@ PARALLEL_REQUESTS = 16
 CONNECT_SECONDS = 5.0
 """Seconds to wait for an endpoint; each request is tried three times."""
 _DENIED = "ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|EXPIRED_TOKEN|status 40[13]"
-
-
-class StoreError(StudyError, OSError):
-    """An object store that refuses a request or cannot be reached, perhaps only for now."""
 
 
 class ObjectStorage(Storage):

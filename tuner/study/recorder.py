@@ -168,8 +168,7 @@ class Recorder(tune.Callback):
 
     def _append_measured(self, row: Row, report: Row, result: Mapping[str, Any]) -> None:
         """Rows of what a report measured: its epoch, and what a study may ask for beside it."""
-        whose = {"study": row["study"], "number": row["number"]}
-        attempt = {**whose, "attempt": row["attempt"]}
+        attempt = {name: row[name] for name in ("study", "number", "attempt")}
         if untrained := result.get("untrained"):
             count = {"epoch": 0, "parameters_count": result["parameters_count"]}
             self._tables.append("epochs", {**attempt, **count, **untrained, "at": now()})
@@ -178,7 +177,7 @@ class Recorder(tune.Callback):
             self._tables.append("steps", {**attempt, "epoch": report["epoch"], **line})
         for split, columns in result.get("predictions", {}).items():
             for cells in zip(*columns.values(), strict=True):
-                self._tables.append("predictions", {**whose, "split": split, **dict(zip(columns, cells, strict=True))})
+                self._tables.append("predictions", {**attempt, "split": split, **dict(zip(columns, cells, strict=True))})
 
     def apply_report(self, row: Row, report: Mapping[str, Any]) -> None:
         """Bring a trial's row up to an epoch; `value` is always the last epoch's."""
