@@ -24,7 +24,7 @@ class TunerError(Exception):
 
 
 class UserError(TunerError):
-    """A mistake of the user. Its text is one line that can be acted on."""
+    """A mistake of the user, told in one line."""
 
 
 class SpecError(UserError):

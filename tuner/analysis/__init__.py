@@ -1,1 +1,1 @@
-"""Tables for people, made from what a study left behind."""
+"""Tables for people, made from the tables of a study."""

@@ -15,24 +15,25 @@ _METRICS = ("accuracy", "loss", "seconds", "count", "mean", "std")
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell is empty: None, NaN, or pandas' NA, whose comparisons are neither true nor false."""
+    """Return True if a cell is empty: None, NaN, or pandas' NA."""
+    # Texts are compared, because comparisons with pandas' NA are neither true nor false.
     return value is None or str(value) in ("nan", "<NA>")
 
 
 def whole_number(value: Any) -> int:
-    """Turn a cell into a whole number, 0 where it is empty."""
+    """Turn a cell into a whole number, 0 if it is empty."""
     return 0 if is_missing(value) else int(value)
 
 
 def number_text(value: Any) -> str:
-    """A value in few characters; nothing where there is none."""
+    """Write a value in few characters, nothing for an empty cell."""
     if is_missing(value):
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def metric_text(metric: str, value: Any) -> str:
-    """A metric with the digits that mean something: accuracies to a hundredth of a percent, seconds to tenths."""
+    """Write a metric with the digits that count."""
     if is_missing(value):
         return ""
     if metric.endswith("accuracy"):
@@ -43,19 +44,19 @@ def metric_text(metric: str, value: Any) -> str:
 
 
 def parameters_text(row: Mapping[Any, Any]) -> str:
-    """Searched parameters of a trial's row in one line: `learning_rate 0.00123, batch_size 64`."""
+    """Write the searched parameters of a row: `learning_rate 0.00123, batch_size 64`."""
     cells = [(str(key), value) for key, value in list(row.items()) if not is_missing(value)]
     return ", ".join(f"{key[6:]} {number_text(value)}" for key, value in cells if key.startswith("param_"))
 
 
 def format_clock(seconds: float) -> str:
-    """A duration as a clock shows it: `0:09`, `12:34`, `1:02:03`."""
+    """Write a duration as a clock shows it: `0:09`, `12:34`, `1:02:03`."""
     text = str(timedelta(seconds=round(seconds)))
     return text.removeprefix("0:").removeprefix("0") if seconds < 3600 else text
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in one number: `9 s`, `12 min`, `3.5 h`, `12 days`."""
+    """Write a duration in one number: `9 s`, `12 min`, `3.5 h`, `12 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -64,12 +65,12 @@ def format_duration(seconds: float) -> str:
 
 
 def board_table(board: "pd.DataFrame", parameters: list[str], console: Console) -> RenderableType:
-    """A leaderboard with a column for each parameter, or, where it would not fit, one column that says them all.
+    """Draw a leaderboard, with one parameter column in narrow terminals.
 
     Args:
-        board: What `tuner.analysis.leaderboard` gives.
+        board: A table of `tuner.analysis.leaderboard.leaderboard`.
         parameters: Its columns that are parameters.
-        console: Where it will be printed.
+        console: The console that will print it.
     """
     table = _table(board)
     unbounded = console.options.update(width=10_000)

@@ -1,4 +1,4 @@
-"""Data frames become tables that people read: what is best, and how far a study is."""
+"""Leaderboards, counts by state, and the best value by epochs of a study."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +16,10 @@ STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
 
 
 def load_or_empty(spec: StudyConfig, results: str | Path) -> StudyResults:
-    """A study as far as it was run: its tables are empty where it was not begun.
+    """Load a study, with empty tables if it was not begun.
 
     Args:
-        spec: The study as its file says it; what the study's folder says counts where there is one.
+        spec: The study of a study file. The study folder's own spec counts if there is a folder.
         results: The results directory.
     """
     folder = StudyFolder(Path(results) / spec.study)
@@ -27,16 +27,16 @@ def load_or_empty(spec: StudyConfig, results: str | Path) -> StudyResults:
 
 
 def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
-    """The best completed trials of the search, best first, the earliest of equals first.
+    """Rank the completed trials of the search, best first, the earliest of equals first.
 
     Columns: `number`, the objectives by name, `val_accuracy`, `test_accuracy`, `epochs`, `train_seconds`, the searched
-    parameters by name, and where trials were repeated with other seeds `repeats` (how many), `repeats_mean` and
-    `repeats_std` of the first objective over those repeats (the sample's deviation; missing for a single repeat).
-    Several objectives: only trials that no other completed trial beats in every respect, by the first objective.
+    parameters by name. If trials were repeated with other seeds, also `repeats` (their number), and `repeats_mean`
+    and `repeats_std` of the first objective (the sample's deviation, missing for a single repeat).
+    With several objectives only trials of the Pareto front are ranked, by the first objective.
 
     Args:
         study: The study.
-        top: At most so many rows; None: all.
+        top: Number of rows at most. None: all.
     """
     ranked = rank(study.spec, study.trials)
     names = [objective.metric for objective in study.spec.objective]
@@ -57,7 +57,7 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
 
 
 def _not_dominated(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Of (N, objectives), more is better: which N no other one beats in one objective without losing in another."""
+    """Find the Pareto front of (N, objectives) values of which more is better: (N,)."""
     return np.array(
         [not ((values >= row).all(axis=1) & (values > row).any(axis=1)).any() for row in values], dtype=bool
     )
@@ -72,17 +72,17 @@ def _with_repeats(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:
-    """How many trials are in each state; every state is named."""
+    """Count the trials in each state. Every state is named."""
     counts: Mapping[Any, int] = trials["state"].value_counts().to_dict()
     return {state: int(counts.get(state, 0)) for state in STATES}
 
 
 def best_by_epochs(study: StudyResults) -> pd.DataFrame:
-    """What the search had reached by the time that each of its trials was complete, and what that had taken.
+    """Trace the best value of the search by the epochs that it took.
 
-    A row for each completed trial of the search, in the order of time. Columns: `number`, `epochs` (trained by all
-    trials of the search together by then, those of pruned and failed ones included), `value` (of the first objective),
-    `best` (of the values so far).
+    One row per completed trial of the search, in the order of time. Columns: `number`, `epochs` (trained by all
+    trials of the search until then, pruned and failed trials included), `value` (of the first objective), `best`
+    (of the values until then).
     """
     trials = study.trials[is_search(study.trials)].set_index("number")
     epochs = study.epochs[study.epochs["number"].isin(trials.index) & (study.epochs["epoch"] > 0)]
@@ -96,10 +96,10 @@ def best_by_epochs(study: StudyResults) -> pd.DataFrame:
 
 
 def read_pictures(path: str | Path) -> pd.DataFrame:
-    """A few images of data sets, kept as rows of Parquet to be shown beside predictions.
+    """Read a few images of data sets from Parquet, to be shown beside predictions.
 
-    Columns: `dataset`, `index` (among the test images, as in `predictions`), `label`, `image` ((C, H, W) uint8; in the
-    file `channels, height, width` and the bytes `pixels`).
+    Columns: `dataset`, `index` (among the test images, as in `predictions`), `label`, `image` ((C, H, W) uint8).
+    In the file an image is `channels`, `height`, `width` and the bytes `pixels`.
     """
     frame = pd.read_parquet(path)
     shapes = zip(frame["pixels"], frame["channels"], frame["height"], frame["width"], strict=True)

@@ -1,1 +1,1 @@
-"""The study file: its sections, its search space, and the rules that it must keep."""
+"""The study file: its sections, its search space, and its rules."""

@@ -16,7 +16,7 @@ class Augment(Settings):
     flip: bool = False
     """Mirror left to right with probability 0.5."""
     crop: Annotated[int, Field(ge=0, le=64)] = 0
-    """Black pixels added on each side before the original size is cut out at random."""
+    """Black pixels added on each side before the original size is cut."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Most degrees of a rotation either way (bilinear, edge pixels repeated)."""
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -69,15 +69,15 @@ class DatasetConfig(Settings):
     name: str = "digits"
     """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of training images."""
     test: str | None = None
-    """Parquet file or pattern of the test images, if `name` is one of the training images."""
+    """Parquet file or pattern of the test images, beside that of `name`."""
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
-    """Height and width in pixels to which images of a folder or of Parquet files are resized."""
+    """Pixels to which both sides of images from files are resized."""
     train: Annotated[int, Field(gt=0)] | None = None
     """Number of training images to use, the first in file order. None: all."""
     validation: Validation = 0.1
     """N | fraction (both stratified, seeded) | {last: 0.2} | {next: 10000} | test (as published only)."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the validation split. It is the same for every trial of a study."""
+    """Seed of the validation split, the same for every trial."""
     augment: Augment = Augment()
     pixels: Literal["unit", "symmetric", "standard", "raw"] = "unit"
     """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255."""

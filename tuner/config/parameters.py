@@ -1,4 +1,4 @@
-"""Parameters of a search space: what may be drawn, and when each parameter is active.
+"""Parameters of a search space: their values and their conditions.
 
 In a study file a parameter is one of::
 
@@ -45,7 +45,7 @@ def _check_pair(bounds: Any) -> Any:
 
 
 def _same(one: Value, other: Value) -> bool:
-    """Return True if two values are the same choice: 1 and 1.0 are, 1 and true are not."""
+    """Return True if two values are one choice, like 1 and 1.0."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
@@ -114,7 +114,7 @@ class Choice(Conditional):
         return self.choice
 
     def canonical(self, value: Value) -> Value:
-        """Return the value as the study file has it, because a table turns 1 into 1.0."""
+        """Return the value as the study file has it, for tables hold 1.0."""
         return next((allowed for allowed in self.choice if _same(value, allowed)), value)
 
     def holds(self, value: Value) -> bool:
@@ -146,7 +146,7 @@ class _Range(Conditional):
         return value
 
     def holds(self, value: Value) -> bool:
-        """Return True if the value lies within the bounds, and on a step if there are steps."""
+        """Return True if the value lies within the bounds and on a step."""
         low, high = self.bounds
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             return False

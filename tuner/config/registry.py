@@ -1,4 +1,4 @@
-"""Names that a study file may use, with what is known of them without torch.
+"""Names that a study file may use, described without torch.
 
 A study file is checked against this page in milliseconds. `tuner.models` and `tuner.data` hold what the
 names stand for, and a test compares them. Of torchvision only the names are known. A user's own class

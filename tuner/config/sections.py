@@ -80,7 +80,7 @@ class MedianConfig(Settings):
 
     grace_period: Annotated[int, Field(ge=1)] = 1
     min_trials: Annotated[int, Field(ge=1)] = 3
-    """Other trials that must have reached an epoch before a trial is stopped at it."""
+    """Other trials that must have reached an epoch before stops."""
 
 
 class Stopping(Settings):
@@ -124,7 +124,7 @@ class Resources(Settings):
 
 
 class Budget(Settings):
-    """Limit after which trials in flight are interrupted, to be resumed by the next run."""
+    """Limit after which trials in flight are interrupted, resumable."""
 
     hours: Annotated[float, Field(gt=0)] | None = None
 

@@ -1,4 +1,4 @@
-"""A search space: parameters by name, drawn in the order of their conditions, and the grid they span."""
+"""A search space: parameters by name, and the grid they span."""
 
 from collections.abc import Callable, Mapping
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Study files, read and checked: every setting of a study, its defaults and its rules."""
+"""Study files, read and checked, with every setting and default."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -209,7 +209,7 @@ class StudyConfig(Settings):
         return TrainingConfig.model_validate({**self._constants(name), **parameters})
 
     def differences(self, other: "StudyConfig") -> list[str]:
-        """List the changes that make old rows incomparable to new ones: `search.seed: 0 -> 1`."""
+        """List changes that make rows incomparable: `search.seed: 0 -> 1`."""
         new, old = self.to_dict(), other.to_dict()
         changes: list[str] = []
         for key in ("dataset", "training", "objective", "space", "stopping", "protocol", "search"):
@@ -236,7 +236,7 @@ def _check_dataset_name(name: str, source: str) -> None:
 
 
 def _extremes(parameter: Parameter) -> list[Value]:
-    """Return values that stand for all of a parameter: each choice, or both ends of a range."""
+    """Return each choice of a parameter, or both ends of its range."""
     if isinstance(parameter, Choice):
         return list(parameter.choice)
     return [parameter.value] if isinstance(parameter, Constant) else list(parameter.bounds)

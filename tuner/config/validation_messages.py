@@ -22,7 +22,7 @@ _ALLOWED = {
 
 
 def lines(error: ValidationError, raw: Any) -> list[str]:
-    """Return one line per place. Messages about one place (the arms of a union) are joined."""
+    """Return one line per place, joining the messages about one place."""
     messages: dict[str, list[str]] = {}
     for mistake in error.errors():
         path, found = _locate(mistake["loc"], raw, missing=mistake["type"] == "missing")
@@ -60,7 +60,7 @@ def _join(path: str, messages: list[str]) -> str:
 
 
 def _locate(location: Iterable[str | int], raw: Any, missing: bool) -> tuple[str, Any]:
-    """Return the path of a mistake in the file, and the value found at it.
+    """Return the path of a mistake, and the value found there.
 
     Pydantic's names for the arms of unions are left out of the path.
     """

@@ -76,7 +76,7 @@ def override(raw: Any, settings: Iterable[str]) -> Any:
 
 
 def to_yaml(values: dict[str, Any]) -> str:
-    """Write plain values as YAML, mappings in their own order, the innermost on one line."""
+    """Write plain values as YAML, the innermost mappings on one line."""
     yaml, text = YAML(typ="safe", pure=True), io.StringIO()
     yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = None, False  # type: ignore[assignment]
     yaml.width = 120

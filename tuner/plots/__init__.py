@@ -1,7 +1,7 @@
-"""Data frames become pictures: each function draws a frame of a study on matplotlib's Axes and returns them.
+"""Plots of a study's data frames, drawn on matplotlib's Axes, which each function returns.
 
-Without `ax` a function makes a figure of its own. Accuracies are shares in the frames and percent on the axes. Where
-there is nothing to draw, the Axes say so in words.
+Without `ax` a function makes a new figure. Accuracies are shares in the frames and percent on the axes. If there
+is nothing to draw, the Axes hold a text.
 
 >>> from tuner import load_study, plots
 >>> study = load_study("results/digits")  # doctest: +SKIP

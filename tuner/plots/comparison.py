@@ -1,4 +1,4 @@
-"""Published numbers against those measured here."""
+"""Plot of published numbers against reproduced ones."""
 
 from string import ascii_lowercase
 
@@ -11,45 +11,45 @@ from tuner.plots.style import (
     GREY,
     INK,
     Numbers,
-    need,
-    need_one,
     new_axes,
     numbers,
-    say_nothing_to_draw,
+    require_columns,
+    require_one_value,
+    show_text,
     tick_in_percent,
 )
 
 
 def reported_against_reproduced(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Published numbers to the right, what was measured here upwards; on the diagonal both are the same.
+    """Draw published numbers to the right and reproduced ones upwards.
 
-    Rows far off the diagonal have a letter and are named beside the axes: those that differ by more than twice their
-    spread and by more than three times as much as the row in the middle, eight at most. Rows that were not measured are
-    left out.
+    On the diagonal both are equal. Rows far off it have a letter and are named beside the axes. They differ by
+    more than twice their spread and by more than three times the median difference. At most eight are named.
+    Rows that were not measured are left out.
 
     Args:
-        table: What `tuner.reproduction.table` gives, of one unit: `reported`, `reproduced`, `spread` (sample deviation
-            over the seeds, NaN for one), `row` (what it is called), `unit`.
-        ax: Where to draw.
+        table: Rows of one unit from `tuner.reproduction.table`: `reported`, `reproduced`, `spread` (sample
+            deviation over the seeds, NaN for one seed), `row` (its name), `unit`.
+        ax: The Axes to draw on.
 
     Raises:
         UserError: A column is missing, or there are several units.
     """
-    need("table", table, "reported", "reproduced", "spread", "row", "unit")
-    need_one("table", table, "unit")
+    require_columns("table", table, "reported", "reproduced", "spread", "row", "unit")
+    require_one_value("table", table, "unit")
     known = table.dropna(subset=["reported", "reproduced"])
     x, y, spread = numbers(known["reported"]), numbers(known["reproduced"]), np.nan_to_num(numbers(known["spread"]))
     far = dict(zip(ascii_lowercase, _far(np.abs(y - x), spread), strict=False))
-    names = [f"{letter}  {known['row'].iloc[place]}" for letter, place in far.items()]
+    names = [f"{letter}  {known['row'].iloc[index]}" for letter, index in far.items()]
     axes = new_axes(ax, width=5.2 + 0.07 * max(map(len, names), default=0), height=5.0)
     if known.empty:
-        return say_nothing_to_draw(axes, "nothing to compare yet")
+        return show_text(axes, "nothing to compare yet")
     axes.axline((x[0], x[0]), slope=1, color=GREY, linewidth=1, zorder=2)
     axes.errorbar(x, y, spread, fmt="o", color=BLUE, markersize=5, elinewidth=1.2)
     _same_scale(axes, np.concatenate([x, y - spread, y + spread]))
-    for letter, place in far.items():
-        aside = (-10, 3) if y[place] > x[place] else (6, -3)
-        axes.annotate(letter, (x[place], y[place]), aside, textcoords="offset points", va="center", fontsize=9)
+    for letter, index in far.items():
+        aside = (-10, 3) if y[index] > x[index] else (6, -3)
+        axes.annotate(letter, (x[index], y[index]), aside, textcoords="offset points", va="center", fontsize=9)
     axes.text(1.03, 1, "\n".join(names), transform=axes.transAxes, va="top", fontsize=8.5, linespacing=1.6, color=INK)
     unit = known["unit"].iloc[0]
     for axis, name in ((axes.xaxis, "reported"), (axes.yaxis, "reproduced")):
@@ -60,15 +60,15 @@ def reported_against_reproduced(table: pd.DataFrame, *, ax: Axes | None = None) 
 
 
 def _far(difference: Numbers, spread: Numbers) -> list[int]:
-    """Places of the rows worth a name, the farthest first."""
+    """Return the indices of rows to be named, the farthest first."""
     if not len(difference):
         return []
     far = (difference > 3 * np.median(difference)) & (difference > 2 * spread)
-    return [int(place) for place in np.argsort(-difference, kind="stable") if far[place]][:8]
+    return [int(index) for index in np.argsort(-difference, kind="stable") if far[index]][:8]
 
 
 def _same_scale(axes: Axes, values: Numbers) -> None:
-    """One range for both axes, so that the diagonal is one; room for the names stays to the right."""
+    """Give both axes one range, and keep room for names on the right."""
     low, high = float(values.min()), float(values.max())
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal", anchor="W")

@@ -1,4 +1,4 @@
-"""How training went: metrics by epoch and by optimizer step."""
+"""Plots of a training: metrics by epoch and by optimizer step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,11 +19,11 @@ from tuner.plots.style import (
     in_words,
     legend,
     measure,
-    need,
-    need_one,
     new_axes,
     numbers,
-    say_nothing_to_draw,
+    require_columns,
+    require_one_value,
+    show_text,
     whole_ticks,
 )
 
@@ -39,31 +39,31 @@ _LOOKS: dict[str, Mapping[str, Any]] = {
 def learning_curves(
     epochs: pd.DataFrame, metric: str = "val_accuracy", trials: pd.DataFrame | None = None, *, ax: Axes | None = None
 ) -> Axes:
-    """A metric by epoch, one line a trial, with a dot at its end.
+    """Draw a metric by epoch, one line per trial.
 
-    The best trial is coloured: the completed one whose last epoch is best in the metric's own direction, the earliest
-    of equals.
+    A line ends in a dot. The best trial is coloured. It is the completed trial whose last epoch is best in the metric's direction, the
+    earliest of equals.
 
     Args:
-        epochs: What `StudyResults.epochs` gives.
+        epochs: `StudyResults.epochs`.
         metric: One of its columns.
-        trials: What `StudyResults.trials` gives, or some of its rows: only these are drawn, pruned and failed ones
-            pale. None: every trial counts as complete.
-        ax: Where to draw.
+        trials: `StudyResults.trials`, or some of its rows. Only these are drawn, pruned and failed trials pale.
+            None: every trial counts as complete.
+        ax: The Axes to draw on.
 
     Raises:
         UserError: A column is missing.
     """
-    need("epochs", epochs, "number", "epoch", metric)
+    require_columns("epochs", epochs, "number", "epoch", metric)
     axes = new_axes(ax)
     known = epochs.dropna(subset=[metric]).sort_values(["number", "epoch"])
     states = dict.fromkeys(known["number"], "COMPLETE")
     if trials is not None:
-        need("trials", trials, "number", "state")
+        require_columns("trials", trials, "number", "state")
         states = dict(zip(trials["number"], trials["state"], strict=True))
         known = known[known["number"].isin(list(states))]
     if known.empty:
-        return say_nothing_to_draw(axes, "no epoch yet")
+        return show_text(axes, "no epoch yet")
     kinds = {number: states[number] for number in known["number"].unique()}
     best = _best(known[known["number"].map(kinds) == "COMPLETE"], metric)
     if best is not None:
@@ -81,7 +81,7 @@ def learning_curves(
 
 
 def _best(epochs: pd.DataFrame, metric: str) -> Any:
-    """The trial whose last epoch is best, the earliest of equals; None where nothing says what is better."""
+    """Return the trial whose last epoch is best, if there is one."""
     last = epochs.groupby("number")[metric].last()
     if last.empty or metric not in METRICS:
         return None
@@ -96,28 +96,28 @@ def curves(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Several metrics of one trial by epoch: its losses, or its accuracies (as reports 003 and 004 show them).
+    """Draw several metrics of one trial by epoch, as reports 003 and 004 do.
 
     Args:
         epochs: The rows of one trial.
-        metrics: Columns of one unit, six at most: `["train_loss", "val_loss"]`.
-        labels: What the legend calls them; None: training, validation.
-        reported: Published values, drawn as hollow markers: `epoch`, and those of the metrics that were published, in
-            the units of `epochs`.
-        ax: Where to draw.
+        metrics: At most six columns of one unit: `["train_loss", "val_loss"]`.
+        labels: Their names in the legend. None: training, validation.
+        reported: Published values, drawn as hollow markers: `epoch`, and the metrics that were published, in the
+            units of `epochs`.
+        ax: The Axes to draw on.
 
     Raises:
         UserError: A column is missing, the metrics have several units, or there are rows of several trials.
     """
-    need("epochs", epochs, "number", "epoch", *metrics)
-    need_one("epochs", epochs, "number")
+    require_columns("epochs", epochs, "number", "epoch", *metrics)
+    require_one_value("epochs", epochs, "number")
     quantities = {in_words(metric)[1] for metric in metrics}
     if len(quantities) > 1:
         raise UserError(f"metrics: found {', '.join(sorted(quantities))}; allowed: metrics of one unit")
     axes = new_axes(ax)
     known = epochs.dropna(subset=list(metrics), how="all").sort_values("epoch")
     if known.empty:
-        return say_nothing_to_draw(axes, "no epoch yet")
+        return show_text(axes, "no epoch yet")
     names = labels or [in_words(metric)[0] or metric for metric in metrics]
     colours = dict(zip(metrics, PALETTE, strict=False))
     for metric, name in zip(metrics, names, strict=True):
@@ -132,22 +132,22 @@ def curves(
 
 
 def step_log(steps: pd.DataFrame, metric: str, reported: pd.DataFrame | None = None, *, ax: Axes | None = None) -> Axes:
-    """A metric by optimizer step, one line for each study and trial in the frame (report 000).
+    """Draw a metric by optimizer step, one line per study and trial (report 000).
 
     Args:
-        steps: What `StudyResults.steps` gives, of one study or of several below each other.
+        steps: `StudyResults.steps` of one study, or of several, concatenated.
         metric: One of its columns.
-        reported: Published values, drawn as hollow markers: `step` and the metric; those without a step are left out.
-        ax: Where to draw.
+        reported: Published values, drawn as hollow markers: `step` and the metric. Rows without a step are left out.
+        ax: The Axes to draw on.
 
     Raises:
         UserError: A column is missing.
     """
-    need("steps", steps, "study", "number", "step", metric)
+    require_columns("steps", steps, "study", "number", "step", metric)
     axes = new_axes(ax)
     known = steps.dropna(subset=[metric]).sort_values("step")
     if known.empty:
-        return say_nothing_to_draw(axes, "no step logged")
+        return show_text(axes, "no step logged")
     several = known["study"].nunique() > 1
     for index, ((study, number), line) in enumerate(known.groupby(["study", "number"])):
         name = f"{study}, trial {number}" if several else f"trial {number}"
@@ -164,9 +164,9 @@ def step_log(steps: pd.DataFrame, metric: str, reported: pd.DataFrame | None = N
 
 
 def _draw_reported(axes: Axes, reported: pd.DataFrame, x: str, colours: Mapping[str, str]) -> None:
-    """Hollow markers in each metric's colour, and one line in the legend for all."""
+    """Draw hollow markers in each metric's colour, with one legend line."""
     published = [metric for metric in colours if metric in reported]
-    need("reported", reported, x, *(published or colours))
+    require_columns("reported", reported, x, *(published or colours))
     hollow: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 6.5, "markerfacecolor": "none", "zorder": 4}
     for metric in published:
         points = reported.dropna(subset=[x, metric])

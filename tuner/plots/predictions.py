@@ -1,4 +1,4 @@
-"""What a network took images for: the confusion matrix, and the images themselves."""
+"""Plots of predictions: the confusion matrix, and the images themselves."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from tuner.errors import UserError
-from tuner.plots.style import INK, VERMILION, Numbers, need, need_one, new_axes, say_nothing_to_draw
+from tuner.plots.style import INK, VERMILION, Numbers, new_axes, require_columns, require_one_value, show_text
 
 Picture = NDArray[np.uint8]
 
@@ -18,22 +18,22 @@ Picture = NDArray[np.uint8]
 def confusion_matrix(
     predictions: pd.DataFrame, classes: Sequence[str], normalize: bool = True, *, ax: Axes | None = None
 ) -> Axes:
-    """How often images of each class were taken for which: true classes downwards, predicted ones to the right.
+    """Draw the confusion matrix, true classes downwards and predicted classes to the right.
 
     Args:
-        predictions: What `StudyResults.predictions` gives, of one split; rows of several trials are counted together.
+        predictions: Rows of one split of `StudyResults.predictions`. Several trials are counted together.
         classes: A name for each label, from 0.
         normalize: Percent of the images of the true class (report 004) instead of counts. Empty cells stay blank.
-        ax: Where to draw.
+        ax: The Axes to draw on.
 
     Raises:
         UserError: A column is missing, a label has no name, or there are rows of several splits.
     """
-    need("predictions", predictions, "split", "label", "predicted")
-    need_one("predictions", predictions, "split")
+    require_columns("predictions", predictions, "split", "label", "predicted")
+    require_one_value("predictions", predictions, "split")
     axes = new_axes(ax, height=5.2)
     if predictions.empty:
-        return say_nothing_to_draw(axes, "no predictions")
+        return show_text(axes, "no predictions")
     shares = _confusion(predictions, len(classes), normalize)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100 if normalize else None)
     colours: Numbers = np.asarray(mpl.colormaps["Blues"](picture.norm(shares)))
@@ -50,8 +50,8 @@ def confusion_matrix(
 
 
 def _confusion(predictions: pd.DataFrame, classes: int, normalize: bool) -> Numbers:
-    """(classes, classes): images by true and predicted class, or percent of each row; without images the row is 0."""
-    from sklearn.metrics import confusion_matrix as count  # takes a second
+    """Count images by true and predicted class, or percent of each row: (classes, classes)."""
+    from sklearn.metrics import confusion_matrix as count  # imported here because it takes a second
 
     labels, predicted = predictions["label"].to_numpy(int), predictions["predicted"].to_numpy(int)
     if nameless := {*labels, *predicted} - {*range(classes)}:
@@ -61,7 +61,7 @@ def _confusion(predictions: pd.DataFrame, classes: int, normalize: bool) -> Numb
 
 
 def _readable_on(colour: Numbers) -> str:
-    """White on dark colours (RGBA, 0 to 1), black on light ones, by how bright the eye finds them."""
+    """Return white for dark colours (RGBA, 0 to 1) and black for light ones."""
     return "white" if colour[:3] @ np.array([0.299, 0.587, 0.114]) < 0.5 else "black"
 
 
@@ -73,14 +73,16 @@ def pictures(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """A row of images, above each the predicted class and, in brackets, the true one; red where they differ.
+    """Draw a row of images with their predicted and true classes.
+
+    The true class is in brackets. The title is red if the classes differ.
 
     Args:
         images: N images, (H, W), (H, W, C) or (C, H, W) uint8; C is 1 (gray) or 3 (RGB).
         labels: N true labels, from 0.
-        predicted: N predicted ones.
+        predicted: N predicted labels.
         classes: A name for each label.
-        ax: Where to draw.
+        ax: The Axes to draw on.
 
     Raises:
         UserError: There are not as many labels as images, or predictions.
@@ -90,19 +92,19 @@ def pictures(
         raise UserError(f"pictures: found {found}; allowed: as many of each")
     axes = new_axes(ax, width=max(1.1 * len(images), 2.4), height=1.7)
     if not len(images):
-        return say_nothing_to_draw(axes, "no images")
+        return show_text(axes, "no images")
     axes.set_axis_off()
-    for place, (image, label, guess) in enumerate(zip(images, labels, predicted, strict=True)):
-        extent = (place + 0.04, place + 0.96, 0.0, 0.92)
+    for index, (image, label, guess) in enumerate(zip(images, labels, predicted, strict=True)):
+        extent = (index + 0.04, index + 0.96, 0.0, 0.92)
         axes.imshow(_as_drawn(image), cmap="gray", vmin=0, vmax=255, extent=extent)
         look: dict[str, Any] = {"color": INK if label == guess else VERMILION, "fontsize": 9}
-        axes.text(place + 0.5, 0.98, f"{classes[guess]}\n({classes[label]})", ha="center", va="bottom", **look)
+        axes.text(index + 0.5, 0.98, f"{classes[guess]}\n({classes[label]})", ha="center", va="bottom", **look)
     axes.set(xlim=(0, len(images)), ylim=(0, 1.45))
     return axes
 
 
 def _as_drawn(image: Picture) -> Picture:
-    """(H, W) or (H, W, 3), as matplotlib takes it."""
+    """Reshape an image to (H, W) or (H, W, 3), as matplotlib draws it."""
     if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3):
         image = image.transpose(1, 2, 0)
     return image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image

@@ -1,4 +1,4 @@
-"""How the search went: values by trial and by parameter, and what was stopped early."""
+"""Plots of a search: values by trial and by parameter, and trials stopped early."""
 
 import json
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from tuner.plots.style import (
     PALE,
     VERMILION,
     Numbers,
+    apply_style,
     legend,
     measure,
-    need,
     new_axes,
     numbers,
-    quiet,
-    say_nothing_to_draw,
+    require_columns,
+    show_text,
     whole_ticks,
 )
 from tuner.results.schema import is_search
@@ -45,26 +45,26 @@ def optimization_history(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """The objective's value of each trial of the search by its number, and the best completed one so far as steps.
+    """Draw the value of each trial, and the best so far as steps.
 
-    Pruned trials are drawn with their last value; a failed one that never had a value is marked at the bottom.
+    Pruned trials are drawn with their last value. Failed trials without a value are marked at the bottom.
 
     Args:
-        trials: What `StudyResults.trials` gives.
-        direction: Which values are better.
-        metric: What the objective measures.
-        ax: Where to draw.
+        trials: `StudyResults.trials`.
+        direction: Direction of the objective.
+        metric: Metric of the objective.
+        ax: The Axes to draw on.
 
     Raises:
         UserError: A column is missing, or there is no such direction.
     """
-    need("trials", trials, "number", "state", "value", "purpose")
+    require_columns("trials", trials, "number", "state", "value", "purpose")
     if direction not in ("maximize", "minimize"):
         raise UserError(f"direction: found '{direction}'; {suggest(direction, ('maximize', 'minimize'))}")
     axes = new_axes(ax)
     searched = trials[is_search(trials)].sort_values("number")
     if not (searched["state"] == "COMPLETE").any():
-        return say_nothing_to_draw(axes, "no completed trial")
+        return show_text(axes, "no completed trial")
     best = _best_so_far(searched, direction)
     axes.step(numbers(best["number"]), numbers(best["value"]), where="post", color=BLUE, label="best so far")
     _scatter(axes, numbers(searched["number"]), searched)
@@ -86,7 +86,7 @@ def optimization_history(
 
 
 def _best_so_far(trials: pd.DataFrame, direction: str) -> pd.DataFrame:
-    """`number` and the best completed `value` up to it, from the first completed trial to the last of any state."""
+    """Return `number` and the best completed `value` up to it."""
     complete = trials["value"].where(trials["state"] == "COMPLETE")
     best = complete.cummax() if direction == "maximize" else complete.cummin()
     return trials[["number"]].assign(value=best.ffill()).dropna()
@@ -95,32 +95,32 @@ def _best_so_far(trials: pd.DataFrame, direction: str) -> pd.DataFrame:
 def slices(
     trials: pd.DataFrame, parameters: Mapping[str, Parameter], metric: str = "val_accuracy"
 ) -> NDArray[np.object_]:
-    """The objective's value of each trial of the search against each searched parameter, in small multiples.
+    """Draw the value of each trial of the search against each searched parameter.
 
-    Axes are logarithmic where the study draws over the logarithm; the values of a choice stand side by side, their
+    Axes are logarithmic if the study draws over the logarithm. The values of a choice stand side by side, their
     points spread a little. Pruned trials are drawn with their last value.
 
     Args:
-        trials: What `StudyResults.trials` gives.
-        parameters: The space, `study.spec.space.root`, or some of it; constants are left out.
-        metric: What the objective measures.
+        trials: `StudyResults.trials`.
+        parameters: The space, `study.spec.space.root`, or a part of it. Constants are left out.
+        metric: Metric of the objective.
 
     Returns:
-        The Axes, one a parameter; a single one that says why where there is nothing to draw.
+        The Axes, one per parameter. If there is nothing to draw, a single one with the reason.
 
     Raises:
         UserError: A column is missing.
     """
     searched = {name: each for name, each in parameters.items() if not isinstance(each, Constant)}
-    need("trials", trials, "number", "state", "value", "purpose", *(f"param_{name}" for name in searched))
+    require_columns("trials", trials, "number", "state", "value", "purpose", *(f"param_{name}" for name in searched))
     valued = trials[is_search(trials) & trials["value"].notna()]
     if not searched or not (valued["state"] == "COMPLETE").any():
         text = "no completed trial" if searched else "no searched parameter"
-        return np.array([say_nothing_to_draw(new_axes(None), text)], dtype=object)
+        return np.array([show_text(new_axes(None), text)], dtype=object)
     grid = _grid(len(searched))
     for axes, (name, parameter) in zip(grid, searched.items(), strict=True):
         active = valued.dropna(subset=[f"param_{name}"])
-        _scale(quiet(axes), parameter)
+        _scale(apply_style(axes), parameter)
         _scatter(axes, _positions(active, name, parameter), active)
         axes.set_xlabel(name.replace("_", " "))
         if axes.get_subplotspec().is_first_col():
@@ -133,7 +133,7 @@ def slices(
 
 
 def _grid(count: int) -> NDArray[np.object_]:
-    """Axes in rows of three, that share the vertical axis."""
+    """Make Axes in rows of three that share the vertical axis."""
     columns = min(3, count)
     rows = -(-count // columns)
     size = (max(6.0, 2.7 * columns), max(4.0, 2.6 * rows))
@@ -145,7 +145,7 @@ def _grid(count: int) -> NDArray[np.object_]:
 
 
 def _scale(axes: Axes, parameter: Choice | Float | Int) -> None:
-    """Ticks at the values of a choice; a logarithm where the study draws over it."""
+    """Set ticks at the values of a choice, or a logarithmic axis."""
     if isinstance(parameter, Choice):
         names = [str(value) for value in _values(parameter)]
         is_wide = sum(map(len, names)) > 24
@@ -161,25 +161,25 @@ def _scale(axes: Axes, parameter: Choice | Float | Int) -> None:
 
 
 def _positions(trials: pd.DataFrame, name: str, parameter: Choice | Float | Int) -> Numbers:
-    """Where each trial stands on the axis of a parameter: (N,)."""
+    """Return the position of each trial on the axis of a parameter: (N,)."""
     cells = trials[f"param_{name}"]
     if not isinstance(parameter, Choice):
         return numbers(cells)
     values = _values(parameter)
-    # Multiples of the golden ratio spread evenly however many there are, and each trial keeps its place.
+    # Multiples of the golden ratio spread any number of trials evenly, and each keeps its position.
     aside = (numbers(trials["number"]) * 0.618 % 1 - 0.5) * 0.4
     return np.array([values.index(cell) for cell in cells], dtype=float) + aside
 
 
 def _values(choice: Choice) -> list[Any]:
-    """The values of a choice as the table holds them, numbers ascending."""
+    """Return the values of a choice as the table holds them, numbers ascending."""
     if choice.kind == "json":
         return [json.dumps(value) for value in choice.choice]
     return sorted(choice.choice, key=float) if choice.kind in ("int", "float") else choice.choice
 
 
 def _scatter(axes: Axes, x: Numbers, trials: pd.DataFrame) -> None:
-    """The value of each trial that has one, with the marker of its state."""
+    """Draw the trials' values with the markers of their states."""
     for state, look in _LOOKS.items():
         drawn = ((trials["state"] == state) & trials["value"].notna()).to_numpy(bool)
         if drawn.any():
@@ -187,27 +187,29 @@ def _scatter(axes: Axes, x: Numbers, trials: pd.DataFrame) -> None:
 
 
 def rungs(decisions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """How many trials reached each rung, and how many of them were stopped there; brackets are counted together.
+    """Draw how many trials reached each rung, and were stopped there.
+
+    Brackets are counted together.
 
     Args:
-        decisions: What `StudyResults.decisions` gives.
-        ax: Where to draw.
+        decisions: `StudyResults.decisions`.
+        ax: The Axes to draw on.
 
     Raises:
         UserError: A column is missing.
     """
-    need("decisions", decisions, "number", "rung", "verdict")
+    require_columns("decisions", decisions, "number", "rung", "verdict")
     axes = new_axes(ax)
     if decisions.empty:
-        return say_nothing_to_draw(axes, "no trial has reached a rung")
+        return show_text(axes, "no trial has reached a rung")
     counts = _rung_counts(decisions)
-    went_on, places = counts["reached"] - counts["stopped"], np.arange(len(counts))
-    axes.bar(places, went_on, color=BLUE, width=0.6, label="went on")
-    stopped = axes.bar(places, counts["stopped"], bottom=went_on, color=PALE, width=0.6, label="stopped")
+    continued, positions = counts["reached"] - counts["stopped"], np.arange(len(counts))
+    axes.bar(positions, continued, color=BLUE, width=0.6, label="went on")
+    stopped = axes.bar(positions, counts["stopped"], bottom=continued, color=PALE, width=0.6, label="stopped")
     if len(counts) <= 8:  # more would overlap
         texts = [f"{few} of {many}\nstopped" for many, few in counts.to_numpy()]
         axes.bar_label(stopped, texts, padding=3, fontsize=9, color=INK)
-    axes.set_xticks(places, [f"{rung:g}" for rung in counts.index])
+    axes.set_xticks(positions, [f"{rung:g}" for rung in counts.index])
     axes.set(xlabel="rung (epoch)", ylabel="trials")
     whole_ticks(axes.yaxis)
     axes.margins(x=0.08, y=0.16)
@@ -217,7 +219,7 @@ def rungs(decisions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def _rung_counts(decisions: pd.DataFrame) -> pd.DataFrame:
-    """By rung, ascending: `reached` and `stopped`, each trial counted once, by its latest verdict."""
+    """Count `reached` and `stopped` by rung, each trial once, by its latest verdict."""
     latest = decisions.drop_duplicates(["number", "rung"], keep="last")
     stopped = (latest["verdict"] == "stop").groupby(latest["rung"])
     return pd.DataFrame({"reached": stopped.size(), "stopped": stopped.sum()})

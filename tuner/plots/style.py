@@ -1,4 +1,4 @@
-"""What every plot shares: its colours, a quiet pair of axes, metrics in words, and the checks of a frame."""
+"""Colours, axes, names of metrics, and checks of frames that every plot shares."""
 
 from typing import Any, Literal
 
@@ -30,12 +30,12 @@ _QUANTITIES = {
 
 
 def new_axes(ax: Axes | None, width: float = 6.0, height: float = 4.0) -> Axes:
-    """The given Axes, or those of a new figure (inches), in the style of every plot."""
-    return quiet(plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax)
+    """Return the given Axes, or those of a new figure, styled."""
+    return apply_style(plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax)
 
 
-def quiet(axes: Axes) -> Axes:
-    """A light grid, no box, nothing that is not read."""
+def apply_style(axes: Axes) -> Axes:
+    """Give Axes a light grid and no box."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(PALE)
     axes.grid(visible=True, color=GRID, linewidth=0.8)
@@ -46,48 +46,51 @@ def quiet(axes: Axes) -> Axes:
     return axes
 
 
-def say_nothing_to_draw(axes: Axes, text: str) -> Axes:
-    """Empty Axes that say why they are."""
+def show_text(axes: Axes, text: str) -> Axes:
+    """Empty the Axes but for a text that says why."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=11)
     return axes
 
 
 Corner = Literal["lower right", "upper right"]
-Place = Corner | Literal["above", "best"]
+Position = Corner | Literal["above", "best"]
 
 
 def corner(metric: str) -> Corner:
-    """Where curves of a metric seldom go: below what rises, above what falls."""
+    """Return the corner that curves of a metric seldom reach."""
     return "lower right" if metric.endswith("accuracy") else "upper right"
 
 
-def legend(axes: Axes, place: Place, *handles_and_names: Any) -> None:
-    """A legend of what is labelled, or of the handles and names given; "above": in a row over the Axes."""
+def legend(axes: Axes, position: Position, *handles_and_names: Any) -> None:
+    """Draw a legend of what is labelled, or of the given handles and names.
+
+    With "above" it is a row over the Axes.
+    """
     row: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 5, "columnspacing": 1.2}
-    where = row if place == "above" else {"loc": place}
+    where = row if position == "above" else {"loc": position}
     axes.legend(*handles_and_names, fontsize=9, framealpha=0.85, edgecolor="none", labelcolor=INK, **where)
 
 
 def whole_ticks(axis: Axis) -> None:
-    """Ticks at whole numbers only."""
+    """Put ticks at whole numbers only."""
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def measure(axis: Axis, metric: str, label: str | None = None) -> None:
-    """Name an axis after a metric, with its unit, accuracies in percent; or as `label` says."""
+    """Label an axis with a metric and its unit, or with `label`."""
     axis.set_label_text(label or " ".join(in_words(metric)).strip())
     if metric.endswith("accuracy"):
         tick_in_percent(axis)
 
 
 def tick_in_percent(axis: Axis) -> None:
-    """Say shares in percent; the axis' label names the unit."""
+    """Write the ticks of shares in percent."""
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}"))
 
 
 def in_words(metric: str) -> tuple[str, str]:
-    """On which images, and the quantity with its unit: `val_loss` → `("validation", "loss (nats)")`."""
+    """Split a metric into its images and its quantity: `("validation", "loss (nats)")`."""
     split, _, quantity = metric.partition("_")
     if split not in _SPLITS:
         split, quantity = "", metric
@@ -95,20 +98,20 @@ def in_words(metric: str) -> tuple[str, str]:
 
 
 def numbers(column: "pd.Series[Any]") -> Numbers:
-    """A column as matplotlib takes it: pandas' own integers are objects to it."""
+    """Return a column as floats, because pandas' own integers are objects to matplotlib."""
     return column.to_numpy(dtype=float, na_value=np.nan)
 
 
-def need(place: str, frame: pd.DataFrame, *columns: str) -> None:
-    """A UserError where a column is missing."""
+def require_columns(argument: str, frame: pd.DataFrame, *columns: str) -> None:
+    """Raise UserError if a column is missing."""
     for name in columns:
         if name not in frame:
-            raise UserError(f"{place}: found no column '{name}'; {suggest(name, map(str, frame.columns))}")
+            raise UserError(f"{argument}: found no column '{name}'; {suggest(name, map(str, frame.columns))}")
 
 
-def need_one(place: str, frame: pd.DataFrame, column: str) -> None:
-    """A UserError where a column holds several values."""
+def require_one_value(argument: str, frame: pd.DataFrame, column: str) -> None:
+    """Raise UserError if a column holds several values."""
     found = sorted(frame[column].dropna().unique())
     if len(found) > 1:
         some = ", ".join(map(str, found[:5])) + (", …" if len(found) > 5 else "")
-        raise UserError(f"{place}: found {some} in column '{column}'; allowed: rows of one {column}")
+        raise UserError(f"{argument}: found {some} in column '{column}'; allowed: rows of one {column}")
