@@ -43,14 +43,14 @@ def moved_by_hand(image: np.ndarray, radians: float, right: float, down: float) 
     return result
 
 
-def test_with_everything_off_the_images_come_back_and_nothing_is_drawn() -> None:
+def test_augment_draws_nothing_when_off() -> None:
     images, generator = batch(), seeded()
     before = generator.get_state()
     assert augment(images, Augment(), generator) is images
     assert torch.equal(generator.get_state(), before)
 
 
-def test_flipping_mirrors_the_chosen_images_left_to_right() -> None:
+def test_flip_mirrors_the_chosen_images() -> None:
     images, chosen = batch(6), torch.tensor([True, False, False, True, True, False])
     flipped = flip(images, chosen)
     for before, after, mirrored in zip(images.numpy(), flipped.numpy(), chosen.tolist(), strict=True):
@@ -61,7 +61,7 @@ def test_flipping_mirrors_the_chosen_images_left_to_right() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
-def test_cropping_cuts_the_original_size_out_of_a_black_frame(kind: torch.dtype) -> None:
+def test_crop_cuts_from_a_black_frame(kind: torch.dtype) -> None:
     places = [(row, column) for row in range(7) for column in range(7)]
     images = batch(len(places), height=12, width=9).to(kind)
     rows, columns = torch.tensor(places).T
@@ -73,7 +73,7 @@ def test_cropping_cuts_the_original_size_out_of_a_black_frame(kind: torch.dtype)
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 12), (10, 14)])
-def test_moving_agrees_with_the_pixel_by_pixel_computation(height: int, width: int) -> None:
+def test_move_agrees_with_pixel_by_pixel(height: int, width: int) -> None:
     images = batch(12, height=height, width=width)
     radians, right, down = torch.rand(3, 12, generator=seeded()) * 2 - 1
     moved = move(images, radians, right * 0.3, down * 0.3)
@@ -82,7 +82,7 @@ def test_moving_agrees_with_the_pixel_by_pixel_computation(height: int, width: i
         np.testing.assert_allclose(moved[i].numpy(), expected, atol=0.01)
 
 
-def test_a_quarter_turn_and_a_shift_by_whole_pixels_are_exact_and_repeat_the_edge() -> None:
+def test_move_is_exact_for_whole_pixels() -> None:
     images = batch(1, height=10, width=10)
     turned = move(images, torch.tensor([math.pi / 2]), torch.zeros(1), torch.zeros(1))
     np.testing.assert_allclose(turned.numpy(), np.rot90(images.numpy(), axes=(2, 3)), atol=0.01)
@@ -91,7 +91,7 @@ def test_a_quarter_turn_and_a_shift_by_whole_pixels_are_exact_and_repeat_the_edg
     np.testing.assert_allclose(shifted[..., 8:], images.numpy()[..., [9, 9]], atol=0.01)
 
 
-def test_every_augmented_image_is_one_of_the_allowed_flips_and_crops() -> None:
+def test_augment_makes_only_allowed_flips_and_crops() -> None:
     images = batch(200, channels=1)
     augmented = augment(images, Augment(flip=True, crop=2), seeded())
     assert augmented.dtype == torch.uint8
@@ -113,7 +113,7 @@ def test_every_augmented_image_is_one_of_the_allowed_flips_and_crops() -> None:
     assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.2
 
 
-def test_rotation_and_shift_stay_within_their_limits_and_use_them() -> None:
+def test_augment_uses_rotation_and_shift_limits() -> None:
     """A ramp to the right and one downwards show where each pixel was read."""
     side = 41
     ramp = torch.arange(side).float() * 6
@@ -132,7 +132,7 @@ def test_rotation_and_shift_stay_within_their_limits_and_use_them() -> None:
 @pytest.mark.parametrize(
     "config", [EVERYTHING, Augment(flip=True), Augment(crop=4), Augment(rotate=10), Augment(shift=0.1)]
 )
-def test_the_seed_decides_and_each_image_has_draws_of_its_own(config: Augment) -> None:
+def test_augment_draws_per_image_from_the_seed(config: Augment) -> None:
     image = batch(1)
     images = image.expand(50, 3, 12, 12).contiguous()
     kept = images.clone()
@@ -144,12 +144,12 @@ def test_the_seed_decides_and_each_image_has_draws_of_its_own(config: Augment) -
     assert first.shape == images.shape
 
 
-def test_the_next_batch_is_augmented_anew() -> None:
+def test_augment_draws_again_for_each_batch() -> None:
     generator = seeded()
     assert not torch.equal(augment(batch(), EVERYTHING, generator), augment(batch(), EVERYTHING, generator))
 
 
-def test_all_changes_together_are_flip_then_crop_then_one_move() -> None:
+def test_augment_flips_then_crops_then_moves() -> None:
     images, draws = batch(40), torch.rand(6, 40, generator=seeded(7))
     expected = images.flip(3).where((draws[0] < 0.5)[:, None, None, None], images)
     expected = crop(expected, 3, (draws[1] * 7).long(), (draws[2] * 7).long())
@@ -158,7 +158,7 @@ def test_all_changes_together_are_flip_then_crop_then_one_move() -> None:
     torch.testing.assert_close(augment(images, EVERYTHING, seeded(7)), expected)
 
 
-def test_augmented_pixels_stay_between_0_and_255() -> None:
+def test_augment_keeps_pixels_between_0_and_255() -> None:
     augmented = augment(batch(200), EVERYTHING, seeded())
     assert augmented.dtype == torch.float32
     assert augmented.min() >= 0
@@ -166,6 +166,6 @@ def test_augmented_pixels_stay_between_0_and_255() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_augments_as_a_cpu_does() -> None:
+def test_augment_on_gpu_equals_cpu() -> None:
     here, there = (augment(batch().to(device), EVERYTHING, seeded()) for device in ("cpu", "cuda"))
     torch.testing.assert_close(there.cpu(), here, atol=0.05, rtol=0)

@@ -39,7 +39,7 @@ def at(event: str, path: str, action: str) -> str:
     )
 
 
-def test_opening_what_is_decoded_imports_neither_torch_nor_a_decoder(tmp_path: Path) -> None:
+def test_open_imports_neither_torch_nor_decoder(tmp_path: Path) -> None:
     write_parquet(tmp_path / "own.parquet", noise(20, 6, 6), [0, 1] * 10)
     load(DatasetConfig(name=str(tmp_path / "own.parquet")), None, tmp_path)
     heavy = "print([name for name in ('torch', 'torchvision', 'sklearn', 'pyarrow', 'ray') if name in sys.modules])"
@@ -47,7 +47,7 @@ def test_opening_what_is_decoded_imports_neither_torch_nor_a_decoder(tmp_path: P
     assert process.communicate(timeout=60)[0].splitlines()[1] == "[]"
 
 
-def test_decoding_imports_no_torch(tmp_path: Path) -> None:
+def test_load_decodes_without_torch(tmp_path: Path) -> None:
     write_parquet(tmp_path / "own.parquet", noise(20, 6, 6), [0, 1] * 10)
     process = loading(
         tmp_path / "own.parquet", tmp_path, then="print([name for name in ('torch', 'ray') if name in sys.modules])"
@@ -55,7 +55,7 @@ def test_decoding_imports_no_torch(tmp_path: Path) -> None:
     assert process.communicate(timeout=60)[0].splitlines()[1] == "[]"
 
 
-def test_the_arrays_are_read_only_maps_of_the_cache_entry(tmp_path: Path) -> None:
+def test_load_maps_arrays_read_only(tmp_path: Path) -> None:
     digits = load(DatasetConfig(name="digits"), None, tmp_path)
     assert isinstance(digits.train_images, np.memmap)
     assert digits.folder.is_relative_to(tmp_path)
@@ -63,7 +63,7 @@ def test_the_arrays_are_read_only_maps_of_the_cache_entry(tmp_path: Path) -> Non
         digits.train_images[0] = 0
 
 
-def test_a_data_set_travels_as_the_path_of_its_cache_entry(tmp_path: Path) -> None:
+def test_dataset_is_pickled_as_its_path(tmp_path: Path) -> None:
     digits = load(DatasetConfig(name="digits"), None, tmp_path)
     packed = pickle.dumps(digits)
     assert len(packed) < 1000
@@ -72,7 +72,7 @@ def test_a_data_set_travels_as_the_path_of_its_cache_entry(tmp_path: Path) -> No
     assert np.array_equal(arrived.test_images, digits.test_images)
 
 
-def test_an_entry_is_reused_until_the_contents_or_the_size_change(tmp_path: Path) -> None:
+def test_load_reuses_entry_of_same_contents(tmp_path: Path) -> None:
     write_folder(tmp_path / "shapes", "train", ["a", "b"], 5, 6, 6)
     config = DatasetConfig(name=str(tmp_path / "shapes"))
     first = load(config, None, tmp_path)
@@ -88,7 +88,7 @@ def test_an_entry_is_reused_until_the_contents_or_the_size_change(tmp_path: Path
     assert len({data.fingerprint for data in (first, larger, changed, moved)}) == 4
 
 
-def test_the_same_images_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> None:
+def test_fingerprint_does_not_depend_on_location(tmp_path: Path) -> None:
     for place in ("one", "two"):
         write_folder(tmp_path / place / "shapes", "train", ["a", "b"], 5, 6, 6)
     one, two = (
@@ -97,7 +97,7 @@ def test_the_same_images_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> 
     assert one.folder == two.folder
 
 
-def test_processes_that_decode_at_once_end_up_with_one_whole_entry(tmp_path: Path) -> None:
+def test_load_in_two_processes_makes_one_entry(tmp_path: Path) -> None:
     write_folder(tmp_path / "shapes", "train", ["a", "b"], 10, 6, 6)
     slowly = at("os.rename", ".unfinished", "time.sleep(1)")  # so that the others come while one is not done
     processes = [loading(tmp_path / "shapes", tmp_path / "cache", first=slowly) for _ in range(4)]
@@ -109,7 +109,7 @@ def test_processes_that_decode_at_once_end_up_with_one_whole_entry(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("event", "path"), [("open", "test_images.npy"), ("os.rename", ".unfinished")])
-def test_a_decoding_that_was_killed_leaves_nothing_that_is_used_later(tmp_path: Path, event: str, path: str) -> None:
+def test_load_ignores_a_killed_decoding(tmp_path: Path, event: str, path: str) -> None:
     write_folder(tmp_path / "shapes", "train", ["a", "b"], 10, 6, 6)
     arrays = tmp_path / "cache" / "arrays"
     killed = at(event, path, "os.kill(os.getpid(), 9)")
@@ -123,17 +123,17 @@ def test_a_decoding_that_was_killed_leaves_nothing_that_is_used_later(tmp_path: 
     assert not left[0].exists()
 
 
-def test_an_entry_that_was_damaged_is_refused_by_name(tmp_path: Path) -> None:
+def test_open_refuses_a_damaged_entry(tmp_path: Path) -> None:
     digits = load(DatasetConfig(name="digits"), None, tmp_path)
     path = digits.folder / "train_images.npy"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(DataError, match="delete it to decode anew"):
+    with pytest.raises(DataError, match="delete it to decode again"):
         Dataset.open(digits.folder)
     with pytest.raises(DataError, match=re.escape(str(digits.folder))):
         load(DatasetConfig(name="digits"), None, tmp_path)
 
 
-def test_a_folder_that_is_no_entry_is_refused(tmp_path: Path) -> None:
+def test_open_refuses_a_folder_without_entry(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no intact cache entry"):
         Dataset.open(tmp_path)
 
@@ -148,7 +148,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return entry
 
 
-def test_an_entry_of_another_machine_is_made_here_when_it_is_first_asked_for(elsewhere: Path, tmp_path: Path) -> None:
+def test_ensure_cached_decodes_where_entry_is_missing(elsewhere: Path, tmp_path: Path) -> None:
     here = ensure_cached(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)
     assert here == tmp_path / "here" / "arrays" / elsewhere.name
     assert len(Dataset.open(here).train_labels) == 16
@@ -156,7 +156,7 @@ def test_an_entry_of_another_machine_is_made_here_when_it_is_first_asked_for(els
     assert ensure_cached(here, DatasetConfig(name="own.parquet"), tmp_path) == here
 
 
-def test_other_images_than_those_of_the_other_machine_are_refused(elsewhere: Path, tmp_path: Path) -> None:
+def test_ensure_cached_refuses_other_images(elsewhere: Path, tmp_path: Path) -> None:
     write_parquet(tmp_path / "own.parquet", noise(20, 6, 6), [1, 0] * 10)
     with pytest.raises(DataError, match=rf"^own.parquet: the images on \S+ .* are not the study's \({elsewhere}\)$"):
         ensure_cached(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)

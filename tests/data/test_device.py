@@ -22,7 +22,7 @@ def dataset(tmp_path: Path) -> Dataset:
 
 
 @pytest.mark.parametrize("validation", [20, 0.25, {"last": 0.25}])
-def test_a_batch_holds_the_images_and_labels_of_the_split_at_its_indices(dataset: Dataset, validation: object) -> None:
+def test_batch_holds_images_and_labels_of_split(dataset: Dataset, validation: object) -> None:
     config = DatasetConfig.model_validate({"validation": validation})
     data, parts = DeviceDataset.open(dataset, config), split(dataset, config)
     assert (len(data.train), len(data.validation), len(data.test)) == (60, 20, 10)
@@ -40,14 +40,14 @@ def test_a_batch_holds_the_images_and_labels_of_the_split_at_its_indices(dataset
     assert np.array_equal(data.test.images.numpy(), dataset.test_images)
 
 
-def test_the_last_batch_may_be_smaller(dataset: Dataset) -> None:
+def test_batch_may_be_smaller_at_the_end(dataset: Dataset) -> None:
     data = DeviceDataset.open(dataset, DatasetConfig(validation=20))
     order = torch.arange(len(data.train))
     assert [len(data.train.batch(order[start : start + 32])[1]) for start in range(0, 60, 32)] == [32, 28]
     assert [len(data.train.batch(slice(start, start + 32))[1]) for start in range(0, 60, 32)] == [32, 28]
 
 
-def test_next_images_and_all_training_images_are_in_file_order(dataset: Dataset) -> None:
+def test_subset_keeps_file_order(dataset: Dataset) -> None:
     data = DeviceDataset.open(dataset, DatasetConfig(train=50, validation=NextImages(next=10)))
     assert np.array_equal(data.validation.batch(torch.arange(10))[0].numpy(), dataset.train_images[50:60])
     published = DeviceDataset.open(dataset, DatasetConfig(validation="test"))
@@ -57,7 +57,7 @@ def test_next_images_and_all_training_images_are_in_file_order(dataset: Dataset)
 
 
 @pytest.mark.parametrize("validation", [{"last": 0.2}, 5000])
-def test_on_a_cpu_the_images_stay_in_the_mapped_file(tmp_path: Path, validation: object) -> None:
+def test_subset_on_cpu_stays_mapped(tmp_path: Path, validation: object) -> None:
     """80 MB of images: neither opening them nor cutting a batch may copy them into the process."""
     from tuner.data.dataset import Part, write
 
@@ -86,13 +86,13 @@ def test_on_a_cpu_the_images_stay_in_the_mapped_file(tmp_path: Path, validation:
     assert int(ran.stdout) < 20e6
 
 
-def test_writing_to_a_view_does_not_reach_the_file(dataset: Dataset) -> None:
+def test_subset_write_does_not_reach_the_file(dataset: Dataset) -> None:
     data = DeviceDataset.open(dataset, DatasetConfig(validation="test"))
     data.train.batch(slice(0, 10))[0].zero_()
     assert Dataset.open(dataset.folder).train_images[:10].any()
 
 
-def test_pixels_reach_the_network_as_the_study_says(dataset: Dataset) -> None:
+def test_normalize_scales_as_the_study_says(dataset: Dataset) -> None:
     batch = torch.from_numpy(noise(8, 3, 6, 6))
     plain = batch.numpy().astype(np.float64)
     training = dataset.train_images[split(dataset, DatasetConfig()).train] / 255
@@ -109,7 +109,7 @@ def test_pixels_reach_the_network_as_the_study_says(dataset: Dataset) -> None:
         np.testing.assert_allclose(normalized.numpy(), values, rtol=1e-5, atol=1e-5)
 
 
-def test_standard_pixels_take_no_notice_of_validation_and_test_images(dataset: Dataset) -> None:
+def test_normalize_standard_uses_training_images_only(dataset: Dataset) -> None:
     data = DeviceDataset.open(dataset, DatasetConfig(pixels="standard", train=40, validation=NextImages(next=20)))
     training = data.normalize(data.train.images)
     assert torch.allclose(training.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
@@ -117,7 +117,7 @@ def test_standard_pixels_take_no_notice_of_validation_and_test_images(dataset: D
     assert not torch.allclose(data.normalize(data.validation.images).mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
 
 
-def test_a_channel_without_contrast_is_not_divided_by_zero(tmp_path: Path) -> None:
+def test_normalize_survives_a_constant_channel(tmp_path: Path) -> None:
     from tuner.data.dataset import Part, write
 
     part = Part(np.full((20, 1, 4, 4), 7, np.uint8), np.resize(np.arange(2), 20))
@@ -126,21 +126,21 @@ def test_a_channel_without_contrast_is_not_divided_by_zero(tmp_path: Path) -> No
     assert torch.allclose(data.normalize(data.train.images), torch.zeros(1), atol=1e-6)
 
 
-def test_normalizing_leaves_its_argument_alone(dataset: Dataset) -> None:
+def test_normalize_leaves_its_argument_alone(dataset: Dataset) -> None:
     data = DeviceDataset.open(dataset, DatasetConfig())
     floats = torch.full((2, 3, 6, 6), 51.0)
     assert torch.allclose(data.normalize(floats), torch.tensor(0.2))
     assert floats.eq(51).all()
 
 
-def test_a_worker_opens_a_data_set_once_for_consecutive_trials(dataset: Dataset) -> None:
+def test_device_data_opens_once_per_worker(dataset: Dataset) -> None:
     first = device_data(dataset.folder, DatasetConfig(validation=20), "cpu")
     assert device_data(dataset.folder, DatasetConfig(validation=20), "cpu") is first
     assert device_data(dataset.folder, DatasetConfig(validation=10), "cpu") is not first
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_holds_the_same_images(dataset: Dataset) -> None:
+def test_subset_on_gpu_equals_cpu(dataset: Dataset) -> None:
     config = DatasetConfig(validation=20, pixels="standard")
     here, there = DeviceDataset.open(dataset, config), DeviceDataset.open(dataset, config, "cuda")
     order = torch.randperm(60)

@@ -54,7 +54,7 @@ def refusal(root: Path, cache: Path, **config: object) -> str:
 # --- by name
 
 
-def test_digits_are_scikit_learns_scaled_to_bytes_with_a_fixed_fifth_as_test(cache: Path) -> None:
+def test_digits_are_scaled_and_hold_out_test(cache: Path) -> None:
     from sklearn.datasets import load_digits
 
     digits = load(DatasetConfig(name="digits"), None, cache)
@@ -70,7 +70,7 @@ def test_digits_are_scikit_learns_scaled_to_bytes_with_a_fixed_fifth_as_test(cac
     assert np.abs(shares - 0.2).max() < 0.006
 
 
-def test_mnist_is_read_from_torchvisions_files_in_file_order(root: Path, cache: Path) -> None:
+def test_mnist_is_read_in_file_order(root: Path, cache: Path) -> None:
     train, test = noise(30, 28, 28), noise(20, 28, 28, seed=1)
     write_mnist(root / "MNIST" / "raw", train, test)
     mnist = load(DatasetConfig(name="mnist"), root, cache)
@@ -81,12 +81,12 @@ def test_mnist_is_read_from_torchvisions_files_in_file_order(root: Path, cache: 
     assert mnist.classes == tuple("0123456789")
 
 
-def test_fashion_mnist_has_its_own_folder_and_class_names(root: Path, cache: Path) -> None:
+def test_fashion_mnist_has_own_folder_and_classes(root: Path, cache: Path) -> None:
     write_mnist(root / "FashionMNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
     assert load(DatasetConfig(name="fashion_mnist"), root, cache).classes[-1] == "Ankle boot"
 
 
-def test_cifar10_is_read_from_the_batches_that_python_2_pickled(root: Path, cache: Path) -> None:
+def test_cifar10_reads_batches_of_python_2(root: Path, cache: Path) -> None:
     images = noise(6, 300, 3, 32, 32)
     write_cifar10(root / "cifar-10-batches-py", images)
     cifar10 = load(DatasetConfig(name="cifar10"), root, cache)
@@ -95,7 +95,7 @@ def test_cifar10_is_read_from_the_batches_that_python_2_pickled(root: Path, cach
     assert np.array_equal(cifar10.test_labels, np.resize(TEN, 300))
 
 
-def test_the_hub_layout_is_read_in_row_order_with_its_class_names(root: Path, cache: Path) -> None:
+def test_parquet_keeps_row_order_and_class_names(root: Path, cache: Path) -> None:
     train, test = noise(30, 32, 32, 3), noise(10, 32, 32, 3, seed=1)
     names = [f"class {i}" for i in TEN]
     write_parquet(root / "cifar10" / "train.parquet", train, np.resize(TEN, 30), names)
@@ -108,9 +108,7 @@ def test_the_hub_layout_is_read_in_row_order_with_its_class_names(root: Path, ca
 
 
 @pytest.mark.parametrize("folder", ["cifar10", "cifar10/data"])
-def test_shards_are_read_in_the_order_of_their_names_and_img_is_an_image_column(
-    root: Path, cache: Path, folder: str
-) -> None:
+def test_parquet_reads_shards_by_name(root: Path, cache: Path, folder: str) -> None:
     train = noise(20, 32, 32, 3)
     for i, rows in enumerate((train[:10], train[10:])):
         write_parquet(root / folder / f"train-{i:05}-of-00002.parquet", rows, TEN, column="img")
@@ -120,7 +118,7 @@ def test_shards_are_read_in_the_order_of_their_names_and_img_is_an_image_column(
     assert cifar10.classes[0] == "airplane"
 
 
-def test_parquet_comes_before_torchvisions_files_and_the_data_folder_before_the_cache(root: Path, cache: Path) -> None:
+def test_find_prefers_parquet_and_the_data_folder(root: Path, cache: Path) -> None:
     write_mnist(cache / "data" / "MNIST" / "raw", np.full((10, 28, 28), 1), np.full((10, 28, 28), 1))
     assert load(DatasetConfig(name="mnist"), root, cache).train_images.max() == 1
     write_mnist(root / "MNIST" / "raw", np.full((10, 28, 28), 2), np.full((10, 28, 28), 2))
@@ -130,9 +128,7 @@ def test_parquet_comes_before_torchvisions_files_and_the_data_folder_before_the_
     assert load(DatasetConfig(name="mnist"), root, cache).train_images.max() == 3
 
 
-def test_the_environment_names_the_folders_that_are_not_given(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_load_takes_folders_from_the_environment(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mnist(root / "MNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
     monkeypatch.setenv("TUNER_DATA", str(root))
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "one"))
@@ -142,9 +138,7 @@ def test_the_environment_names_the_folders_that_are_not_given(
     assert load(DatasetConfig(name="mnist")).folder.is_relative_to(tmp_path / "two" / "tuner")
 
 
-def test_without_data_and_network_one_line_says_where_to_put_the_files(
-    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download_failure_tells_where_files_belong(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision import datasets
 
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -155,7 +149,7 @@ def test_without_data_and_network_one_line_says_where_to_put_the_files(
     assert not list((cache / "data").glob("MNIST")) + list((cache / "data").glob("*.download"))
 
 
-def test_a_data_set_that_is_nowhere_is_downloaded_into_the_cache_once(
+def test_download_happens_once_into_the_cache(
     root: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torchvision import datasets
@@ -188,7 +182,7 @@ def test_a_data_set_that_is_nowhere_is_downloaded_into_the_cache_once(
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
-def test_the_real_data_sets_have_the_shapes_that_the_catalogue_names(name: str, cache: Path) -> None:
+def test_real_data_sets_match_the_registry(name: str, cache: Path) -> None:
     root = Path(os.environ.get("TUNER_DATA", "nowhere"))
     if not any((root / place).is_dir() for place in (name, FOLDERS[name])):
         pytest.skip("needs TUNER_DATA, a folder that holds this data set")
@@ -204,7 +198,7 @@ def test_the_real_data_sets_have_the_shapes_that_the_catalogue_names(name: str, 
 # --- a user's own images
 
 
-def test_a_folder_is_read_class_by_class_in_the_order_of_names(root: Path, cache: Path) -> None:
+def test_folder_is_read_class_by_class(root: Path, cache: Path) -> None:
     train = write_folder(root / "shapes", "train", ["circle", "square"], 3, 12, 12, 3)
     test = write_folder(root / "shapes", "test", ["circle", "square"], 2, 12, 12, 3)
     shapes = load(DatasetConfig(name=str(root / "shapes")), None, cache)
@@ -214,7 +208,7 @@ def test_a_folder_is_read_class_by_class_in_the_order_of_names(root: Path, cache
     assert shapes.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_a_folder_without_test_images_holds_out_a_fixed_stratified_fifth(root: Path, cache: Path) -> None:
+def test_folder_without_test_holds_out_a_fifth(root: Path, cache: Path) -> None:
     images = write_folder(root / "shapes", "train", ["a", "b", "c"], 20, 6, 6)
     shapes = load(DatasetConfig(name=str(root / "shapes")), None, cache)
     assert np.bincount(shapes.test_labels).tolist() == [4, 4, 4]
@@ -225,7 +219,7 @@ def test_a_folder_without_test_images_holds_out_a_fixed_stratified_fifth(root: P
     assert np.array_equal(again.test_images, shapes.test_images)
 
 
-def test_gray_images_stay_gray_and_one_image_in_color_makes_all_of_them_rgb(root: Path, cache: Path) -> None:
+def test_folder_is_rgb_if_one_image_is(root: Path, cache: Path) -> None:
     gray = write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     write_folder(root / "shapes", "test", ["a", "b"], 2, 6, 6)
     assert load(DatasetConfig(name=str(root / "shapes")), None, cache).in_channels == 1
@@ -236,7 +230,7 @@ def test_gray_images_stay_gray_and_one_image_in_color_makes_all_of_them_rgb(root
     assert np.array_equal(colored.test_images[0], noise(1, 6, 6, 3)[0].transpose(2, 0, 1))
 
 
-def test_transparency_and_palettes_become_plain_color(root: Path, cache: Path) -> None:
+def test_decode_makes_palettes_and_transparency_plain_color(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     pixels = noise(1, 6, 6, 4)[0]
     write_png(root / "shapes" / "train" / "a" / "0.png", pixels)
@@ -247,7 +241,7 @@ def test_transparency_and_palettes_become_plain_color(root: Path, cache: Path) -
     assert shapes.train_images.shape == (11, 3, 6, 6)
 
 
-def test_images_of_several_sizes_are_resized_where_a_size_is_asked_for(root: Path, cache: Path) -> None:
+def test_folder_resizes_images_of_several_sizes(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     large = noise(1, 20, 30, 3)[0]
     write_png(root / "shapes" / "train" / "a" / "0.png", large)
@@ -258,7 +252,7 @@ def test_images_of_several_sizes_are_resized_where_a_size_is_asked_for(root: Pat
     assert sum(np.array_equal(image, expected) for image in everything) == 1
 
 
-def test_named_data_sets_are_resized_too(cache: Path) -> None:
+def test_named_data_set_is_resized(cache: Path) -> None:
     small = load(DatasetConfig(name="digits"), None, cache)
     large = load(DatasetConfig(name="digits", image_size=16), None, cache)
     expected = np.asarray(Image.fromarray(small.train_images[3, 0]).resize((16, 16), Image.Resampling.BILINEAR))
@@ -267,7 +261,7 @@ def test_named_data_sets_are_resized_too(cache: Path) -> None:
     assert small.image_size == 8
 
 
-def test_files_that_are_no_images_are_left_alone(root: Path, cache: Path) -> None:
+def test_folder_ignores_files_that_are_no_images(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     (root / "shapes" / "train" / "a" / ".DS_Store").write_bytes(b"x")
     (root / "shapes" / "train" / "a" / "notes.txt").write_text("x")
@@ -276,7 +270,7 @@ def test_files_that_are_no_images_are_left_alone(root: Path, cache: Path) -> Non
     assert (len(shapes.train_labels) + len(shapes.test_labels), shapes.classes) == (10, ("a", "b"))
 
 
-def test_a_relative_path_is_taken_from_the_working_directory_then_from_the_data_folder(
+def test_find_resolves_relative_paths_in_order(
     root: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -286,7 +280,7 @@ def test_a_relative_path_is_taken_from_the_working_directory_then_from_the_data_
     assert load(DatasetConfig(name="shapes"), root, cache).classes == ("here", "near")
 
 
-def test_parquet_files_are_named_by_pattern_with_the_test_images_beside(root: Path, cache: Path) -> None:
+def test_find_takes_parquet_patterns_and_test(root: Path, cache: Path) -> None:
     images = noise(12, 6, 6)
     write_parquet(root / "own-1.parquet", images[:6], [0, 1] * 3)
     write_parquet(root / "own-2.parquet", images[6:], [1, 0] * 3)
@@ -298,13 +292,13 @@ def test_parquet_files_are_named_by_pattern_with_the_test_images_beside(root: Pa
     assert len(own.test_labels) == 2
 
 
-def test_a_folder_of_parquet_files_needs_no_test_file(root: Path, cache: Path) -> None:
+def test_parquet_folder_needs_no_test_file(root: Path, cache: Path) -> None:
     write_parquet(root / "own" / "train.parquet", noise(20, 6, 6), [0, 1] * 10, ["no", "yes"])
     own = load(DatasetConfig(name=str(root / "own")), None, cache)
     assert (own.name, own.classes, len(own.test_labels)) == ("own", ("no", "yes"), 4)
 
 
-def test_a_parquet_column_of_plain_bytes_is_read(root: Path, cache: Path) -> None:
+def test_parquet_reads_a_column_of_bytes(root: Path, cache: Path) -> None:
     images = noise(10, 6, 6)
     table = pa.table({"image": [png(image) for image in images], "label": pa.array([0, 1] * 5, pa.int8())})
     pq.write_table(table, root / "own.parquet")
@@ -312,7 +306,7 @@ def test_a_parquet_column_of_plain_bytes_is_read(root: Path, cache: Path) -> Non
     assert np.array_equal(own.train_images[:, 0], images)
 
 
-def test_a_folder_of_ones_own_may_have_a_known_name(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_takes_folders_of_known_names(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     write_folder(root / "mnist", "train", ["a", "b"], 5, 6, 6)
     assert load(DatasetConfig(name="./mnist"), None, cache).image_size == 6
@@ -321,28 +315,28 @@ def test_a_folder_of_ones_own_may_have_a_known_name(root: Path, cache: Path, mon
 # --- refusals
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_known_one(root: Path, cache: Path) -> None:
+def test_find_refuses_unknown_names_with_nearest(root: Path, cache: Path) -> None:
     message = refusal(root, cache, name="cifr10")
     assert "'cifr10'" in message
     assert "did you mean 'cifar10'?" in message
 
 
 @pytest.mark.parametrize("kept", [3, 15, 16, 5000, 28 * 28 * 10 + 15])
-def test_a_truncated_idx_file_is_refused_by_name(root: Path, cache: Path, kept: int) -> None:
+def test_idx_refuses_a_truncated_file(root: Path, cache: Path, kept: int) -> None:
     write_mnist(root / "MNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
     path = root / "MNIST" / "raw" / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:kept])
     assert str(path) in refusal(root, cache, name="mnist")
 
 
-def test_an_idx_file_with_bytes_to_spare_is_refused(root: Path, cache: Path) -> None:
+def test_idx_refuses_trailing_bytes(root: Path, cache: Path) -> None:
     write_mnist(root / "MNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
     path = root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes() + b"\0")
     assert refusal(root, cache, name="mnist").startswith(f"{path}: truncated or too long: 19 bytes")
 
 
-def test_labels_that_do_not_fit_the_images_are_refused(root: Path, cache: Path) -> None:
+def test_idx_refuses_labels_that_do_not_fit(root: Path, cache: Path) -> None:
     raw = root / "MNIST" / "raw"
     write_mnist(raw, noise(10, 28, 28), noise(10, 28, 28))
     write_idx(raw / "train-labels-idx1-ubyte", TEN[:9])
@@ -351,7 +345,7 @@ def test_labels_that_do_not_fit_the_images_are_refused(root: Path, cache: Path) 
     assert "label 10 of image 9; allowed: 0 to 9" in refusal(root, cache, name="mnist")
 
 
-def test_a_missing_file_of_a_known_layout_is_named(root: Path, cache: Path) -> None:
+def test_torchvision_names_the_missing_file(root: Path, cache: Path) -> None:
     write_mnist(root / "MNIST" / "raw", noise(10, 28, 28), noise(10, 28, 28))
     (root / "MNIST" / "raw" / "t10k-images-idx3-ubyte").unlink()
     assert refusal(root, cache, name="mnist").startswith(
@@ -361,19 +355,19 @@ def test_a_missing_file_of_a_known_layout_is_named(root: Path, cache: Path) -> N
     assert "no test.parquet" in refusal(root, cache, name="cifar10")
 
 
-def test_a_known_name_with_other_images_below_is_refused(root: Path, cache: Path) -> None:
+def test_load_refuses_other_images_under_known_names(root: Path, cache: Path) -> None:
     write_mnist(root / "MNIST" / "raw", noise(10, 20, 20), noise(10, 20, 20))
     assert "(1, 20, 10), but mnist has (1, 28, 10)" in refusal(root, cache, name="mnist")
 
 
-def test_a_truncated_batch_of_cifar10_is_refused_by_name(root: Path, cache: Path) -> None:
+def test_cifar10_refuses_a_truncated_batch(root: Path, cache: Path) -> None:
     write_cifar10(root / "cifar-10-batches-py", noise(6, 300, 3, 32, 32))
     path = root / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(path.read_bytes()[:-500])
     assert refusal(root, cache, name="cifar10").startswith(f"{path}: truncated, or no batch")
 
 
-def test_a_batch_of_cifar10_that_would_run_code_is_refused(root: Path, cache: Path, tmp_path: Path) -> None:
+def test_cifar10_refuses_a_batch_with_code(root: Path, cache: Path, tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.mkdir, (str(tmp_path / "harm"),)
@@ -385,14 +379,14 @@ def test_a_batch_of_cifar10_that_would_run_code_is_refused(root: Path, cache: Pa
 
 
 @pytest.mark.parametrize("kept", [0, 10, 400])
-def test_a_truncated_parquet_file_is_refused_by_name(root: Path, cache: Path, kept: int) -> None:
+def test_parquet_refuses_a_truncated_file(root: Path, cache: Path, kept: int) -> None:
     path = root / "own.parquet"
     write_parquet(path, noise(10, 6, 6), [0, 1] * 5)
     path.write_bytes(path.read_bytes()[:kept])
     assert refusal(root, cache, name=str(path)).startswith(f"{path}: no readable Parquet file")
 
 
-def test_a_parquet_file_with_damaged_pages_is_refused_by_name(root: Path, cache: Path) -> None:
+def test_parquet_refuses_damaged_pages(root: Path, cache: Path) -> None:
     path = root / "own.parquet"
     write_parquet(path, noise(50, 6, 6), [0, 1] * 25)
     content = path.read_bytes()
@@ -400,14 +394,14 @@ def test_a_parquet_file_with_damaged_pages_is_refused_by_name(root: Path, cache:
     assert refusal(root, cache, name=str(path)).startswith(f"{path}: ")
 
 
-def test_missing_columns_are_named_with_those_that_are_there(root: Path, cache: Path) -> None:
+def test_parquet_names_missing_and_found_columns(root: Path, cache: Path) -> None:
     write_parquet(root / "a.parquet", noise(4, 6, 6), [0, 1, 0, 1], column="picture")
     assert "no column 'image' or 'img'; its columns: picture, label" in refusal(root, cache, name="a.parquet")
     write_parquet(root / "b.parquet", noise(4, 6, 6), [0, 1, 0, 1], label_column="y")
     assert "no column 'label'; its columns: image, y" in refusal(root, cache, name="b.parquet")
 
 
-def test_columns_of_another_type_are_refused(root: Path, cache: Path) -> None:
+def test_parquet_refuses_columns_of_another_type(root: Path, cache: Path) -> None:
     write_parquet(root / "a.parquet", noise(2, 6, 6), ["cat", "dog"], label_type=pa.string())
     assert "column 'label' is string; allowed: integers" in refusal(root, cache, name="a.parquet")
     pq.write_table(pa.table({"image": ["a.png"], "label": [0]}), root / "b.parquet")
@@ -425,21 +419,21 @@ def test_columns_of_another_type_are_refused(root: Path, cache: Path) -> None:
         ([0, 0, 0], None, "one class"),
     ],
 )
-def test_labels_other_than_0_to_k_minus_1_are_refused(
+def test_parquet_refuses_labels_out_of_range(
     root: Path, cache: Path, labels: list[int | None], names: list[str] | None, complaint: str
 ) -> None:
     write_parquet(root / "own.parquet", noise(3, 6, 6), labels, names)
     assert complaint in refusal(root, cache, name="own.parquet")
 
 
-def test_a_class_that_only_the_test_images_have_is_refused(root: Path, cache: Path) -> None:
+def test_parquet_refuses_classes_of_test_only(root: Path, cache: Path) -> None:
     write_parquet(root / "own.parquet", noise(3, 6, 6), [0, 1, 0])
     write_parquet(root / "kept.parquet", noise(3, 6, 6), [0, 1, 2])
     message = refusal(root, cache, name="own.parquet", test="kept.parquet")
     assert message == f"{root / 'kept.parquet'}: row 2: label 2; allowed: 0 to 1"
 
 
-def test_empty_parquet_files_and_rows_without_an_image_are_refused(root: Path, cache: Path) -> None:
+def test_parquet_refuses_missing_images(root: Path, cache: Path) -> None:
     write_parquet(root / "a.parquet", [], [])
     assert refusal(root, cache, name="a.parquet").endswith("a.parquet: holds no images")
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -448,12 +442,12 @@ def test_empty_parquet_files_and_rows_without_an_image_are_refused(root: Path, c
     assert refusal(root, cache, name="b.parquet").endswith("b.parquet: row 0: no bytes of an image")
 
 
-def test_a_missing_shard_is_noticed(root: Path, cache: Path) -> None:
+def test_parquet_refuses_a_missing_shard(root: Path, cache: Path) -> None:
     write_parquet(root / "own" / "train-00001-of-00003.parquet", noise(4, 6, 6), [0, 1, 0, 1])
     assert "one of 3 files, 1 found" in refusal(root, cache, name="own")
 
 
-def test_a_test_pattern_without_files_or_out_of_place_is_refused(root: Path, cache: Path) -> None:
+def test_find_refuses_a_wrong_test_pattern(root: Path, cache: Path) -> None:
     write_parquet(root / "own.parquet", noise(4, 6, 6), [0, 1, 0, 1])
     write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     assert refusal(root, cache, name="own.parquet", test="gone-*.parquet") == "dataset.test: no file 'gone-*.parquet'"
@@ -461,7 +455,7 @@ def test_a_test_pattern_without_files_or_out_of_place_is_refused(root: Path, cac
     assert "digits has test images of its own" in refusal(root, cache, name="digits", test="own.parquet")
 
 
-def test_a_truncated_image_is_refused_by_name(root: Path, cache: Path) -> None:
+def test_decode_refuses_a_truncated_image(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 5, 60, 60)
     path = root / "shapes" / "train" / "b" / "3.png"
     for kept in (0, 20, 1000):
@@ -469,13 +463,13 @@ def test_a_truncated_image_is_refused_by_name(root: Path, cache: Path) -> None:
         assert refusal(root, cache, name="shapes").startswith(f"{path}: no readable image")
 
 
-def test_images_of_16_bits_are_refused_rather_than_clipped(root: Path, cache: Path) -> None:
+def test_decode_refuses_images_of_16_bits(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     write_png(root / "shapes" / "train" / "a" / "0.png", noise(1, 6, 6)[0].astype(np.uint16) * 256)
     assert "allowed: 8-bit gray or color" in refusal(root, cache, name="shapes")
 
 
-def test_images_of_several_sizes_are_refused_naming_two(root: Path, cache: Path) -> None:
+def test_stack_refuses_images_of_several_sizes(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     write_png(root / "shapes" / "train" / "b" / "2.png", noise(1, 6, 9)[0])
     message = refusal(root, cache, name="shapes")
@@ -483,7 +477,7 @@ def test_images_of_several_sizes_are_refused_naming_two(root: Path, cache: Path)
     assert "a/0.png has 6x6; dataset.image_size" in message
 
 
-def test_test_images_of_another_size_and_images_that_are_no_squares_are_refused(root: Path, cache: Path) -> None:
+def test_load_refuses_other_sizes_and_rectangles(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     write_folder(root / "shapes", "test", ["a", "b"], 5, 8, 8)
     assert "training images of 6x6 pixels, test images of 8x8" in refusal(root, cache, name="shapes")
@@ -491,7 +485,7 @@ def test_test_images_of_another_size_and_images_that_are_no_squares_are_refused(
     assert "images of 8x6 pixels; allowed: squares" in refusal(root, cache, name="wide")
 
 
-def test_empty_folders_are_refused_by_name(root: Path, cache: Path) -> None:
+def test_folder_refuses_empty_folders(root: Path, cache: Path) -> None:
     (root / "bare").mkdir()
     assert "neither train.parquet nor train/<class>/" in refusal(root, cache, name="bare")
     (root / "bare" / "train").mkdir()
@@ -500,19 +494,19 @@ def test_empty_folders_are_refused_by_name(root: Path, cache: Path) -> None:
     assert refusal(root, cache, name="bare").startswith(f"{root / 'bare' / 'train' / 'a'}: holds no image")
 
 
-def test_classes_that_train_and_test_do_not_share_are_refused(root: Path, cache: Path) -> None:
+def test_folder_refuses_classes_of_one_part(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     write_folder(root / "shapes", "test", ["a"], 5, 6, 6)
     assert refusal(root, cache, name="shapes") == f"{root / 'shapes' / 'test'}: no class 'b', which train has"
 
 
-def test_a_class_too_small_to_hold_out_from_is_refused(root: Path, cache: Path) -> None:
+def test_load_refuses_classes_too_small(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 9, 6, 6)
     write_folder(root / "shapes", "train", ["rare"], 1, 6, 6)
     assert "too few images of class 'rare'" in refusal(root, cache, name="shapes")
 
 
-def test_a_cache_that_cannot_be_written_is_named(root: Path, tmp_path: Path) -> None:
+def test_load_names_an_unwritable_cache(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="file") as caught:
         load(DatasetConfig(name="digits"), root, tmp_path / "file")

@@ -38,7 +38,7 @@ def is_partition(parts: Split, count: int) -> bool:
 
 
 @pytest.mark.parametrize(("validation", "count"), [(20, 20), (0.2, 20), (0.1, 10)])
-def test_a_number_and_a_fraction_are_stratified_by_class(dataset: Dataset, validation: float, count: int) -> None:
+def test_split_stratifies_numbers_and_fractions(dataset: Dataset, validation: float, count: int) -> None:
     parts = split(dataset, DatasetConfig(validation=validation))
     assert parts.train.dtype == parts.validation.dtype == np.int64
     assert is_partition(parts, 100)
@@ -46,19 +46,19 @@ def test_a_number_and_a_fraction_are_stratified_by_class(dataset: Dataset, valid
     assert not parts.validation_is_test
 
 
-def test_a_number_beside_train_comes_on_top_of_it(dataset: Dataset) -> None:
+def test_split_adds_a_number_to_train(dataset: Dataset) -> None:
     parts = split(dataset, DatasetConfig(train=70, validation=20))
     assert (len(parts.train), len(parts.validation)) == (70, 20)
     assert is_partition(parts, 90)
 
 
-def test_a_fraction_beside_train_is_taken_from_it(dataset: Dataset) -> None:
+def test_split_takes_a_fraction_from_train(dataset: Dataset) -> None:
     parts = split(dataset, DatasetConfig(train=70, validation=0.2))
     assert (len(parts.train), len(parts.validation)) == (56, 14)
     assert is_partition(parts, 70)
 
 
-def test_the_last_share_is_in_file_order(dataset: Dataset) -> None:
+def test_split_last_is_in_file_order(dataset: Dataset) -> None:
     parts = split(dataset, DatasetConfig(validation=LastFraction(last=0.2)))
     assert np.array_equal(parts.train, np.arange(80))
     assert np.array_equal(parts.validation, np.arange(80, 100))
@@ -67,32 +67,32 @@ def test_the_last_share_is_in_file_order(dataset: Dataset) -> None:
     )  # floor(33 * 0.8)
 
 
-def test_the_next_images_follow_the_first_ones(dataset: Dataset) -> None:
+def test_split_next_follows_the_first_images(dataset: Dataset) -> None:
     parts = split(dataset, DatasetConfig(train=50, validation=NextImages(next=30)))
     assert np.array_equal(parts.train, np.arange(50))
     assert np.array_equal(parts.validation, np.arange(50, 80))
 
 
-def test_validation_on_the_test_images_is_marked_and_keeps_all_training_images(dataset: Dataset) -> None:
+def test_split_marks_validation_on_test_images(dataset: Dataset) -> None:
     parts = split(dataset, DatasetConfig(train=50, validation="test"))
     assert parts.validation_is_test
     assert np.array_equal(parts.train, np.arange(50))
     assert len(parts.validation) == 0
 
 
-def test_the_seed_alone_decides_the_split(dataset: Dataset) -> None:
+def test_split_depends_on_the_seed_alone(dataset: Dataset) -> None:
     config = DatasetConfig(validation=20, split_seed=1)
     first, again, other = (split(dataset, c) for c in (config, config, DatasetConfig(validation=20, split_seed=2)))
     assert np.array_equal(first.validation, again.validation)
     assert not np.array_equal(first.validation, other.validation)
 
 
-def test_the_split_of_a_seed_never_changes() -> None:
+def test_split_of_a_seed_never_changes() -> None:
     labels = np.repeat(np.arange(2), 6)
     assert stratified_sample(labels, 2, 4, seed=0).tolist() == [2, 5, 7, 9]
 
 
-def test_the_shares_are_exact_where_the_classes_do_not_divide() -> None:
+def test_split_shares_are_exact() -> None:
     labels = np.repeat(np.arange(7), [11, 13, 17, 19, 23, 29, 31])
     for count in range(7, 100):
         chosen = stratified_sample(labels, 7, count, seed=count)
@@ -101,7 +101,7 @@ def test_the_shares_are_exact_where_the_classes_do_not_divide() -> None:
         assert np.abs(np.bincount(labels[chosen], minlength=7) - exact).max() < 1
 
 
-def test_images_that_are_not_there_are_refused(dataset: Dataset) -> None:
+def test_split_refuses_more_images_than_exist(dataset: Dataset) -> None:
     assert refusal(dataset, train=101) == "dataset.train: 101; three has 100 training images"
     assert "90 and 20 more for validation; three has 100" in refusal(dataset, train=90, validation=20)
     assert "90 and 20 more for validation" in refusal(dataset, train=90, validation={"next": 20})
@@ -109,26 +109,26 @@ def test_images_that_are_not_there_are_refused(dataset: Dataset) -> None:
     assert refusal(dataset, validation=100) == "dataset.validation: 100; allowed: fewer than the 100 training images"
 
 
-def test_a_half_that_would_be_empty_is_refused(dataset: Dataset) -> None:
+def test_split_refuses_an_empty_half(dataset: Dataset) -> None:
     assert "leaves one half empty" in refusal(dataset, train=1, validation={"last": 0.5})
 
 
-def test_a_class_without_validation_images_is_refused(dataset: Dataset) -> None:
+def test_split_refuses_classes_without_validation_images(dataset: Dataset) -> None:
     assert "class 'c' has no validation image" in refusal(dataset, validation=3)
 
 
-def test_a_class_without_training_images_is_refused(tmp_path: Path) -> None:
+def test_split_refuses_classes_without_training_images(tmp_path: Path) -> None:
     dataset = written(tmp_path, [0] * 50 + [1] * 49 + [2])
     assert "class 'c' has no validation image" in refusal(dataset, validation=20)
     assert "class 'c' has no training image" in refusal(dataset, validation=60)
 
 
-def test_a_class_that_is_not_among_the_first_images_is_refused(tmp_path: Path) -> None:
+def test_split_refuses_classes_outside_the_images(tmp_path: Path) -> None:
     dataset = written(tmp_path, np.repeat(np.arange(3), 20))
     assert "class 'c' has no validation image" in refusal(dataset, train=40, validation=0.25)
 
 
-def test_test_images_are_in_no_split(tmp_path: Path) -> None:
+def test_split_leaves_test_images_out(tmp_path: Path) -> None:
     digits = load(DatasetConfig(), None, tmp_path)
     for validation in (200, 0.1, LastFraction(last=0.2), NextImages(next=100)):
         parts = split(digits, DatasetConfig(train=1000, validation=validation))

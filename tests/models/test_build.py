@@ -130,7 +130,7 @@ def small(name: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("name", "images", "arithmetic", "count"), COUNTED_BY_HAND, ids=lambda value: str(value)[:12])
-def test_parameters_are_as_many_as_counted_by_hand(
+def test_parameters_count_agrees_with_hand_count(
     name: str, images: dict[str, int], arithmetic: int, count: int
 ) -> None:
     assert arithmetic == count
@@ -138,11 +138,11 @@ def test_parameters_are_as_many_as_counted_by_hand(
         assert models.parameters_count(models.build(name, **images)) == count
 
 
-def test_every_architecture_is_counted_by_hand() -> None:
+def test_hand_counts_cover_every_architecture() -> None:
     assert sorted(name for name, *_ in COUNTED_BY_HAND) == models.names()
 
 
-def test_parameters_shared_by_two_layers_count_once_and_frozen_ones_not_at_all() -> None:
+def test_parameters_count_skips_shared_and_frozen() -> None:
     shared = nn.Linear(3, 3)
     assert models.parameters_count(nn.Sequential(shared, nn.ReLU(), shared)) == 3 * (3 + 1)
     shared.bias.requires_grad_(False)
@@ -165,7 +165,7 @@ def test_gradient_reaches_every_parameter(name: str, dataset: str) -> None:
         assert parameter.grad.abs().max() > 0, parameter_name
 
 
-def test_names_and_hyperparameters_are_those_of_the_catalogue() -> None:
+def test_builders_agree_with_the_registry() -> None:
     assert models.names() == sorted(ARCHITECTURES)
     for name, architecture in ARCHITECTURES.items():
         parameters = inspect.signature(models.BUILDERS[name]).parameters.values()
@@ -184,7 +184,7 @@ def test_every_hyperparameter_changes_the_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_the_catalogues_smallest_side_is_the_smallest_that_works(name: str) -> None:
+def test_registry_min_size_is_the_smallest_possible(name: str) -> None:
     smallest = ARCHITECTURES[name].min_size
     model = models.build(name, in_channels=3, classes=4, image_size=smallest, **small(name))
     assert model(torch.rand(2, 3, smallest, smallest)).shape == (2, 4)
@@ -195,25 +195,25 @@ def test_the_catalogues_smallest_side_is_the_smallest_that_works(name: str) -> N
             models.BUILDERS[name](3, 4, smallest - 1, **small(name))(torch.rand(2, 3, smallest - 1, smallest - 1))
 
 
-def test_an_unknown_architecture_is_refused_with_the_nearest_name() -> None:
+def test_build_refuses_unknown_architectures_with_nearest() -> None:
     with pytest.raises(
         SpecError, match=r"^architecture: found 'lenet'; did you mean 'lenet5'\? allowed: alexnet, [^\n]*$"
     ):
         models.build("lenet", **RGB_32)
 
 
-def test_an_unknown_hyperparameter_is_refused_with_the_nearest_name() -> None:
+def test_build_refuses_unknown_hyperparameters_with_nearest() -> None:
     with pytest.raises(SpecError, match=r"^drop_out: unknown for lenet5; did you mean 'dropout'\? allowed: dropout$"):
         models.build("lenet5", **RGB_32, drop_out=0.1)
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, math.nan, "half"])
-def test_a_hyperparameter_out_of_bounds_is_refused(value: float | str) -> None:
+def test_build_refuses_hyperparameters_out_of_bounds(value: float | str) -> None:
     with pytest.raises(SpecError, match=r"^dropout: .* for alexnet is outside \[0\.0, 0\.95\]$"):
         models.build("alexnet", **RGB_32, dropout=value)
 
 
-def test_keras_weights_are_glorot_uniform_and_biases_zero() -> None:
+def test_keras_init_is_glorot_with_zero_biases() -> None:
     torch.manual_seed(0)
     model = models.build("vazquez_deep", **RGB_32)
     keras_(model)
@@ -227,7 +227,7 @@ def test_keras_weights_are_glorot_uniform_and_biases_zero() -> None:
         assert not layer.bias.any()
 
 
-def test_pooling_before_relu_gives_what_relu_before_pooling_gives() -> None:
+def test_pooling_before_relu_changes_nothing() -> None:
     torch.manual_seed(0)
     images, convolution = torch.randn(8, 3, 12, 12), nn.Conv2d(3, 4, 3)
     outcomes = []

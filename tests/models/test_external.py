@@ -12,7 +12,7 @@ from tuner import models
 from tuner.config.registry import TORCHVISION
 from tuner.config.study import parse_spec
 from tuner.errors import SpecError
-from tuner.models.external import look, weightless
+from tuner.models.external import forward_black, weightless
 from tuner.study.run import StudyRun
 
 SUITABLE = {"alexnet": 64, "inception_v3": 96, "maxvit_t": 224, "vit_h_14": 28}
@@ -20,11 +20,11 @@ DIGITS = {"in_channels": 1, "classes": 10, "image_size": 8}
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_a_network_of_torchvision_gives_logits_for_gray_images_and_for_rgb(name: str) -> None:
+def test_torchvision_network_takes_gray_and_rgb(name: str) -> None:
     size = SUITABLE.get(name, 32)
     gray = models.build_on_meta(f"torchvision:{name}", in_channels=1, classes=7, image_size=size)
     assert {parameter.device.type for parameter in gray.parameters()} == {"meta"}
-    assert look(gray, 2, 1, size).shape == (2, 7)
+    assert forward_black(gray, 2, 1, size).shape == (2, 7)
     # Refused if it gave no logits.
     models.build_on_meta(
         f"torchvision:{name}", in_channels=3, classes=7, image_size=size
@@ -32,7 +32,7 @@ def test_a_network_of_torchvision_gives_logits_for_gray_images_and_for_rgb(name:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
-def test_gradient_reaches_every_parameter_of_a_network_of_torchvision(name: str) -> None:
+def test_torchvision_network_gets_gradients_everywhere(name: str) -> None:
     torch.manual_seed(0)
     model = models.build(f"torchvision:{name}", in_channels=1, classes=10, image_size=32)
     assert model.training
@@ -43,7 +43,7 @@ def test_gradient_reaches_every_parameter_of_a_network_of_torchvision(name: str)
         assert parameter.grad.abs().max() > 0, parameter_name
 
 
-def test_a_network_of_torchvision_has_its_own_first_layer_for_rgb_and_weights_of_the_seed() -> None:
+def test_torchvision_network_keeps_first_layer_for_rgb() -> None:
     def built(channels: int) -> nn.Module:
         torch.manual_seed(3)
         return models.build("torchvision:squeezenet1_1", in_channels=channels, classes=4, image_size=32)
@@ -57,14 +57,14 @@ def test_a_network_of_torchvision_has_its_own_first_layer_for_rgb_and_weights_of
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vit_b_16", "maxvit_t"])
-def test_images_that_a_network_of_torchvision_does_not_take_are_refused_in_one_line(name: str) -> None:
+def test_torchvision_network_refuses_unsuitable_images(name: str) -> None:
     expected = rf"^architecture: torchvision:{name} does not work with images of 3x30x30: \w+Error: [^\n]+$"
     for how in (models.build, models.build_on_meta):
         with pytest.raises(SpecError, match=expected):
             how(f"torchvision:{name}", in_channels=3, classes=10, image_size=30)
 
 
-def test_without_weights_a_network_has_the_same_parameters_and_other_tensors_keep_their_values() -> None:
+def test_weightless_keeps_shapes_and_other_tensors() -> None:
     with weightless():
         model = Tiny(1, 10, 8, dropout=0.5)
     assert model.rate == 0.5
@@ -73,7 +73,7 @@ def test_without_weights_a_network_has_the_same_parameters_and_other_tensors_kee
     assert not nn.Linear(1, 1).weight.is_meta
 
 
-def test_a_class_of_the_users_own_is_built_with_its_hyperparameters() -> None:
+def test_user_network_is_built_with_hyperparameters() -> None:
     model = models.build("tests.support.networks:Tiny", **DIGITS, units=5, activation="tanh", normalized=True)
     assert isinstance(model, Tiny)
     assert model.training
@@ -83,7 +83,7 @@ def test_a_class_of_the_users_own_is_built_with_its_hyperparameters() -> None:
         models.build("tests.support.networks:Tiny", **DIGITS, unit=5)
 
 
-def test_a_lazy_layer_of_the_users_own_has_its_parameters_once_it_is_built() -> None:
+def test_user_network_initializes_lazy_layers() -> None:
     assert models.parameters_count(models.build("tests.support.networks:lazy", **DIGITS)) == 10 * (64 + 1)
 
 
@@ -95,14 +95,14 @@ def test_a_lazy_layer_of_the_users_own_has_its_parameters_once_it_is_built() -> 
         ("nothing", "does not work with images of 1x8x8: TypeError: it gives NoneType, not a torch.nn.Module"),
     ],
 )
-def test_a_class_of_the_users_own_that_does_not_give_logits_is_refused_in_one_line(member: str, line: str) -> None:
+def test_user_network_without_logits_is_refused(member: str, line: str) -> None:
     with pytest.raises(SpecError) as caught:
         models.build_on_meta(f"tests.support.networks:{member}", **DIGITS)
     assert str(caught.value) == f"architecture: tests.support.networks:{member} {line}"
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_study_trains_a_class_of_the_users_own_and_varies_what_it_declares(tmp_path: Path) -> None:
+def test_study_varies_a_user_networks_hyperparameters(tmp_path: Path) -> None:
     spec = parse_spec(
         {
             "study": "own",
@@ -124,7 +124,7 @@ def test_a_study_trains_a_class_of_the_users_own_and_varies_what_it_declares(tmp
 
 
 @pytest.mark.parametrize("name", ["torchvision:alexnet", "tests.support.networks:Picky"])
-def test_a_study_whose_images_a_network_does_not_take_is_refused_before_it_begins(name: str, tmp_path: Path) -> None:
+def test_study_with_unsuitable_images_is_refused(name: str, tmp_path: Path) -> None:
     spec = parse_spec({"study": "refused", "training": {"architecture": name}, "space": {}})
     with pytest.raises(SpecError, match=rf"^architecture: {name} does not work with images of 1x8x8: "):
         StudyRun(spec, tmp_path).run()

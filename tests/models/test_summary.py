@@ -21,12 +21,12 @@ def test_lenet5_has_the_shapes_of_the_slides() -> None:
     assert shown("lenet5_classic", 28) == slides  # padded
 
 
-def test_the_code_of_the_slides_has_other_shapes() -> None:
+def test_lenet5_cesar_has_other_shapes() -> None:
     expected = [(6, 24, 24), (6, 12, 12), (16, 8, 8), (16, 4, 4), (120, 1, 1), (82,), (10,)]
     assert shown("lenet5_cesar", 28) == expected
 
 
-def test_a_layer_has_its_place_its_kind_and_its_parameters() -> None:
+def test_layer_has_name_kind_and_parameters() -> None:
     assert models.shapes("lenet5_classic", in_channels=1, classes=10, image_size=32)[:3] == [
         Layer("0", "Conv2d", (6, 28, 28), 6 * (25 + 1)),
         Layer("1", "Tanh", (6, 28, 28), 0),
@@ -35,13 +35,13 @@ def test_a_layer_has_its_place_its_kind_and_its_parameters() -> None:
 
 
 @pytest.mark.parametrize("name", [*models.names(), "torchvision:resnet18", "tests.support.networks:Tiny"])
-def test_layers_together_have_the_parameters_of_the_network(name: str) -> None:
+def test_layer_table_covers_all_parameters(name: str) -> None:
     images = {"in_channels": 3, "classes": 10, "image_size": 32}
     layers = models.shapes(name, **images)
     assert sum(layer.parameters for layer in layers) == models.parameters_count(models.build_on_meta(name, **images))
 
 
-def test_a_layer_that_is_passed_twice_is_listed_twice_and_counted_once() -> None:
+def test_layer_table_counts_repeated_layers_once() -> None:
     images = {"in_channels": 3, "classes": 10, "image_size": 32}
     first, again = (
         layer
@@ -51,7 +51,7 @@ def test_a_layer_that_is_passed_twice_is_listed_twice_and_counted_once() -> None
     assert (first.name, first.parameters, again.parameters) == (again.name, 2 * 64, 0)
 
 
-def test_looking_draws_nothing() -> None:
+def test_layer_table_draws_nothing() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     models.shapes("alexnet", in_channels=3, classes=10, image_size=32)

@@ -1,4 +1,4 @@
-"""Data sets by name, folder or Parquet: decoded once per machine, mapped into memory, split without a look at the test.
+"""Data sets by name, folder or Parquet: decoded once per machine, memory-mapped and split.
 
 Nothing here imports torch; `tuner.data.device` and `tuner.data.augment` do.
 """

@@ -1,4 +1,4 @@
-"""Random changes of training images: a whole batch at once, on its device, each image with draws of its own."""
+"""Random changes of training images, drawn per image for a whole batch."""
 
 import torch
 from torch import Tensor
@@ -8,19 +8,20 @@ from tuner.config.dataset import Augment
 
 
 def augment(images: Tensor, config: Augment, generator: torch.Generator) -> Tensor:
-    """Change each image at random as `config` says: flip, crop, then rotation and shift together.
+    """Flip, crop, rotate and shift each image at random, in this order.
 
     Args:
-        images: (B, C, H, W), uint8 or float, pixels 0 to 255; not changed.
-        config: what may happen to an image; with everything off `images` itself comes back and nothing is drawn.
-        generator: where the draws come from; on a CPU it gives the same draws whatever the images' device.
+        images: (B, C, H, W), uint8 or float, pixels 0 to 255. They are not changed.
+        config: The changes allowed. With all of them off, nothing is drawn.
+        generator: The source of the draws. One on the CPU draws the same for every device.
 
     Returns:
-        (B, C, H, W): as `images` after flip and crop alone, float32 after rotation or shift.
+        (B, C, H, W): `images` itself with everything off, float32 after rotation or shift, else
+        of the type of `images`.
     """
     if not (config.flip or config.crop or config.rotate or config.shift):
         return images
-    # six numbers in [0, 1) for each image, whatever is on: switching one change on leaves the others' draws alone
+    # always six numbers per image, so that one change does not move the draws of another
     draws = torch.rand(6, len(images), generator=generator, device=generator.device).to(images.device)
     if config.flip:
         images = flip(images, draws[0] < 0.5)
@@ -34,41 +35,43 @@ def augment(images: Tensor, config: Augment, generator: torch.Generator) -> Tens
 
 
 def flip(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror left to right those images, (B, C, H, W), that `chosen`, (B,) bool, names."""
+    """Mirror images, (B, C, H, W), left to right where `chosen`, (B,) bool."""
     count = len(images)
-    both = torch.cat([images, images.flip(3)])  # then a row is picked for each image: faster than `where`
+    both = torch.cat([images, images.flip(3)])  # because picking rows is faster than `where`
     return both.index_select(0, torch.arange(count, device=images.device) + count * chosen)
 
 
 def crop(images: Tensor, padding: int, rows: Tensor, columns: Tensor) -> Tensor:
-    """Pad by `padding` black pixels on each side and cut the original size at (`rows`, `columns`).
+    """Pad the images with black pixels and cut the original size out.
 
     Args:
         images: (B, C, H, W).
-        padding: pixels.
+        padding: Pixels added on each side.
         rows: (B,) int64, 0 to 2 * padding: first row of the cut in the padded image.
-        columns: (B,) int64, 0 to 2 * padding: its first column.
+        columns: (B,) int64, 0 to 2 * padding: first column of the cut in the padded image.
     """
     count, channels, height, width = images.shape
     padded = pad(images, (padding, padding, padding, padding))
-    tall, wide = padded.shape[2:]
-    # every run of `width` pixels in the flat memory of the batch is a candidate; each row of the result is one of them
+    padded_height, padded_width = padded.shape[2:]
+    # each row of the result is a run of `width` pixels in the flat memory of the padded batch
     runs = padded.flatten().unfold(0, width, 1)
-    planes = torch.arange(count * channels, device=images.device).view(count, channels, 1) * (tall * wide)
-    lines = (rows[:, None] + torch.arange(height, device=images.device)) * wide + columns[:, None]
+    planes = torch.arange(count * channels, device=images.device).view(count, channels, 1) * (
+        padded_height * padded_width
+    )
+    lines = (rows[:, None] + torch.arange(height, device=images.device)) * padded_width + columns[:, None]
     return runs.index_select(0, (planes + lines[:, None]).flatten()).view_as(images)
 
 
 def move(images: Tensor, radians: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """Rotate about the center and shift, reading between pixels bilinearly and repeating the edge pixels outside.
+    """Rotate images about their center and shift them, bilinearly, repeating edge pixels.
 
-    Pixel (x, y) of the result, counted from the center, is read where rotating it and then adding the shift leads.
+    Pixel (x, y) of the result, counted from the center, is read at (x, y) rotated and then shifted.
 
     Args:
         images: (B, C, H, W).
         radians: (B,), angle of the rotation.
-        right: (B,), share of the width.
-        down: (B,), share of the height.
+        right: (B,), shift as a share of the width.
+        down: (B,), shift as a share of the height.
 
     Returns:
         (B, C, H, W) float32.
@@ -77,7 +80,7 @@ def move(images: Tensor, radians: Tensor, right: Tensor, down: Tensor) -> Tensor
     x = (torch.arange(width, device=images.device) * 2 + 1) / width - 1  # pixel centers, the image being [-1, 1]
     y = (torch.arange(height, device=images.device) * 2 + 1) / height - 1
     cos, sin = torch.cos(radians)[:, None], torch.sin(radians)[:, None]
-    # what affine_grid computes, seven times as fast: a sum of one term for the column and one for the row
+    # as affine_grid, seven times as fast: one term for the column plus one for the row
     grid = torch.empty(len(images), height, width, 2, device=images.device)
     torch.add((cos * x)[:, None], (2 * right[:, None] - sin * y * (height / width))[:, :, None], out=grid[..., 0])
     torch.add((sin * x * (width / height))[:, None], (2 * down[:, None] + cos * y)[:, :, None], out=grid[..., 1])

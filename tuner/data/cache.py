@@ -1,4 +1,4 @@
-"""`load`: find a data set, decode it once per machine, and map the result into memory."""
+"""Cache of decoded data sets: each is decoded once per machine and memory-mapped."""
 
 import os
 import re
@@ -15,25 +15,27 @@ from tuner.data.dataset import Dataset, Decoded, Part, reason, write
 from tuner.data.splits import stratified_sample
 from tuner.errors import DataError
 
-HELD_OUT = 0.2  # of the images of a data set without test images of its own become its test images
+HELD_OUT = 0.2
+"""Share of the images that become test images if a data set has none."""
 HELD_OUT_SEED = 0
 
 
 def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = None) -> Dataset:
-    """Open the data set that `config` names, decoding it into the cache where it is not there yet.
+    """Open a data set, decoding it into the cache on first use.
 
-    The named data sets are looked for below `root`, then below `<cache>/data`, as `<name>/{train,test}.parquet` and as
-    torchvision's files, and are downloaded to `<cache>/data` where they are in neither. Images without test images of
-    their own keep a fixed stratified 20 % as test. Several processes may call this at once.
+    Named data sets are searched below `root`, then below `<cache>/data`, as
+    `<name>/{train,test}.parquet` and as torchvision's files. If they are in neither, they are
+    downloaded to `<cache>/data`. A data set without test images holds out a fixed stratified 20 %.
+    Several processes may call this at the same time.
 
     Args:
-        config: `name`, `test` and `image_size` count here; how the images are split does not.
-        root: folder of data sets; None: the environment's TUNER_DATA, if it is set.
-        cache: folder of decoded arrays and downloads; None: the environment's TUNER_CACHE, else `tuner` in the
-            user's cache folder (XDG_CACHE_HOME, ~/.cache).
+        config: The data set. Only `name`, `test` and `image_size` count here, not the split.
+        root: Folder of data sets; None: TUNER_DATA of the environment, if set.
+        cache: Folder of decoded arrays and downloads; None: TUNER_CACHE of the environment, else
+            `tuner` in the user's cache folder (XDG_CACHE_HOME, ~/.cache).
 
     Raises:
-        DataError: the images are not there, cannot be read, or do not make a data set of square images of one size.
+        DataError: The images are missing, unreadable, or not squares of one size.
     """
     root = root or _from_environment("TUNER_DATA")
     cache = (cache or _from_environment("TUNER_CACHE") or _user_cache() / "tuner").expanduser().absolute()
@@ -49,22 +51,22 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
 
 
 def ensure_cached(entry: Path, config: DatasetConfig, root: Path | None = None) -> Path:
-    """The cache entry `entry` on this machine, which need not be the one that made it: `load` brings it here once.
+    """Return this machine's cache entry for a data set, decoding it on first use.
 
     Args:
-        entry: a cache entry, as the machine that made it calls it.
-        config: the data set that it holds.
-        root: as for `load`.
+        entry: The cache entry, by its path on the machine that made it.
+        config: The data set that it holds.
+        root: Folder of data sets, as in `load`.
 
     Raises:
-        DataError: the images are not here, or are not the same.
+        DataError: The images are missing here, or are not the same.
     """
     if entry.exists():
         return entry
-    here = load(config, root).folder
-    if here.name != entry.name:  # the name has the fingerprint of the contents
-        raise DataError(f"{config.name}: the images on {socket.gethostname()} ({here}) are not the study's ({entry})")
-    return here
+    local = load(config, root).folder
+    if local.name != entry.name:  # the name has the fingerprint of the contents
+        raise DataError(f"{config.name}: the images on {socket.gethostname()} ({local}) are not the study's ({entry})")
+    return local
 
 
 def _from_environment(variable: str) -> Path | None:
@@ -76,66 +78,70 @@ def _user_cache() -> Path:
     return _from_environment("XDG_CACHE_HOME") or Path.home() / ".cache"
 
 
-def _build(entry: Path, source: sources.Source, fingerprint: str, side: int | None) -> None:
-    """Decode `source` into `entry`: one process at a time, and the entry appears whole or not at all."""
+def _build(entry: Path, source: sources.Source, fingerprint: str, image_size: int | None) -> None:
+    """Decode `source` into `entry`, in one process at a time."""
     from filelock import FileLock
 
     entry.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(entry.with_name(f"{entry.name}.lock")):
-        if entry.exists():  # another process was faster
+        if entry.exists():  # because another process was faster
             return
         unfinished = entry.with_name(f"{entry.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
         try:
-            classes, train, test = _complete(source, source.decode(side), side)
+            classes, train, test = _complete(source, source.decode(image_size), image_size)
             write(unfinished, source.name, fingerprint, classes, train, test)
             unfinished.rename(entry)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _complete(source: sources.Source, decoded: Decoded, side: int | None) -> tuple[tuple[str, ...], Part, Part]:
-    """Check a decoded data set as a whole, and give it test images where it has none."""
+def _complete(source: sources.Source, decoded: Decoded, image_size: int | None) -> tuple[tuple[str, ...], Part, Part]:
+    """Check a decoded data set and hold out test images if needed."""
     if len(decoded.classes) < 2:
-        raise DataError(f"{source.place}: one class ('{decoded.classes[0]}'); allowed: two or more")
-    train, test = (decoded.train, decoded.test) if decoded.test else _held_out(source.place, decoded)
+        raise DataError(f"{source.path}: one class ('{decoded.classes[0]}'); allowed: two or more")
+    train, test = (decoded.train, decoded.test) if decoded.test else _held_out(source.path, decoded)
     if train.images.shape[1] != test.images.shape[1]:
         train, test = _in_color(train), _in_color(test)
-    (height, width), tested = train.images.shape[2:], test.images.shape[2:]
+    (height, width), test_size = train.images.shape[2:], test.images.shape[2:]
     resize = "dataset.image_size resizes all to one size"
-    if (height, width) != tested:
+    if (height, width) != test_size:
         raise DataError(
-            f"{source.place}: training images of {width}x{height} pixels, test images of"
-            f" {tested[1]}x{tested[0]}; {resize}"
+            f"{source.path}: training images of {width}x{height} pixels, test images of"
+            f" {test_size[1]}x{test_size[0]}; {resize}"
         )
     if height != width:
-        raise DataError(f"{source.place}: images of {width}x{height} pixels; allowed: squares; {resize}")
-    _check_known(source, decoded.classes, train, side)
+        raise DataError(f"{source.path}: images of {width}x{height} pixels; allowed: squares; {resize}")
+    _check_known(source, decoded.classes, train, image_size)
     return decoded.classes, train, test
 
 
-def _check_known(source: sources.Source, classes: tuple[str, ...], train: Part, side: int | None) -> None:
-    """Hold a data set of a known name to what the catalogue says of it, for a study was checked against that."""
+def _check_known(source: sources.Source, classes: tuple[str, ...], train: Part, image_size: int | None) -> None:
+    """Refuse a data set of a known name that differs from the registry.
+
+    The study was checked against the registry, so a difference would break it later.
+    """
     if not source.known:
         return
     known = DATASETS[source.name]
     found = (train.images.shape[1], train.images.shape[2], len(classes))
-    expected = (known.channels, side or known.size, known.classes)
+    expected = (known.channels, image_size or known.size, known.classes)
     if found != expected:
         raise DataError(
-            f"{source.place}: (channels, side, classes) are {found}, but {source.name} has {expected};"
-            " a data set of your own is named by its path"
+            f"{source.path}: (channels, image size, classes) are {found}, but {source.name} has {expected};"
+            " name a data set of your own by its path"
         )
 
 
-def _held_out(place: str, decoded: Decoded) -> tuple[Part, Part]:
+def _held_out(path: str, decoded: Decoded) -> tuple[Part, Part]:
+    """Return training and test images, a stratified share of `decoded.train` held out."""
     images, labels = decoded.train
     chosen = stratified_sample(labels, len(decoded.classes), int(np.ceil(HELD_OUT * len(labels))), HELD_OUT_SEED)
     kept = np.setdiff1d(np.arange(len(labels)), chosen)
     for part in (kept, chosen):
         for label in np.flatnonzero(np.bincount(labels[part], minlength=len(decoded.classes)) == 0):
             raise DataError(
-                f"{place}: too few images of class '{decoded.classes[label]}' to hold {HELD_OUT:.0%} out as test images"
+                f"{path}: too few images of class '{decoded.classes[label]}' to hold {HELD_OUT:.0%} out as test images"
             )
     return Part(images[kept], labels[kept]), Part(images[chosen], labels[chosen])
 

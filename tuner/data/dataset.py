@@ -1,4 +1,4 @@
-"""A decoded data set on disk: four arrays and a page of JSON, mapped into memory by every process that uses them."""
+"""Decoded data sets on disk: four memory-mapped arrays and a page of JSON."""
 
 import json
 import os
@@ -16,7 +16,7 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 class Part(NamedTuple):
-    """Training or test images, (N, C, H, W) uint8, and their labels, (N,) int64."""
+    """Images of one part, (N, C, H, W) uint8, and their labels, (N,) int64."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -24,7 +24,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A data set in memory. `test` is None where the source has no test images of its own."""
+    """A data set in memory.
+
+    `test` is None if the source has no test images.
+    """
 
     classes: tuple[str, ...]
     train: Part
@@ -33,17 +36,17 @@ class Decoded:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set whose arrays are read-only memory maps of `folder`; pickled, it travels as that path.
+    """A data set whose arrays are read-only memory maps, pickled as its folder's path.
 
     Attributes:
-        name: the data set's name, or the last part of the path it was read from.
-        classes: class names; label i is `classes[i]`.
-        train_images: (N, C, H, W) uint8, C is 1 (gray) or 3 (RGB), H equals W.
+        name: Name of the data set, or the last part of its path.
+        classes: Class names. Label i is `classes[i]`.
+        train_images: (N, C, H, W) uint8. C is 1 (gray) or 3 (RGB), and H equals W.
         train_labels: (N,) int64, 0 to len(classes) - 1.
-        test_images: as `train_images`.
-        test_labels: as `train_labels`.
-        fingerprint: hash of the source's contents and of how they were decoded, 32 hexadecimal digits.
-        folder: the cache entry.
+        test_images: (N, C, H, W) uint8, of the same C, H and W.
+        test_labels: (N,) int64, 0 to len(classes) - 1.
+        fingerprint: Hash of the source's contents and decoding, 32 hexadecimal digits.
+        folder: The cache entry.
     """
 
     name: str
@@ -57,7 +60,7 @@ class Dataset:
 
     @property
     def in_channels(self) -> int:
-        """1 for gray images, 3 for RGB."""
+        """Number of channels: 1 for gray images, 3 for RGB."""
         return int(self.train_images.shape[1])
 
     @property
@@ -67,10 +70,10 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Map the cache entry `folder` into memory: milliseconds, whatever its size.
+        """Map the cache entry `folder` into memory, in milliseconds for any size.
 
         Raises:
-            DataError: `folder` is no cache entry, or is damaged.
+            DataError: `folder` is not a cache entry, or is damaged.
         """
         try:
             about = json.loads((folder / "dataset.json").read_text())
@@ -79,14 +82,14 @@ class Dataset:
                 about["name"], tuple(about["classes"]), **arrays, fingerprint=about["fingerprint"], folder=folder
             )
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folder}: no intact cache entry ({reason(error)}); delete it to decode anew") from error
+            raise DataError(f"{folder}: no intact cache entry ({reason(error)}); delete it to decode again") from error
 
     def __reduce__(self) -> tuple[Callable[[Path], "Dataset"], tuple[Path]]:
         return type(self).open, (self.folder,)
 
 
 def write(folder: Path, name: str, fingerprint: str, classes: tuple[str, ...], train: Part, test: Part) -> None:
-    """Write what `Dataset.open` reads into the new folder `folder`, and wait until the disk has it."""
+    """Write the new cache entry `folder` and wait until it is on disk."""
     folder.mkdir(parents=True)
     for file, array in zip(ARRAYS, (*train, *test), strict=True):
         with (folder / f"{file}.npy").open("wb") as stream:
@@ -98,7 +101,7 @@ def write(folder: Path, name: str, fingerprint: str, classes: tuple[str, ...], t
 
 
 def reason(error: Exception) -> str:
-    """What a library says went wrong, in one line."""
+    """Return the first line of a library's error."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return first_line(error).rstrip(":. ")

@@ -1,4 +1,4 @@
-"""The images of one split on one device, as tensors; cutting and normalizing batches."""
+"""Images of one split as tensors on one device, cut into batches and normalized."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +16,12 @@ from tuner.data.splits import Indices, split
 
 @dataclass(frozen=True, eq=False)
 class ImageSubset:
-    """Some images of a pool, in an order of their own; cutting a batch copies only that batch.
+    """Some images of a pool, in their own order.
+
+    Cutting a batch copies only that batch.
 
     Attributes:
-        pool: (P, C, H, W) uint8; on a CPU the memory-mapped file itself.
+        pool: (P, C, H, W) uint8. On a CPU it is the memory-mapped file itself.
         index: (N,) int64, positions in `pool`; None: all of them, in order.
         labels: (N,) int64.
     """
@@ -33,13 +35,16 @@ class ImageSubset:
 
     @property
     def images(self) -> Tensor:
-        """All N images, (N, C, H, W) uint8: `pool` itself, or a copy of those that count."""
+        """All N images, (N, C, H, W) uint8, copied if indexed."""
         return self.pool if self.index is None else self.pool.index_select(0, self.index)
 
     def batch(self, indices: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """The images, (B, C, H, W) uint8, and labels, (B,) int64, at `indices` (int64, of any device) or a slice.
+        """Return images, (B, C, H, W) uint8, and labels, (B,) int64.
 
-        A slice of a pool without an index is a view of it: not to be written to.
+        A slice of a pool without an index is a view of it, which must not be written to.
+
+        Args:
+            indices: (B,) int64 on any device, or a slice.
         """
         if isinstance(indices, slice):
             images = self.pool[indices] if self.index is None else self.pool.index_select(0, self.index[indices])
@@ -51,16 +56,16 @@ class ImageSubset:
 
 @dataclass(frozen=True, eq=False)
 class DeviceDataset:
-    """A data set, split, on one device, and how its pixels reach the network.
+    """A data set, split, on one device, with the scale of its pixels.
 
     Attributes:
-        train: images to train on, before augmentation.
-        validation: images to choose by; `test` itself where `validation_is_test`.
-        test: images that nothing chooses by.
-        config: how the images are split, augmented and normalized.
-        classes: class names; label i is `classes[i]`.
-        validation_is_test: a published protocol that chooses by the test images is copied.
-        scale: (1, C, 1, 1) float32; a pixel reaches the network as `pixel * scale + offset`.
+        train: Training images, before augmentation.
+        validation: Validation images: `test` itself if `validation_is_test`.
+        test: Test images.
+        config: Split, augmentation and normalization.
+        classes: Class names. Label i is `classes[i]`.
+        validation_is_test: True for published protocols that validate on the test images.
+        scale: (1, C, 1, 1) float32. A pixel reaches the network as `pixel * scale + offset`.
         offset: (1, C, 1, 1) float32.
     """
 
@@ -75,10 +80,12 @@ class DeviceDataset:
 
     @classmethod
     def open(cls, dataset: Dataset, config: DatasetConfig, device: str | torch.device = "cpu") -> Self:
-        """Split `dataset` as `config` says and put it on `device`; on a CPU its memory-mapped pages are shared.
+        """Split `dataset` as `config` says and put it on `device`.
+
+        On a CPU all processes share its memory-mapped pages.
 
         Raises:
-            DataError: the split that `config` asks for is not possible.
+            DataError: The split is not possible.
         """
         parts = split(dataset, config)
         train_pool, train_labels = _mapped(dataset, "train", device, stop=_end(parts.train, parts.validation))
@@ -91,7 +98,7 @@ class DeviceDataset:
 
     @property
     def in_channels(self) -> int:
-        """1 for gray images, 3 for RGB."""
+        """Number of channels: 1 for gray images, 3 for RGB."""
         return self.train.pool.shape[1]
 
     @property
@@ -101,26 +108,33 @@ class DeviceDataset:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """Device of the images."""
         return self.train.pool.device
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Bring pixels 0 to 255, (B, C, H, W) uint8 or float, to what `config.pixels` says: a new float32 tensor."""
+        """Return new float32 images, scaled as `config.pixels` says.
+
+        Args:
+            images: (B, C, H, W) uint8 or float, pixels 0 to 255.
+        """
         return images.to(torch.float32, copy=True).mul_(self.scale).add_(self.offset)
 
 
 @lru_cache(maxsize=1)
 def device_data(folder: Path, config: DatasetConfig, device: str) -> DeviceDataset:
-    """`DeviceDataset.open` for the cache entry `folder`, kept until another is asked for: a worker opens it once.
+    """Open a cache entry, or return it if it is the latest opened.
 
     Raises:
-        DataError: `folder` is no cache entry, or the split that `config` asks for is not possible.
+        DataError: `folder` is not a cache entry, or the split is not possible.
     """
     return DeviceDataset.open(Dataset.open(folder), config, device)
 
 
 def _mapped(dataset: Dataset, part: str, device: str | torch.device, stop: int) -> tuple[Tensor, Tensor]:
-    """The first `stop` images and labels of a part. Mapped copy-on-write, for tensors must be of writable memory."""
+    """Map the first `stop` images and labels of a part.
+
+    They are mapped copy-on-write, because tensors need writable memory.
+    """
     images, labels = (
         torch.from_numpy(np.load(dataset.folder / f"{part}_{kind}.npy", mmap_mode="c")[:stop]).to(device)
         for kind in ("images", "labels")
@@ -133,7 +147,7 @@ def _end(*indices: Indices) -> int:
 
 
 def _pick(pool: Tensor, labels: Tensor, indices: Indices) -> ImageSubset:
-    """The images at `indices`, as a view of the pool where they stand in one row."""
+    """Return the images at `indices`, as a view if they are consecutive."""
     first, stop = int(indices[0]), int(indices[-1]) + 1
     if stop - first == len(indices):
         return ImageSubset(pool[first:stop], None, labels[first:stop])
@@ -142,7 +156,7 @@ def _pick(pool: Tensor, labels: Tensor, indices: Indices) -> ImageSubset:
 
 
 def _normalization(config: DatasetConfig, train: ImageSubset) -> tuple[Tensor, Tensor]:
-    """Scale and offset, (1, C, 1, 1) float32 each, that make of a pixel (0 to 255) what `config.pixels` says."""
+    """Return scale and offset of pixels, (1, C, 1, 1) float32 each."""
     ones = torch.ones(1, train.pool.shape[1], 1, 1)
     match config.pixels:
         case "raw":
@@ -153,14 +167,14 @@ def _normalization(config: DatasetConfig, train: ImageSubset) -> tuple[Tensor, T
             return ones / 127.5, -ones
         case "standard":
             mean, deviation = (values.view_as(ones).cpu() for values in _moments(train))
-            deviation = torch.where(deviation > 0, deviation, 1.0)  # a channel that is the same everywhere
+            deviation = torch.where(deviation > 0, deviation, 1.0)  # because a channel may be constant
             return (1 / (255 * deviation)).float(), (-mean / deviation).float()
 
 
 def _moments(train: ImageSubset) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel over all images, (C,) float64, of pixels scaled to [0, 1]."""
+    """Return mean and deviation per channel, (C,) float64, of pixels scaled to [0, 1]."""
     sums = torch.zeros(2, train.pool.shape[1], dtype=torch.float64, device=train.pool.device)
-    for start in range(0, len(train), 256):  # few enough to stay in a processor's cache
+    for start in range(0, len(train), 256):  # because they fit into a processor's cache
         planes = train.batch(slice(start, start + 256))[0].flatten(2).float()
         sums += torch.stack([planes.sum(2), planes.square_().sum(2)]).double().sum(1)
     mean, square = sums / (len(train) * train.pool[0, 0].numel())

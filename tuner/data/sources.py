@@ -1,4 +1,4 @@
-"""Where the images of a `DatasetConfig` lie: a name, a folder or Parquet files become one `Source`."""
+"""Search for the images of a `DatasetConfig`: a name, a folder or Parquet files."""
 
 import glob
 import hashlib
@@ -12,7 +12,8 @@ from tuner.data.dataset import Decoded
 from tuner.data.formats import digits, image_folder, parquet, torchvision
 from tuner.errors import DataError, suggest
 
-FORMAT = 1  # of the decoded arrays: a new number makes every cache entry be built anew
+FORMAT = 1
+"""Format of the decoded arrays. Another number invalidates every cache entry."""
 
 
 @dataclass(frozen=True)
@@ -20,22 +21,22 @@ class Source:
     """A data set before it is decoded.
 
     Attributes:
-        name: for the cache entry and the tables.
-        place: what an error calls it.
-        files: every file that is read, by a name that does not depend on where the data set lies.
-        decode: reads the files, given the side to resize to (None: keep).
-        known: the name is one of the catalogue's, not a user's path.
+        name: Name in the cache and the tables.
+        path: Path in errors.
+        files: Every file that is read, by a name that does not depend on the data set's location.
+        decode: Function that reads the files, given the size to resize to (None: keep).
+        known: True if the name is in the registry, False for a user's path.
     """
 
     name: str
-    place: str
+    path: str
     files: Mapping[str, Path]
     decode: Callable[[int | None], Decoded]
     known: bool = False
 
-    def fingerprint(self, side: int | None) -> str:
-        """Hash what is in the files, what they are called, and how they are decoded: 32 hexadecimal digits."""
-        digest = hashlib.blake2b(f"{FORMAT} {self.name if self.known else ''} {side}".encode(), digest_size=16)
+    def fingerprint(self, image_size: int | None) -> str:
+        """Hash the files' contents, names and decoding, as 32 hexadecimal digits."""
+        digest = hashlib.blake2b(f"{FORMAT} {self.name if self.known else ''} {image_size}".encode(), digest_size=16)
         for name, path in self.files.items():
             with path.open("rb") as stream:
                 digest.update(f"\n{name} {hashlib.file_digest(stream, 'blake2b').hexdigest()}".encode())
@@ -43,10 +44,10 @@ class Source:
 
 
 def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
-    """Find the data set that `config` names below `root` (None: nowhere), below `downloads`, or by download.
+    """Find the data set that `config` names below `root` or `downloads`, or download it.
 
     Raises:
-        DataError: it is nowhere, or it is there in part.
+        DataError: The data set is missing or incomplete.
     """
     if config.name not in DATASETS:
         return _by_path(config, root)
@@ -57,14 +58,14 @@ def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
     for base in filter(None, (root, downloads)):
         if (source := _below(config.name, base)) is not None:
             return source
-    torchvision.download(config.name, downloads, looked=[base for base in (root, downloads) if base])
+    torchvision.download(config.name, downloads, searched=[base for base in (root, downloads) if base])
     source = _below(config.name, downloads)
-    assert source is not None  # a download that ends without an error is complete
+    assert source is not None  # because a download without an error is complete
     return source
 
 
 def _below(name: str, base: Path) -> Source | None:
-    """The data set `name` in the hub's or torchvision's layout below `base`."""
+    """Return the data set `name` below `base`, in the hub's or torchvision's layout."""
     train, test = parquet.layout(base / name)
     if train:
         if not test:
@@ -73,36 +74,42 @@ def _below(name: str, base: Path) -> Source | None:
     files = torchvision.layout(name, base)
     if not files:
         return None
-    return Source(name, str(base), files, lambda side: torchvision.read(name, files, side), known=True)
+    return Source(name, str(base), files, lambda size: torchvision.read(name, files, size), known=True)
 
 
 def _by_path(config: DatasetConfig, root: Path | None) -> Source:
-    """A user's folder of images or Parquet files; relative paths from the working directory, then from `root`."""
-    here = _matches(config.name, root)
-    if not here:
+    """Return a user's folder of images or Parquet files.
+
+    Relative paths start at the working directory, then at `root`.
+    """
+    found = _matches(config.name, root)
+    if not found:
         raise DataError(f"dataset.name: no data set, folder or file '{config.name}'; {suggest(config.name, DATASETS)}")
-    if here[0].is_dir():
-        place = here[0]
+    if found[0].is_dir():
+        path = found[0]
         if config.test is not None:
-            raise DataError(f"dataset.test: '{config.test}'; only beside a Parquet file, and {place} is a folder")
-        train, test = parquet.layout(place)
+            raise DataError(f"dataset.test: '{config.test}'; only beside a Parquet file, and {path} is a folder")
+        train, test = parquet.layout(path)
         if train:
-            return _of_parquet(place.resolve().name, place, train, test)
-        files = image_folder.layout(place)
-        return Source(place.resolve().name, str(place), files, lambda side: image_folder.read(files, side))
+            return _of_parquet(path.resolve().name, path, train, test)
+        files = image_folder.layout(path)
+        return Source(path.resolve().name, str(path), files, lambda size: image_folder.read(files, size))
     test = _matches(config.test, root) if config.test is not None else []
     if config.test is not None and not test:
         raise DataError(f"dataset.test: no file '{config.test}'")
-    return _of_parquet(Path(config.name).stem, here[0].parent, here, test)
+    return _of_parquet(Path(config.name).stem, found[0].parent, found, test)
 
 
-def _of_parquet(name: str, place: Path, train: list[Path], test: list[Path], classes: tuple[str, ...] = ()) -> Source:
-    files = {f"{part}/{i}": path for part, paths in (("train", train), ("test", test)) for i, path in enumerate(paths)}
-    return Source(name, str(place), files, lambda side: parquet.read(train, test, side, classes), known=bool(classes))
+def _of_parquet(name: str, path: Path, train: list[Path], test: list[Path], classes: tuple[str, ...] = ()) -> Source:
+    """Return Parquet files as a source. Known data sets give their class names."""
+    files = {
+        f"{part}/{i}": file for part, shards in (("train", train), ("test", test)) for i, file in enumerate(shards)
+    }
+    return Source(name, str(path), files, lambda size: parquet.read(train, test, size, classes), known=bool(classes))
 
 
 def _matches(pattern: str, root: Path | None) -> list[Path]:
-    """The folder, the file, or the files (sorted) that a user's path or pattern stands for."""
+    """Return the folder or the sorted files that match a path or pattern."""
     for base in filter(None, (Path.cwd(), root)):
         path = base / Path(pattern).expanduser()
         if path.exists():

@@ -1,4 +1,4 @@
-"""Which training images are trained on and which choose: a validation split by position, the same for every trial."""
+"""Split of the training images into training and validation, equal for every trial."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,14 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Positions among the training images, int64, sorted and disjoint; the test images are in neither.
+    """Positions among the training images, int64, sorted and disjoint.
+
+    Test images are in neither of them.
 
     Attributes:
-        train: images to train on.
-        validation: images to choose by; empty where `validation_is_test`.
-        validation_is_test: a published protocol that chooses by the test images is copied.
+        train: Images to train on.
+        validation: Images to validate on. None if `validation_is_test`.
+        validation_is_test: True for published protocols that validate on the test images.
     """
 
     train: Indices
@@ -28,16 +30,17 @@ class Split:
 
 
 def split(dataset: Dataset, config: DatasetConfig) -> Split:
-    """Split the training images of `dataset` as `config.train`, `config.validation` and `config.split_seed` say.
+    """Split the training images by `config.train`, `config.validation` and `config.split_seed`.
 
-    - N: with `train: T`, N stratified ones of the first T + N images, so that T are left; without, N of all.
+    - N with `train: T`: N stratified images of the first T + N, so that T remain.
+    - N alone: N stratified images of all.
     - a fraction: that share of the first T images, stratified.
-    - `{last: f}`: the last share of the first T images, in file order; as many as Keras would hold out.
+    - `{last: f}`: the last share of the first T images, in file order, as Keras rounds it.
     - `{next: N}`: the N images after the first T.
-    - `test`: none; the test images are looked at instead.
+    - `test`: no image, because the test images are used instead.
 
     Raises:
-        DataError: there are not as many images, or a class would be missing in a stratified half.
+        DataError: There are too few images, or a class would be missing in a stratified half.
     """
     available = len(dataset.train_labels)
     train, validation = config.train or available, config.validation
@@ -60,16 +63,17 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
 
 
 def stratified_sample(labels: NDArray[np.int64], classes: int, count: int, seed: int) -> Indices:
-    """Choose `count` positions, sorted, in which each class has its share of `labels` (largest remainders)."""
+    """Choose `count` sorted positions that keep each class's share (largest remainders)."""
     sizes = np.bincount(labels, minlength=classes)
     quotas, remainders = np.divmod(sizes * count, len(labels))
     quotas[np.argsort(-remainders, kind="stable")[: count - quotas.sum()]] += 1
-    shuffle = np.random.RandomState(seed % 2**32).permutation  # of NumPy's generators the one that never changes
+    shuffle = np.random.RandomState(seed % 2**32).permutation  # because only RandomState is guaranteed never to change
     chosen = [shuffle(np.flatnonzero(labels == label))[:quota] for label, quota in enumerate(quotas)]
     return np.sort(np.concatenate(chosen))
 
 
 def _last(train: int, share: float) -> Split:
+    """Hold out the last share of `train` images."""
     first = int(train * (1.0 - share))  # as Keras rounds its validation_split
     if not 0 < first < train:
         raise DataError(f"dataset.validation.last: {share} of {train} images leaves one half empty")
@@ -77,6 +81,7 @@ def _last(train: int, share: float) -> Split:
 
 
 def _stratified(dataset: Dataset, taken: int, count: int, seed: int) -> Split:
+    """Hold out `count` of the first `taken` images, each class with its share."""
     if count >= taken:
         raise DataError(f"dataset.validation: {count}; allowed: fewer than the {taken} training images")
     labels, classes = np.asarray(dataset.train_labels[:taken]), len(dataset.classes)

@@ -1,4 +1,4 @@
-"""Networks by name: each family's file, what builds them, and what they look like."""
+"""Networks by name, one module per family, with their layers and parameter counts."""
 
 from tuner.models.build import (
     BUILDERS,

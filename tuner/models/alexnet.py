@@ -1,6 +1,6 @@
-"""AlexNet cut down for images of 32x32.
+"""AlexNet for images of 32x32.
 
-Max-pooling stands before ReLU: the same numbers as after it, forward and backward, for a quarter of the work.
+Max-pooling stands before ReLU, because it gives the same numbers for a quarter of the work.
 """
 
 from torch import nn
@@ -13,11 +13,11 @@ def alexnet(
 ) -> nn.Sequential:
     """Five convolutions and two hidden dense layers (report 003: Higueros and Velásquez, CIFAR-10).
 
-    (N, in_channels, side, side) → (N, classes) logits; any side from 15 ends in 256 maps of 6x6, because the
-    adaptive pooling also enlarges (32x32 reaches it as 3x3). Dropout stands before each of the two hidden dense
-    layers.
+    (N, in_channels, size, size) → (N, classes) logits. Images of 15 pixels or more end in 256 maps
+    of 6x6, because the adaptive pooling also enlarges (32x32 reaches it as 3x3). Dropout stands
+    before each of the two hidden dense layers.
     """
-    del image_size  # the adaptive pooling makes the dense layers independent of it
+    del image_size  # because the adaptive pooling makes the dense layers independent of it
     return nn.Sequential(
         nn.Conv2d(in_channels, 64, 3, padding=1),
         nn.MaxPool2d(3, stride=2),

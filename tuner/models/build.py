@@ -1,7 +1,7 @@
-"""Architectures by name. What a study file may say of them, without torch, stands in `tuner.config.registry`.
+"""Architectures by name. `tuner.config.registry` describes them without torch.
 
-A network of ours is a function `(in_channels, classes, image_size, *, hyperparameters with defaults) -> nn.Module` in
-the file of its family; giving it a name here and in the catalogue is all that it needs.
+A built-in network is a function `(in_channels, classes, image_size, *, hyperparameters with
+defaults) -> nn.Module` in the module of its family. To add one, name it here and in the registry.
 """
 
 from collections.abc import Callable
@@ -37,26 +37,30 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def names() -> list[str]:
-    """Names of our own networks, sorted; `build` knows torchvision's and classes of your own besides."""
+    """Return the sorted names of the built-in networks.
+
+    `build` also takes torchvision's networks and classes of the user.
+    """
     return sorted(BUILDERS)
 
 
 def build(name: str, /, *, in_channels: int, classes: int, image_size: int, **hyperparameters: Scalar) -> nn.Module:
-    """Build a network by name, its weights drawn from PyTorch's global generator.
+    """Build a network by name, with weights drawn from PyTorch's global generator.
 
     Args:
-        name: One of `names()`, `torchvision:NAME`, or `package.module:Class` for a class of your own.
+        name: One of `names()`, `torchvision:NAME`, or `package.module:Class` of the user.
         in_channels: Channels of the images.
         classes: Number of logits.
-        image_size: Side of the square images, in pixels.
-        hyperparameters: As the catalogue declares them for `name`; what is left out has its default.
+        image_size: Width and height of the images, in pixels.
+        hyperparameters: Hyperparameters that the registry declares for `name`. Missing ones have
+            their default.
 
     Returns:
         A network (N, in_channels, image_size, image_size) float → (N, classes) logits.
 
     Raises:
-        SpecError: The name or a hyperparameter is unknown, a value out of its bounds, or the image too small; or a
-            network that is not ours does not give logits for such images.
+        SpecError: The name or a hyperparameter is unknown, a value is out of bounds, the images
+            are too small, or a network of torchvision or the user gives no logits for them.
     """
     known = architecture(name)
     for key, value in hyperparameters.items():
@@ -77,9 +81,10 @@ def build(name: str, /, *, in_channels: int, classes: int, image_size: int, **hy
 def build_on_meta(
     name: str, /, *, in_channels: int, classes: int, image_size: int, **hyperparameters: Scalar
 ) -> nn.Module:
-    """As `build`, with the same errors, but at once: its parameters are on the meta device, without values.
+    """Build a network at once, with its parameters on the meta device.
 
-    A class of your own is built in full: only it knows which values it looks at.
+    Arguments and errors are those of `build`. A class of the user is built in full, because it may
+    compute with the values.
     """
     with nullcontext() if is_own(name) else weightless():
         model = build(name, in_channels=in_channels, classes=classes, image_size=image_size, **hyperparameters)
@@ -87,17 +92,17 @@ def build_on_meta(
 
 
 def shapes(name: str, /, *, in_channels: int, classes: int, image_size: int, **hyperparameters: Scalar) -> list[Layer]:
-    """The layers of a network in the order in which an image passes them: their output shapes and parameters.
+    """List the layers of a network in the order of the forward pass.
 
     >>> [layer.shape for layer in shapes("lenet5", in_channels=1, classes=10, image_size=28)][:2]
     [(6, 24, 24), (6, 12, 12)]
 
-    Arguments and errors are those of `build`; see `layer_table` for what counts as a layer.
+    Arguments and errors are those of `build`. `layer_table` defines a layer.
     """
     model = build_on_meta(name, in_channels=in_channels, classes=classes, image_size=image_size, **hyperparameters)
     return layer_table(model, in_channels, image_size)
 
 
 def parameters_count(model: nn.Module) -> int:
-    """Trainable parameters of a network; one that several layers share counts once."""
+    """Count the trainable parameters of a network, shared ones once."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

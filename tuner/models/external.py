@@ -1,6 +1,6 @@
-"""Networks from outside: torchvision's by name, and a user's own class.
+"""Networks of torchvision and of the user.
 
-What they make of images of some size is not known beforehand, so each shows it on two images before it is used.
+Each is tried on two images before its use, because its output is not known beforehand.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,10 +17,11 @@ from tuner.errors import SpecError, type_and_line
 
 
 def torchvision_network(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:
-    """A classification network of torchvision, `torchvision:NAME`, untrained; nothing is downloaded.
+    """Build an untrained network of torchvision, `torchvision:NAME`, without a download.
 
-    (N, in_channels, side, side) → (N, classes) logits. Where the images are not RGB its first convolution is made
-    anew, with PyTorch's own initialization. googlenet and inception_v3 are without their auxiliary logits.
+    (N, in_channels, size, size) → (N, classes) logits. Its first convolution is replaced if the
+    images are not RGB, with PyTorch's initialization. googlenet and inception_v3 have no auxiliary
+    logits.
 
     Raises:
         SpecError: The network does not take images of this size.
@@ -29,34 +30,36 @@ def torchvision_network(name: str, in_channels: int, classes: int, image_size: i
     def build() -> nn.Module:
         return _fitted(name.removeprefix("torchvision:"), in_channels, classes, image_size)
 
-    def without_numbers() -> nn.Module:
+    def build_weightless() -> nn.Module:
         with weightless():
             return build().to("meta")
 
-    _shown_to_work(name, without_numbers, in_channels, classes, image_size)
+    _check(name, build_weightless, in_channels, classes, image_size)
     return build()
 
 
 def users_network(
     name: str, in_channels: int, classes: int, image_size: int, hyperparameters: dict[str, Scalar]
 ) -> nn.Module:
-    """A network of the user's own, `package.module:Class`; see `tuner.config.user_models.own_network`.
+    """Build a network of the user, `package.module:Class`.
 
     Raises:
-        SpecError: It cannot be built, does not take images of this size, or does not give (N, classes) logits.
+        SpecError: The network cannot be built, does not take images of this size, or does not give
+            (N, classes) logits.
     """
 
     def build() -> nn.Module:
         return own_network(name)(in_channels, classes, image_size, **hyperparameters)  # type: ignore[no-any-return]
 
-    return _shown_to_work(name, build, in_channels, classes, image_size)
+    return _check(name, build, in_channels, classes, image_size)
 
 
 @contextmanager
 def weightless() -> Iterator[None]:
-    """Within it, networks are built in no time: their parameters are on the meta device, where nothing is stored.
+    """Build networks without weights: their parameters are on the meta device.
 
-    Unlike under `torch.device("meta")`, other tensors keep their values, of which some networks compute their shape.
+    Unlike under `torch.device("meta")`, other tensors keep their values, because some networks
+    compute their shape from them. The hook is public in torch.
     """
     hook = register_module_parameter_registration_hook(_without_values)  # type: ignore[arg-type]
     try:
@@ -66,11 +69,13 @@ def weightless() -> Iterator[None]:
 
 
 def _without_values(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:  # noqa: ARG001
+    """Return a parameter of the same shape without values."""
     return nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
 
 
 def _fitted(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:
-    from torchvision.models import get_model  # takes a second
+    """Build a network of torchvision for images of another size or number of channels."""
+    from torchvision.models import get_model  # late, because it takes a second
 
     settings: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
@@ -80,24 +85,22 @@ def _fitted(name: str, in_channels: int, classes: int, image_size: int) -> nn.Mo
     elif name.startswith("maxvit_"):
         settings = {"input_size": (image_size, image_size)}
     model: nn.Module = get_model(name, weights=None, num_classes=classes, **settings)
-    place, first = next(pair for pair in model.named_modules() if isinstance(pair[1], nn.Conv2d))
+    path, first = next(pair for pair in model.named_modules() if isinstance(pair[1], nn.Conv2d))
     if isinstance(first, nn.Conv2d) and first.in_channels != in_channels:
         size: dict[str, Any] = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
-        model.set_submodule(place, nn.Conv2d(in_channels, first.out_channels, **size, bias=first.bias is not None))
+        model.set_submodule(path, nn.Conv2d(in_channels, first.out_channels, **size, bias=first.bias is not None))
     return model
 
 
-def _shown_to_work(
-    name: str, build: Callable[[], nn.Module], in_channels: int, classes: int, image_size: int
-) -> nn.Module:
-    """Build a network, show it two images, and give it back in training mode if it gave logits for them."""
+def _check(name: str, build: Callable[[], nn.Module], in_channels: int, classes: int, image_size: int) -> nn.Module:
+    """Build a network and check its logits for two images."""
     images = f"{in_channels}x{image_size}x{image_size}"
     try:
         model = build()
         if not isinstance(model, nn.Module):
             raise TypeError(f"it gives {type(model).__name__}, not a torch.nn.Module")
-        logits = look(model, 2, in_channels, image_size)
-    except Exception as error:  # whatever somebody else's network raises
+        logits = forward_black(model, 2, in_channels, image_size)
+    except Exception as error:  # because a network of others may raise anything
         raise SpecError(
             f"architecture: {name} does not work with images of {images}: {type_and_line(error)}"
         ) from error
@@ -107,8 +110,8 @@ def _shown_to_work(
     return model.train()
 
 
-def look(model: nn.Module, count: int, in_channels: int, image_size: int) -> Any:
-    """What a network in evaluation mode makes of `count` black images, on the device of its parameters."""
+def forward_black(model: nn.Module, count: int, in_channels: int, image_size: int) -> Any:
+    """Return a network's output for `count` black images, in evaluation mode."""
     device = next((parameter.device for parameter in model.parameters()), None)
-    with torch.no_grad():  # not inference mode: a lazy layer gets its parameters here
+    with torch.no_grad():  # not inference mode, because lazy layers get their parameters here
         return model.eval()(torch.zeros(count, in_channels, image_size, image_size, device=device))

@@ -1,13 +1,13 @@
-"""Small pieces that the families share."""
+"""Helpers that several families of networks share."""
 
 from torch import nn
 
 
-def side_after(side: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
-    """Side of a square image, in pixels, after a convolution or a pooling."""
-    return (side + 2 * padding - kernel) // stride + 1
+def size_after(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
+    """Return the width and height of square maps after a convolution or a pooling."""
+    return (size + 2 * padding - kernel) // stride + 1
 
 
 def dropout(probability: float) -> nn.Module:
-    """Dropout, or nothing where the probability is 0: PyTorch would draw a mask all the same."""
+    """Build dropout, or nothing for probability 0, because PyTorch would still draw a mask."""
     return nn.Dropout(probability) if probability > 0 else nn.Identity()

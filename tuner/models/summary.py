@@ -1,32 +1,32 @@
-"""What each layer of a network gives, for the shape tables that reports print."""
+"""Layers of a network and their output shapes, as reports print them."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from tuner.models.external import look
+from tuner.models.external import forward_black
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a network, as an image passes through it."""
+    """A layer of a network, as an image passes through it."""
 
     name: str
-    """Its place in the network: `features.0`."""
+    """Path in the network: `features.0`."""
     kind: str
-    """Its class: `Conv2d`."""
+    """Class: `Conv2d`."""
     shape: tuple[int, ...]
-    """What it gives for one image: (channels, height, width), or (units,)."""
+    """Output shape for one image: (channels, height, width), or (units,)."""
     parameters: int
-    """Trainable parameters; those that an earlier layer has too count there."""
+    """Trainable parameters that no earlier layer has."""
 
 
 def layer_table(model: nn.Module, in_channels: int, image_size: int) -> list[Layer]:
-    """The layers that one image (in_channels, image_size, image_size) passes, in that order.
+    """List the layers that one image (in_channels, image_size, image_size) passes, in order.
 
-    Layers are modules without modules of their own; a layer that is passed twice is listed twice. What a network
-    computes outside of them, such as a sum, is not listed.
+    A layer is a module without submodules. One that is passed twice is listed twice. Operations
+    outside of modules, such as a sum, are not listed.
     """
     passed: list[Layer] = []
     counted: set[int] = set()
@@ -40,7 +40,7 @@ def layer_table(model: nn.Module, in_channels: int, image_size: int) -> list[Lay
 
     hooks = [module.register_forward_hook(note) for module in names if not any(module.children())]
     try:
-        look(model, 1, in_channels, image_size)
+        forward_black(model, 1, in_channels, image_size)
     finally:
         for hook in hooks:
             hook.remove()

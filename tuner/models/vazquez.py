@@ -1,13 +1,13 @@
-"""Networks of report 001 (Vázquez, CIFAR-10 in Keras): 'valid' convolutions of 3x3, one hidden dense layer.
+"""Networks of report 001 (Vázquez, CIFAR-10 in Keras): 'valid' convolutions, one dense layer.
 
-The report's own recipe is Keras's: `init: keras` and `epsilon: 1e-7`.
-Max-pooling stands before ReLU: the same numbers as after it, forward and backward, for a quarter of the work.
+The report's recipe is Keras's: `init: keras` and `epsilon: 1e-7`.
+Max-pooling stands before ReLU, because it gives the same numbers for a quarter of the work.
 """
 
 from torch import nn
 
 from tuner.models.layers import dropout as drop
-from tuner.models.layers import side_after
+from tuner.models.layers import size_after
 
 
 def vazquez_base(
@@ -15,16 +15,16 @@ def vazquez_base(
 ) -> nn.Sequential:
     """One convolution and one hidden dense layer (report 001, experiments 1 and 3).
 
-    (N, in_channels, side, side) → (N, classes) logits; 32x32 leaves `filters` maps of 15x15. The report has no
-    dropout here; it may follow the hidden dense layer.
+    (N, in_channels, size, size) → (N, classes) logits. 32x32 leaves `filters` maps of 15x15. The
+    report has no dropout. Here it may follow the hidden dense layer.
     """
-    side = side_after(image_size, 3) // 2
+    size = size_after(image_size, 3) // 2
     return nn.Sequential(
         nn.Conv2d(in_channels, filters, 3),
         nn.MaxPool2d(2),
         nn.ReLU(inplace=True),
         nn.Flatten(),
-        nn.Linear(filters * side * side, dense),
+        nn.Linear(filters * size * size, dense),
         nn.ReLU(inplace=True),
         drop(dropout),
         nn.Linear(dense, classes),
@@ -42,14 +42,14 @@ def vazquez_deep(
     dropout: float = 0.25,
     dropout_dense: float = 0.5,
 ) -> nn.Sequential:
-    """Two convolutions and one hidden dense layer, as the code of experiment 2 builds it (report 001).
+    """Two convolutions and one hidden dense layer (report 001, code of experiment 2).
 
-    (N, in_channels, side, side) → (N, classes) logits; 32x32 leaves `filters_2` maps of 6x6. The report's prose
-    lists one more dense layer of 128 than its code has. `dropout` follows the first pooling, `dropout_dense` the
-    hidden dense layer.
+    (N, in_channels, size, size) → (N, classes) logits. 32x32 leaves `filters_2` maps of 6x6. The
+    report's prose lists one more dense layer of 128 than its code has. `dropout` follows the first
+    pooling, `dropout_dense` the hidden dense layer.
     """
-    side = side_after(image_size, 3) // 2
-    side = side_after(side, 3) // 2
+    size = size_after(image_size, 3) // 2
+    size = size_after(size, 3) // 2
     return nn.Sequential(
         nn.Conv2d(in_channels, filters, 3),
         nn.MaxPool2d(2),
@@ -59,7 +59,7 @@ def vazquez_deep(
         nn.MaxPool2d(2),
         nn.ReLU(inplace=True),
         nn.Flatten(),
-        nn.Linear(filters_2 * side * side, dense),
+        nn.Linear(filters_2 * size * size, dense),
         nn.ReLU(inplace=True),
         drop(dropout_dense),
         nn.Linear(dense, classes),
@@ -69,19 +69,19 @@ def vazquez_deep(
 def vazquez_bn(
     in_channels: int, classes: int, image_size: int, *, filters: int = 32, dense: int = 128
 ) -> nn.Sequential:
-    """The network of experiment 1 with a batch norm after each ReLU (report 001, experiment 4).
+    """Experiment 1 with a batch norm after each ReLU (report 001, experiment 4).
 
-    (N, in_channels, side, side) → (N, classes) logits; 32x32 leaves `filters` maps of 15x15. Batch norm has Keras's
-    momentum of 0.99 (0.01 as PyTorch counts it) and epsilon of 1e-3.
+    (N, in_channels, size, size) → (N, classes) logits. 32x32 leaves `filters` maps of 15x15. Batch
+    norm has Keras's momentum of 0.99 (0.01 as PyTorch counts it) and epsilon of 1e-3.
     """
-    side = side_after(image_size, 3) // 2
+    size = size_after(image_size, 3) // 2
     return nn.Sequential(
         nn.Conv2d(in_channels, filters, 3),
         nn.ReLU(inplace=True),
         nn.BatchNorm2d(filters, eps=1e-3, momentum=0.01),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(filters * side * side, dense),
+        nn.Linear(filters * size * size, dense),
         nn.ReLU(inplace=True),
         nn.BatchNorm1d(dense, eps=1e-3, momentum=0.01),
         nn.Linear(dense, classes),

@@ -21,9 +21,9 @@ DRAWN = 300
 LEARNED_SURVIVAL = 0.6
 """Measured exponent of the share that passes a rung, (1/reduction_factor)**0.6, if the sampler learns."""
 REPORT_SECONDS = 0.03
-"""Seconds per epoch in Tune and the tables (measured with two slots on two cores)."""
+"""Seconds per epoch in Tune and the tables, measured with two slots."""
 TRIAL_SECONDS = 0.1
-"""Seconds per trial in Tune and the tables (measured likewise)."""
+"""Seconds per trial in Tune and the tables measured with two slots."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,11 @@ def _pick(draw: random.Random, parameter: Parameter) -> Value:
 
 
 def _expected_epochs(spec: StudyConfig, epochs: int) -> float:
-    """Return the mean epochs of a trial under ASHA, whose rungs each let a share pass.
+    """Return the mean epochs of a trial under the stopping rule.
 
-    Other stopping rules are treated as pruning nothing.
+    Each rung of ASHA lets a share pass.
+
+    Other rules are treated as pruning nothing.
     """
     rule = spec.stopping.rule
     if not isinstance(rule, AshaConfig):

@@ -14,7 +14,10 @@ from tuner.training.precision import Precision
 from tuner.training.seeds import batches, derive_step_seed, seed_global_generator, shuffled
 
 EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
-"""Images per evaluation batch. On a CPU, batches larger than its cache are up to three times slower."""
+"""Images per evaluation batch.
+
+On a CPU, batches larger than its cache are up to three times slower.
+"""
 
 
 class BatchPreparer:

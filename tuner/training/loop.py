@@ -1,4 +1,4 @@
-"""A training loop from a recipe to epoch results, which knows neither Ray nor files.
+"""Training loop from a recipe to epoch results, without Ray or files.
 
     >>> data = DeviceDataset.open(dataset, dataset_config, "cpu")          # doctest: +SKIP
     >>> for result in tuner.training.loop.train(TrainingConfig(), data):     # doctest: +SKIP

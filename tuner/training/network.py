@@ -12,7 +12,9 @@ from tuner.training.seeds import derive_step_seed
 
 
 def build_network(config: TrainingConfig, data: DeviceDataset, seed: int) -> nn.Module:
-    """Build the network of a recipe on the device of `data`, with the same weights on every device.
+    """Build the network of a recipe on the device of `data`.
+
+    A seed gives the same weights on every device.
 
     Raises:
         SpecError: The images are too small for the network, or too few for its batch norm.

@@ -35,7 +35,7 @@ def set_learning_rate(optimizer: optim.Optimizer, learning_rate: float) -> None:
 
 
 def learning_rate_at(config: TrainingConfig, step: int, steps: int) -> float:
-    """Return the learning rate of step `step` of a training of `steps` steps, counted from 0.
+    """Return the learning rate of one of `steps` steps, counted from 0.
 
     - constant: `config.learning_rate`.
     - cosine: half a cosine from it towards 0, as `CosineAnnealingLR` with one period.

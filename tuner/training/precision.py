@@ -49,7 +49,7 @@ def on_cpu(wanted: Wanted = "auto") -> Precision:
 
 
 def choose(model: nn.Module, images: Tensor, labels: Tensor, wanted: Wanted = "auto") -> Precision:
-    """Time some training steps of a copy of `model` each way and return the fastest.
+    """Time some training steps each way and return the fastest.
 
     Args:
         model: The network, on its CUDA device. It is not changed.

@@ -21,13 +21,16 @@ from tuner.training.evaluation import EVALUATION_BATCH
 from tuner.training.loop import Trainer
 
 CONTEXT_BYTES = 700 << 20
-"""Memory of CUDA itself per process, beside PyTorch's pool. 500 to 700 MB are usual. Not measured."""
+"""Memory of CUDA itself per process, beside PyTorch's pool.
+
+500 to 700 MB are usual. It is not measured.
+"""
 TIMED = 5
 """Recipes timed per architecture, or as many as begin within TIMED_SECONDS."""
 TIMED_SECONDS = 2.0
 """Seconds of training per architecture that is timed."""
 EVALUATION_SHARE = 0.35
-"""Cost of evaluating an image, as a share of training on it: one forward pass alone."""
+"""Cost of evaluating an image, as a share of training on it."""
 
 
 class _EnoughError(Exception):
@@ -41,7 +44,7 @@ class MemoryNeed:
     what: str
     """The trial, in words: `alexnet with batches of 256`."""
     bytes: int | None
-    """Memory of its process; None if it does not fit into the whole GPU."""
+    """Memory of its process, or None if it exceeds the GPU."""
     of: int
     """The GPU's memory, in bytes."""
 
@@ -67,7 +70,7 @@ def largest_recipes(spec: StudyConfig) -> list[TrainingConfig]:
 
 
 def _largest(parameter: Parameter) -> Value:
-    """Return the largest value of a parameter, or the last choice that is no number."""
+    """Return the largest value of a parameter, or its last choice."""
     if isinstance(parameter, Constant):
         return parameter.value
     if isinstance(parameter, Choice):
@@ -109,7 +112,7 @@ def _need(recipe: TrainingConfig, data: DeviceDataset, of: int) -> MemoryNeed:
 
 
 def one_step(recipe: TrainingConfig, data: DeviceDataset) -> None:
-    """Train one step of a recipe and evaluate one batch, on the device of the data.
+    """Train one step of a recipe and evaluate one batch.
 
     Raises:
         OutOfMemoryError: The step or the evaluation does not fit.
@@ -141,7 +144,7 @@ def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset) -> Spee
 
 
 def _time(recipe: TrainingConfig, data: DeviceDataset) -> Speed:
-    """Time whole epochs of a recipe if they are short, else some steps, at least one."""
+    """Time whole epochs of a recipe if they are short, else steps."""
     endless = recipe.model_copy(update={"epochs": 1_000_000, "learning_rate": 1e-6})  # and never NaN
     taken = 0
     began = time.perf_counter()
@@ -163,7 +166,7 @@ def _time(recipe: TrainingConfig, data: DeviceDataset) -> Speed:
 def _train_until(
     enough: Callable[[], bool], recipe: TrainingConfig, data: DeviceDataset
 ) -> tuple[Trainer, list[EpochResult]]:
-    """Train until `enough`, asked after each step, is true; return the epochs completed."""
+    """Train until `enough` is true after a step, and return the epochs completed."""
 
     def on_step() -> None:
         if enough():

@@ -27,7 +27,7 @@ def run_trial(
     seed: int,
     device: str = "cpu",
 ) -> Iterator[dict[str, Any]]:
-    """Train a trial from its checkpoint or from the start, yielding one report per epoch.
+    """Train or resume a trial, yielding one report per epoch.
 
     A report has the fields of `EpochResult` (`train_seconds` summed over the epochs),
     `epochs_planned`, `parameters_count` and `device`. The last report also has `test_loss`,

@@ -10,7 +10,10 @@ import torch
 from torch import optim
 
 MEMORY_MESSAGES = re.compile(r"can't allocate memory|out of memory|ALLOC_FAILED|not enough memory", re.IGNORECASE)
-"""Texts of memory errors. Not public, because only CUDA's error has a class of its own."""
+"""Texts of memory errors.
+
+They are not public. They are compared because only CUDA's error has its own class.
+"""
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -1,1 +1,1 @@
-"""One file per format that images come in: where its files are, and how they are decoded."""
+"""Formats of image data sets, one module per format: file layout and decoding."""

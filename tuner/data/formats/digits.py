@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits, 8x8 pixels, that scikit-learn carries: the data set that needs no download."""
+"""Digits of scikit-learn: 1,797 images of 8x8 pixels, which need no download."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,10 +11,10 @@ from tuner.errors import DataError
 
 
 def file() -> Path:
-    """The file inside scikit-learn, found without the seconds that importing scikit-learn takes.
+    """Return the file inside scikit-learn, without importing it, which takes seconds.
 
     Raises:
-        DataError: scikit-learn is not installed, or no longer keeps the digits there.
+        DataError: scikit-learn is not installed, or has moved the digits.
     """
     spec = find_spec("sklearn")
     if spec is None or spec.origin is None:
@@ -25,9 +25,9 @@ def file() -> Path:
     return path
 
 
-def read(side: int | None) -> Decoded:
-    """Read all images, scaled from 0..16 to 0..255; there are no test images among them."""
+def read(image_size: int | None) -> Decoded:
+    """Read all images as training images, scaled from 0..16 to 0..255."""
     table = np.loadtxt(file(), delimiter=",")
     images = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     train = Part(images, table[:, 64].astype(np.int64))
-    return resized(Decoded(tuple("0123456789"), train, None), side)
+    return resized(Decoded(tuple("0123456789"), train, None), image_size)

@@ -1,4 +1,4 @@
-"""Images in Parquet files, as model hubs publish them: `image: struct<bytes, path>` and `label: int64`."""
+"""Images in Parquet files, as hubs publish them: `image: struct<bytes, path>`, `label: int64`."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,39 +19,41 @@ IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMN = "label"
 
 
-def layout(place: Path) -> tuple[list[Path], list[Path]]:
-    """The training and the test files below `place`: one of each, or shards in file-name order; empty: none."""
-    return _shards(place, "train"), _shards(place, "test")
+def layout(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the training and the test files below `root`, shards sorted by name."""
+    return _shards(root, "train"), _shards(root, "test")
 
 
-def read(train: Sequence[Path], test: Sequence[Path], side: int | None, classes: tuple[str, ...] = ()) -> Decoded:
+def read(train: Sequence[Path], test: Sequence[Path], image_size: int | None, classes: tuple[str, ...] = ()) -> Decoded:
     """Decode Parquet files in the order of files and rows.
 
     Args:
-        train: files of training images.
-        test: files of test images; none where the data set has none.
-        side: resize to this side, in pixels; None keeps the size.
-        classes: class names, where the files' own metadata has none; without both they are '0', '1', …
+        train: Files of training images.
+        test: Files of test images, if any.
+        image_size: Pixels to resize both sides to; None keeps the size.
+        classes: Class names if the files' metadata has none. Without both they are '0', '1', …
 
     Raises:
-        DataError: a file that cannot be read, columns missing, an image that is none, labels out of range.
+        DataError: A file or an image is unreadable, a column is missing, or a label is out of
+            range.
     """
     named = _class_names(train[0]) or classes
-    train_part = _part(train, side, named)
+    train_part = _part(train, image_size, named)
     names = named or _numbered(train_part.labels, train[0])
-    return Decoded(names, train_part, _part(test, side, names) if test else None)
+    return Decoded(names, train_part, _part(test, image_size, names) if test else None)
 
 
-def _shards(place: Path, part: str) -> list[Path]:
+def _shards(root: Path, part: str) -> list[Path]:
+    """Return the file or the sorted shards of one part below `root`."""
     for pattern in (f"{part}.parquet", f"data/{part}-*.parquet", f"{part}-*.parquet"):
-        if files := sorted(place.glob(pattern)):
+        if files := sorted(root.glob(pattern)):
             _check_complete(files)
             return files
     return []
 
 
 def _check_complete(files: list[Path]) -> None:
-    """Refuse `train-00000-of-00002.parquet` without its second half: a partial download looks like a small data set."""
+    """Refuse shards with a missing one, because they look like a smaller data set."""
     _, of, total = files[-1].stem.rpartition("-of-")
     if of and total.isdigit() and int(total) != len(files):
         raise DataError(f"{files[-1]}: one of {int(total)} files, {len(files)} found beside it")
@@ -59,6 +61,7 @@ def _check_complete(files: list[Path]) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator["pq.ParquetFile"]:
+    """Open a Parquet file, raising DataError for what goes wrong with it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -70,7 +73,7 @@ def _opened(path: Path) -> Iterator["pq.ParquetFile"]:
 
 
 def _class_names(path: Path) -> tuple[str, ...]:
-    """The class names in the file's `huggingface` metadata, or none."""
+    """Return the class names in the file's `huggingface` metadata, if any."""
     with _opened(path) as file:
         metadata = file.schema_arrow.metadata or {}
     try:
@@ -80,28 +83,29 @@ def _class_names(path: Path) -> tuple[str, ...]:
         return ()
 
 
-def _part(paths: Sequence[Path], side: int | None, classes: tuple[str, ...]) -> Part:
+def _part(paths: Sequence[Path], image_size: int | None, classes: tuple[str, ...]) -> Part:
+    """Decode and check the rows of one part."""
     pictures: list[Pixels] = []
-    places: list[str] = []
+    origins: list[str] = []
     labels: list[int] = []
     for path in paths:
         for row, (image, label) in enumerate(_rows(path)):
-            place = f"{path}: row {row}"
+            origin = f"{path}: row {row}"
             if image is None:
-                raise DataError(f"{place}: no bytes of an image")
+                raise DataError(f"{origin}: no bytes of an image")
             if label is None or label < 0 or (classes and label >= len(classes)):
                 allowed = f"0 to {len(classes) - 1}" if classes else "0, 1, 2, …"
-                raise DataError(f"{place}: label {label}; allowed: {allowed}")
-            pictures.append(decode(image, place, side))
-            places.append(place)
+                raise DataError(f"{origin}: label {label}; allowed: {allowed}")
+            pictures.append(decode(image, origin, image_size))
+            origins.append(origin)
             labels.append(label)
     if not pictures:
         raise DataError(f"{paths[0]}: holds no images")
-    return Part(stack(pictures, places), np.array(labels, np.int64))
+    return Part(stack(pictures, origins), np.array(labels, np.int64))
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
-    """The encoded image and the label of each row, a thousand rows in memory at a time."""
+    """Yield encoded image and label per row, with 1,024 rows in memory."""
     with _opened(path) as file:
         image = _check_columns(path, file)
         for batch in file.iter_batches(1024, columns=[image, LABEL_COLUMN]):
@@ -111,7 +115,7 @@ def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
 
 
 def _check_columns(path: Path, file: "pq.ParquetFile") -> str:
-    """The column of encoded images, as `image.bytes` where it is a struct."""
+    """Return the name of the column of encoded images: `image.bytes` for a struct."""
     import pyarrow.types as kinds
 
     schema = file.schema_arrow
@@ -132,7 +136,7 @@ def _check_columns(path: Path, file: "pq.ParquetFile") -> str:
 
 
 def _numbered(labels: np.ndarray[tuple[int], np.dtype[np.int64]], path: Path) -> tuple[str, ...]:
-    """Classes '0', '1', … for files that do not name them; each must occur, for a gap is a mistake in the labels."""
+    """Return classes '0', '1', … for files without names, refusing labels with gaps."""
     present = np.unique(labels)
     gaps = np.flatnonzero(present != np.arange(len(present)))
     if len(gaps):

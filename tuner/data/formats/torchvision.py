@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 in torchvision's files, read without torch; and torchvision's download."""
+"""MNIST, Fashion-MNIST and CIFAR-10 in torchvision's files, and their download."""
 
 import contextlib
 import io
@@ -28,35 +28,36 @@ TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CI
 FOLDERS = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw", "cifar10": "cifar-10-batches-py"}
 IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 CIFAR_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte; torchvision itself would wait for ever
+DOWNLOAD_TIMEOUT = 30.0
+"""Seconds to wait for a byte of a download, because torchvision sets no limit."""
 
 
 def layout(name: str, base: Path) -> dict[str, Path]:
-    """The files of the data set `name` below `base`, by their names; empty where its folder is not there.
+    """Return the files of a data set below `base`, if its folder exists.
 
     Raises:
-        DataError: some of the files are missing.
+        DataError: Some of the files are missing.
     """
-    place = base / FOLDERS[name]
-    if not place.is_dir():
+    folder = base / FOLDERS[name]
+    if not folder.is_dir():
         return {}
-    files = {file: place / file for file in (CIFAR_FILES if name == "cifar10" else IDX_FILES)}
+    files = {file: folder / file for file in (CIFAR_FILES if name == "cifar10" else IDX_FILES)}
     for path in files.values():
         if not path.is_file():
-            raise DataError(f"{path}: missing; {place} must hold {', '.join(files)}")
+            raise DataError(f"{path}: missing; {folder} must hold {', '.join(files)}")
     return files
 
 
-def read(name: str, files: Mapping[str, Path], side: int | None) -> Decoded:
-    """Read the files that `layout` found.
+def read(name: str, files: Mapping[str, Path], image_size: int | None) -> Decoded:
+    """Read the files of `layout`.
 
     Raises:
-        DataError: a file that is truncated or not what its name says.
+        DataError: A file is truncated or of another kind than its name.
     """
     if name == "cifar10":
         *train, test = (_read_batch(files[file]) for file in CIFAR_FILES)
         joined = Part(np.concatenate([part.images for part in train]), np.concatenate([part.labels for part in train]))
-        return resized(Decoded(CLASSES[name], joined, test), side)
+        return resized(Decoded(CLASSES[name], joined, test), image_size)
     train_images, train_labels, test_images, test_labels = (files[file] for file in IDX_FILES)
     return resized(
         Decoded(
@@ -64,15 +65,15 @@ def read(name: str, files: Mapping[str, Path], side: int | None) -> Decoded:
             _read_idx_pair(name, train_images, train_labels),
             _read_idx_pair(name, test_images, test_labels),
         ),
-        side,
+        image_size,
     )
 
 
-def download(name: str, downloads: Path, looked: list[Path]) -> None:
-    """Let torchvision download the data set `name` below `downloads`; processes that ask at once download it once.
+def download(name: str, downloads: Path, searched: list[Path]) -> None:
+    """Download a data set with torchvision, in one process at a time.
 
     Raises:
-        DataError: it cannot be had; says where its files may be put instead.
+        DataError: The download failed. The error tells where the files may be put instead.
     """
     from filelock import FileLock
 
@@ -82,13 +83,13 @@ def download(name: str, downloads: Path, looked: list[Path]) -> None:
         if (downloads / folder).exists():
             return
         unfinished = downloads / f".{folder}.download"
-        shutil.rmtree(unfinished, ignore_errors=True)  # left by a download that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed download
         try:
             _download(name, unfinished)
             (unfinished / folder).rename(downloads / folder)
         except (OSError, RuntimeError) as error:
             raise DataError(
-                f"{name}: not in {' or '.join(map(str, looked))}, and no download ({reason(error)}); put"
+                f"{name}: not in {' or '.join(map(str, searched))}, and no download ({reason(error)}); put"
                 f" {name}/train.parquet and {name}/test.parquet, or {FOLDERS[name]}/, there (or in --data, TUNER_DATA);"
                 " search_spaces/digits.yaml runs without any download"
             ) from error
@@ -96,24 +97,26 @@ def download(name: str, downloads: Path, looked: list[Path]) -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _download(name: str, place: Path) -> None:
+def _download(name: str, folder: Path) -> None:
+    """Download a data set to `folder`, silently, with a timeout."""
     import torchvision.datasets
 
-    waiting = socket.getdefaulttimeout()
+    timeout_before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints each mirror that fails
-            getattr(torchvision.datasets, TORCHVISION[name])(place, download=True)
+        with contextlib.redirect_stdout(io.StringIO()):  # because it prints each mirror that fails
+            getattr(torchvision.datasets, TORCHVISION[name])(folder, download=True)
     finally:
-        socket.setdefaulttimeout(waiting)
+        socket.setdefaulttimeout(timeout_before)
 
 
 def _read_idx_pair(name: str, images: Path, labels: Path) -> Part:
+    """Read a file of images and its file of labels."""
     return _checked(name, labels, _read_idx(images, 3)[:, None], _read_idx(labels, 1).astype(np.int64))
 
 
 def _checked(name: str, path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Part:
-    """Images and labels that belong together; `path` holds the labels."""
+    """Check that images and labels belong together. `path` holds the labels."""
     if not len(images) or len(images) != len(labels):
         raise DataError(f"{path}: {len(labels)} labels for {len(images)} images")
     known = len(CLASSES[name])
@@ -123,7 +126,11 @@ def _checked(name: str, path: Path, images: NDArray[np.uint8], labels: NDArray[n
 
 
 def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read an idx file: two zeros, type 8 (uint8), the number of dimensions, each as a big-endian int32, the values."""
+    """Read an idx file of uint8 values.
+
+    Its header is two zeros, the type 8 (uint8), the number of dimensions, and each dimension as a
+    big-endian int32.
+    """
     raw = path.read_bytes()
     header = 4 + 4 * dimensions
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, dimensions]):
@@ -135,7 +142,10 @@ def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 
 def _read_batch(path: Path) -> Part:
-    """Read one of CIFAR-10's batches, pickled by Python 2: rows of 3,072 bytes, red, green, blue; a list of labels."""
+    """Read one of CIFAR-10's batches, pickled by Python 2.
+
+    It has rows of 3,072 bytes (red, green, blue) and a list of labels.
+    """
     try:
         with path.open("rb") as stream:
             batch = _ArraysOnly(stream, encoding="latin1").load()
@@ -147,7 +157,7 @@ def _read_batch(path: Path) -> Part:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles NumPy arrays and plain values; whatever else a file asks for, code above all, is refused."""
+    """Unpickler of NumPy arrays and plain values that refuses everything else, such as code."""
 
     def find_class(self, module: str, name: str) -> Any:
         # Python 2 wrote module names that NumPy has since moved
