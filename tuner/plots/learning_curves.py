@@ -41,8 +41,8 @@ def learning_curves(
 ) -> Axes:
     """Draw a metric by epoch, one line per trial.
 
-    A line ends in a dot. The best trial is coloured. It is the completed trial whose last epoch is best in the metric's direction, the
-    earliest of equals.
+    A line ends in a dot. The best trial is coloured. It is the completed trial whose last epoch is best in
+    the metric's direction, the earliest of equals.
 
     Args:
         epochs: `StudyResults.epochs`.
