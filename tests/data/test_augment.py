@@ -167,5 +167,5 @@ def test_augment_keeps_pixels_between_0_and_255() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_augment_on_gpu_equals_cpu() -> None:
-    here, there = (augment(batch().to(device), EVERYTHING, seeded()) for device in ("cpu", "cuda"))
-    torch.testing.assert_close(there.cpu(), here, atol=0.05, rtol=0)
+    on_cpu, on_gpu = (augment(batch().to(device), EVERYTHING, seeded()) for device in ("cpu", "cuda"))
+    torch.testing.assert_close(on_gpu.cpu(), on_cpu, atol=0.05, rtol=0)

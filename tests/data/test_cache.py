@@ -149,11 +149,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_ensure_cached_decodes_where_entry_is_missing(elsewhere: Path, tmp_path: Path) -> None:
-    here = ensure_cached(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)
-    assert here == tmp_path / "here" / "arrays" / elsewhere.name
-    assert len(Dataset.open(here).train_labels) == 16
+    local = ensure_cached(elsewhere, DatasetConfig(name="own.parquet"), tmp_path)
+    assert local == tmp_path / "here" / "arrays" / elsewhere.name
+    assert len(Dataset.open(local).train_labels) == 16
     (tmp_path / "own.parquet").unlink()
-    assert ensure_cached(here, DatasetConfig(name="own.parquet"), tmp_path) == here
+    assert ensure_cached(local, DatasetConfig(name="own.parquet"), tmp_path) == local
 
 
 def test_ensure_cached_refuses_other_images(elsewhere: Path, tmp_path: Path) -> None:

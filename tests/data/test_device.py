@@ -142,10 +142,10 @@ def test_device_data_opens_once_per_worker(dataset: Dataset) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_subset_on_gpu_equals_cpu(dataset: Dataset) -> None:
     config = DatasetConfig(validation=20, pixels="standard")
-    here, there = DeviceDataset.open(dataset, config), DeviceDataset.open(dataset, config, "cuda")
+    on_cpu, on_gpu = DeviceDataset.open(dataset, config), DeviceDataset.open(dataset, config, "cuda")
     order = torch.randperm(60)
-    (images, labels), (images_there, labels_there) = here.train.batch(order[:32]), there.train.batch(order[:32])
-    assert images_there.is_cuda
-    assert torch.equal(images, images_there.cpu())
-    assert torch.equal(labels, labels_there.cpu())
-    assert torch.allclose(here.normalize(images), there.normalize(images_there).cpu(), atol=1e-6)
+    (images, labels), (gpu_images, gpu_labels) = on_cpu.train.batch(order[:32]), on_gpu.train.batch(order[:32])
+    assert gpu_images.is_cuda
+    assert torch.equal(images, gpu_images.cpu())
+    assert torch.equal(labels, gpu_labels.cpu())
+    assert torch.allclose(on_cpu.normalize(images), on_gpu.normalize(gpu_images).cpu(), atol=1e-6)

@@ -60,13 +60,13 @@ def test_digits_are_scaled_and_hold_out_test(cache: Path) -> None:
     digits = load(DatasetConfig(name="digits"), None, cache)
     assert (digits.train_images.shape, digits.test_images.shape) == ((1437, 1, 8, 8), (360, 1, 8, 8))
     assert (digits.in_channels, digits.image_size, digits.classes) == (1, 8, tuple("0123456789"))
-    theirs = load_digits()
-    expected = np.rint(theirs.images * 255 / 16).astype(np.uint8)
-    ours = np.concatenate([digits.train_images, digits.test_images])[:, 0]
+    sklearn_digits = load_digits()
+    expected = np.rint(sklearn_digits.images * 255 / 16).astype(np.uint8)
+    images = np.concatenate([digits.train_images, digits.test_images])[:, 0]
     labels = np.concatenate([digits.train_labels, digits.test_labels])
-    pairs = {(image.tobytes(), label) for image, label in zip(expected, theirs.target, strict=True)}
-    assert {(image.tobytes(), label) for image, label in zip(ours, labels, strict=True)} == pairs
-    shares = np.bincount(digits.test_labels) / np.bincount(theirs.target)
+    pairs = {(image.tobytes(), label) for image, label in zip(expected, sklearn_digits.target, strict=True)}
+    assert {(image.tobytes(), label) for image, label in zip(images, labels, strict=True)} == pairs
+    shares = np.bincount(digits.test_labels) / np.bincount(sklearn_digits.target)
     assert np.abs(shares - 0.2).max() < 0.006
 
 

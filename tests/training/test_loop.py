@@ -285,8 +285,8 @@ def test_weights_equal_those_of_a_plain_loop(opened: Callable[..., DeviceDataset
             loss.backward()
             optimizer.step()
     assert len(list(run)) == 2
-    for name, theirs in plain.named_parameters():
-        change, expected = (values - initial[name] for values in (run.model.get_parameter(name), theirs))
+    for name, expected_values in plain.named_parameters():
+        change, expected = (values - initial[name] for values in (run.model.get_parameter(name), expected_values))
         assert (change - expected).norm() < 1e-3 * expected.norm(), name  # float32, added up in another order
 
 
@@ -452,8 +452,8 @@ def test_training_learns_digits_on_cuda(opened: Callable[..., DeviceDataset]) ->
 
 @needs_cuda
 def test_training_starts_with_same_weights_on_cuda(opened: Callable[..., DeviceDataset]) -> None:
-    ours, theirs = (Trainer(EVERYTHING_RANDOM, opened(AUGMENTED, device), seed=7) for device in ("cpu", "cuda:0"))
-    assert_same_weights(weights(ours), {name: value.cpu() for name, value in weights(theirs).items()})
+    on_cpu, on_gpu = (Trainer(EVERYTHING_RANDOM, opened(AUGMENTED, device), seed=7) for device in ("cpu", "cuda:0"))
+    assert_same_weights(weights(on_cpu), {name: value.cpu() for name, value in weights(on_gpu).items()})
 
 
 @needs_cuda

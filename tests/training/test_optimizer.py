@@ -60,7 +60,7 @@ def test_set_learning_rate_takes_effect() -> None:
 def test_schedule_equals_pytorchs_at_every_step(schedule: str, steps: int) -> None:
     config = TrainingConfig(schedule=schedule, learning_rate=0.05)
     optimizer = optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.05)
-    theirs = {
+    pytorchs = {
         "constant": lambda: optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
         "cosine": lambda: optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps),
         "one_cycle": lambda: optim.lr_scheduler.OneCycleLR(
@@ -71,7 +71,7 @@ def test_schedule_equals_pytorchs_at_every_step(schedule: str, steps: int) -> No
         assert learning_rate_at(config, step, steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
         optimizer.step()
         if step < steps - 1:
-            theirs.step()
+            pytorchs.step()
 
 
 def test_schedule_at_known_steps() -> None:

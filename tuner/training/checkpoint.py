@@ -45,10 +45,10 @@ class Checkpointer:
     training. It is read with `weights_only=True`.
     """
 
-    def __init__(self, folder: StudyFolder, number: int, identity: str, training: Trainer) -> None:
+    def __init__(self, folder: StudyFolder, number: int, identity: str, trainer: Trainer) -> None:
         self._storage, self._name = folder.storage, folder.checkpoint(number)
         self._identity = identity
-        self._training = weakref.proxy(training)  # because a cycle would keep its memory after the trial
+        self._trainer = weakref.proxy(trainer)  # because a cycle would keep its memory after the trial
         self.reports: list[dict[str, Any]] = []
         self._wait = CHECKPOINT_SECONDS
         self._saved_at = self._armed_at = time.monotonic()
@@ -62,11 +62,11 @@ class Checkpointer:
         """Resume from the trial's checkpoint, if it is sound, and return its reports."""
         content = self._read()
         if content is not None:
-            fresh = copy.deepcopy(self._training.state_dict())
+            fresh = copy.deepcopy(self._trainer.state_dict())
             try:
                 self.reports = self._load(content)
             except Exception as error:  # because a broken checkpoint must not fail the trial
-                self._training.load_state_dict(fresh)
+                self._trainer.load_state_dict(fresh)
                 self._warn_of(error)
         return list(self.reports)
 
@@ -90,7 +90,7 @@ class Checkpointer:
         kept = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         if kept["identity"] != self._identity:
             raise ValueError("it is of another configuration")
-        self._training.load_state_dict(kept["training"])
+        self._trainer.load_state_dict(kept["training"])
         reports: list[dict[str, Any]] = kept["reports"]
         return reports
 
@@ -102,7 +102,7 @@ class Checkpointer:
             arm()
         if now - self._saved_at < self._wait:
             return
-        kept = {"identity": self._identity, "reports": self.reports, "training": self._training.state_dict()}
+        kept = {"identity": self._identity, "reports": self.reports, "training": self._trainer.state_dict()}
         write_state(self._storage, self._name, kept)
         self._saved_at = time.monotonic()
         self._wait = max(CHECKPOINT_SECONDS, (self._saved_at - now) / CHECKPOINT_SHARE)

@@ -117,9 +117,9 @@ def one_step(recipe: TrainingConfig, data: DeviceDataset) -> None:
     Raises:
         OutOfMemoryError: The step or the evaluation does not fit.
     """
-    training, _ = _train_until(lambda: True, recipe, data)
+    trainer, _ = _train_until(lambda: True, recipe, data)
     pixels, labels = data.validation.batch(slice(0, EVALUATION_BATCH[data.device.type]))
-    training.evaluate(ImageSubset(pixels, None, labels))
+    trainer.evaluate(ImageSubset(pixels, None, labels))
 
 
 def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset) -> Speed:
@@ -172,9 +172,9 @@ def _train_until(
         if enough():
             raise _EnoughError
 
-    training = Trainer(recipe, data, on_step=on_step)
+    trainer = Trainer(recipe, data, on_step=on_step)
     epochs: list[EpochResult] = []
     with suppress(_EnoughError):
-        for result in training:
+        for result in trainer:
             epochs.append(result)  # noqa: PERF402 - kept when an exception ends the loop
-    return training, epochs
+    return trainer, epochs

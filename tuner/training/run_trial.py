@@ -49,27 +49,27 @@ def run_trial(
         UserError: Data or recipe do not allow it.
     """
     _prepare_process(spec, device)
-    training = Trainer(
+    trainer = Trainer(
         spec.training_config(parameters),
         device_data(dataset, spec.dataset, device),
         seed=seed,
         log_every=spec.log_every,
         on_step=lambda: keeper.save_if_due(),
     )
-    described = {"device": training.device_description}
-    before = training.evaluate(training.data.validation) if spec.untrained else None
+    described = {"device": trainer.device_description}
+    before = trainer.evaluate(trainer.data.validation) if spec.untrained else None
     study = StudyFolder(folder)
-    keeper = Checkpointer(study, number, identity(spec, dataset, parameters, seed), training)
+    keeper = Checkpointer(study, number, identity(spec, dataset, parameters, seed), trainer)
     for report in keeper.resume():
         yield {**report, "replayed": True}
-    yield from _train(training, keeper, described, before)
+    yield from _train(trainer, keeper, described, before)
     if spec.keep_weights:
-        write_state(study.storage, study.weights(number), training.model.state_dict())
+        write_state(study.storage, study.weights(number), trainer.model.state_dict())
     yield {
         **keeper.reports[-1],
-        **_tested(training),
+        **_tested(trainer),
         "done": True,
-        "predictions": {kind: _predictions(training, kind) for kind in spec.predictions},
+        "predictions": {kind: _predictions(trainer, kind) for kind in spec.predictions},
     }
 
 
@@ -85,15 +85,15 @@ def _prepare_process(spec: StudyConfig, device: str) -> None:
 
 
 def _train(
-    training: Trainer,
+    trainer: Trainer,
     keeper: Checkpointer,
     described: Mapping[str, Any],
     before: tuple[float, float] | None,
 ) -> Iterator[dict[str, Any]]:
     """Train the remaining epochs, yielding every report but the last, which is only kept."""
-    planned = training.config.epochs
-    constant = {"epochs_planned": planned, "parameters_count": training.parameters_count, **described}
-    for result in training:
+    planned = trainer.config.epochs
+    constant = {"epochs_planned": planned, "parameters_count": trainer.parameters_count, **described}
+    for result in trainer:
         report = {**asdict(result), **constant}
         report["train_seconds"] += keeper.train_seconds
         if before and result.epoch == 1:
@@ -104,19 +104,19 @@ def _train(
             yield report
 
 
-def _tested(training: Trainer) -> dict[str, float]:
+def _tested(trainer: Trainer) -> dict[str, float]:
     """Return loss and accuracy on the test images."""
-    loss, accuracy = training.evaluate(training.data.test)
+    loss, accuracy = trainer.evaluate(trainer.data.test)
     return {"test_loss": loss, "test_accuracy": accuracy}
 
 
-def _predictions(training: Trainer, kind: Literal["validation", "test"]) -> dict[str, list[Any]]:
+def _predictions(trainer: Trainer, kind: Literal["validation", "test"]) -> dict[str, list[Any]]:
     """Return the columns of the table `predictions`, one row per image.
 
     `probability` is that of the predicted label.
     """
-    images: ImageSubset = getattr(training.data, kind)
-    probability, predicted = training.predict(images).max(dim=1)
+    images: ImageSubset = getattr(trainer.data, kind)
+    probability, predicted = trainer.predict(images).max(dim=1)
     return {
         "index": list(range(len(images))),
         "label": images.labels.tolist(),
