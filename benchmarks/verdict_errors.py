@@ -49,7 +49,7 @@ ANSWERS = (HOLDS, TOO_CLOSE, FAILS, ONE_RUN)
 
 
 def verdict_rates(difference: float, spread: float, seeds: int, studies: int, seed: int) -> dict[str, float]:
-    """Return how often each verdict is given on a report whose mean differs by some points.
+    """Return the share of each verdict on a report with another mean.
 
     Args:
         difference: Points from the report's mean to the mean here.
@@ -71,10 +71,9 @@ def verdict_rates(difference: float, spread: float, seeds: int, studies: int, se
 
 
 def claim_rates(lead: float, spread: float, seeds: int, studies: int, seed: int) -> tuple[dict[str, float], float]:
-    """Return how often each answer is given to 'this row is the best', and an uncorrected error.
+    """Return the share of each answer to 'this row is the best', and an error.
 
-    The error is how often the claim would be denied because some rival, tested as if it were the
-    only one, is above the row.
+    The error is the share of denials if each rival were tested as the only one.
 
     Args:
         lead: Points from the mean of the rivals to the mean of the row.

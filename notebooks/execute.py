@@ -1,7 +1,7 @@
-"""Execute notebooks in place; only what their tables say can change them.
+"""Execute notebooks in place.
 
 $ python notebooks/execute.py                 # every notebook here
-$ python notebooks/execute.py 001 004         # those whose names begin so
+$ python notebooks/execute.py 001 004         # those with these prefixes
 """
 
 import asyncio
@@ -14,16 +14,18 @@ from nbclient import NotebookClient
 HERE = Path(__file__).parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 SECONDS = 60
-"""A cell may take so long."""
+"""Seconds to wait for a cell."""
 
 
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Run every cell of a notebook in this folder and keep the outputs; neither times nor the machine's Python.
+    """Run every cell of a notebook in this folder and keep the outputs.
+
+    Times and the version of Python are left out, because they would change with every run.
 
     Raises:
         CellExecutionError: A cell failed.
     """
-    quiet = ["--log-level=ERROR"]  # a kernel warns that it talks over TCP
+    quiet = ["--log-level=ERROR"]  # because a kernel warns about TCP
     folder = {"metadata": {"path": str(HERE)}}
     client = NotebookClient(notebook, timeout=SECONDS, record_timing=False, resources=folder, extra_arguments=quiet)
     executed: nbformat.NotebookNode = asyncio.run(client.async_execute())  # which closes its event loop
@@ -31,10 +33,10 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return executed
 
 
-def main(beginnings: list[str]) -> None:
-    """Execute the notebooks whose names begin so; all where none is named."""
+def main(prefixes: list[str]) -> None:
+    """Execute the notebooks whose names have one of the prefixes, all without any."""
     for path in sorted(HERE.glob("*.ipynb")):
-        if path.name.startswith(tuple(beginnings or [""])):
+        if path.name.startswith(tuple(prefixes or [""])):
             print(path.name)
             nbformat.write(execute(nbformat.read(path, as_version=4)), path)
 

@@ -36,7 +36,7 @@ GRID = [
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a published study: its spec as it stands in its file, and rows of its tables."""
+    """Return a function that writes a published study and rows of its tables."""
 
     def write(study: str, trials: list[Row], **tables: list[Row]) -> None:
         folder, spec = StudyFolder(tmp_path / study), reported.load_study_file(study)
@@ -64,9 +64,9 @@ def trial(number: int, accuracy: float | None = None, **cells: Any) -> Row:
 
 
 def seeds(*accuracies: float) -> list[Row]:
-    """A trial of the search, and its repeats."""
-    first, *others = accuracies
-    again = [trial(number, value, purpose="repeat", repeat_of=0) for number, value in enumerate(others, 1)]
+    """Return a trial of the search and its repeats."""
+    first, *repeated = accuracies
+    again = [trial(number, value, purpose="repeat", repeat_of=0) for number, value in enumerate(repeated, 1)]
     return [trial(0, first), *again]
 
 
@@ -87,14 +87,14 @@ def row(compared: pd.DataFrame, row: str, quantity: str) -> "pd.Series[Any]":
     return pd.Series(found)
 
 
-def told(name: str, results: Path, protocol: str = "as_published") -> dict[str, tuple[str, str]]:
-    """Verdict and numbers of each claim, by the claim's first words."""
+def verdicts_by_claim(name: str, results: Path, protocol: str = "as_published") -> dict[str, tuple[str, str]]:
+    """Return the verdict and numbers of each claim, by its first 24 characters."""
     claims = reproduction.claims(name, results, protocol)
     return {claim[:24]: (verdict, numbers) for claim, verdict, numbers in claims.iloc[:, 1:].itertuples(index=False)}
 
 
 @pytest.mark.parametrize(
-    ("difference", "said"),
+    ("difference", "verdict"),
     [
         (0.0, "reproduced"),
         (0.81, "reproduced"),  # the interval is the difference +- 1.185
@@ -104,19 +104,19 @@ def told(name: str, results: Path, protocol: str = "as_published") -> dict[str, 
         (10.0, "differs"),
     ],
 )
-def test_verdict_sets_interval_against_margin(difference: float, said: str) -> None:
-    assert judge(difference, 0.4, 3, 2.0, 0.0).verdict == said
-    assert judge(difference / 100, 0.004, 3, 0.02, 0.0).verdict == said
+def test_judge_sets_interval_against_margin(difference: float, verdict: str) -> None:
+    assert judge(difference, 0.4, 3, 2.0, 0.0).verdict == verdict
+    assert judge(difference / 100, 0.004, 3, 0.02, 0.0).verdict == verdict
 
 
-def test_interval_is_of_one_reported_run() -> None:
+def test_judge_widens_interval_for_reported_run() -> None:
     spread = math.sqrt((2 * 3.5**2 + 0.5**2) / 3)  # an assumed pair of seeds, 0.5 points apart
     half = stats.t.ppf(0.95, 3) * spread * math.sqrt(1 + 1 / 3)
     found = judge(-10.0, 3.5, 3, 2.0, 0.005)
     assert (found.low, found.high) == pytest.approx((-10 - half - 0.005, -10 + half + 0.005))
 
 
-def test_one_seed_is_close_or_far() -> None:
+def test_judge_calls_one_seed_close_or_far() -> None:
     judged = [judge(difference, math.nan, 1, 2.0, 0.005) for difference in (2.004, -2.006, 40.0)]
     assert [found.verdict for found in judged] == ["close", "far", "far"]
     assert all(math.isnan(found.low) and math.isnan(found.high) for found in judged)
@@ -130,7 +130,7 @@ def test_margin_depends_on_kind_of_number() -> None:
     assert math.isnan(margin(math.nan, "%"))
 
 
-def test_deviations_are_pooled_by_degrees_of_freedom() -> None:
+def test_pooled_weighs_deviations_by_degrees_of_freedom() -> None:
     rows = [(1.0, 3), (2.0, 2), (math.nan, 1)]
     assert pooled(rows, 2.0) == (pytest.approx(math.sqrt((2 * 1 + 1 * 4 + 1 * 0.25) / 4)), 4)
     assert pooled([], 2.0) == (0.5, 1)
@@ -140,7 +140,7 @@ def number(row: str, measured: float, spread: float = 0.5, seeds: int = 3, verdi
     return Number(row, 60.0, measured, spread, seeds, "%", verdict, {})
 
 
-def test_best_of_many_needs_a_wider_lead() -> None:
+def test_compare_best_needs_wider_lead_of_many() -> None:
     best, *rivals = rows = [number(str(row), 60.0) for row in range(27)]
     rivals[3] = number("3", 61.8)
     assert compare_best([best], [rivals[3]], rows) == "does not hold"
@@ -150,7 +150,7 @@ def test_best_of_many_needs_a_wider_lead() -> None:
     assert compare_best([number("best", 66.0)], rivals, rows) == "holds"
 
 
-def test_failed_rows_are_no_rivals() -> None:
+def test_compare_best_leaves_out_failed_rows() -> None:
     best, rival = number("best", 60.0), number("rival", 50.0)
     failed, not_run = number("failed", math.nan, verdict="failed"), number("not run", math.nan)
     assert compare_best([best], [rival, failed], [best, rival]) == "holds"
@@ -159,14 +159,14 @@ def test_failed_rows_are_no_rivals() -> None:
     assert compare_best([best], [failed, not_run], [best, rival]) == "cannot be told (not run)"
 
 
-def test_single_runs_alone_tell_nothing() -> None:
+def test_compare_best_needs_a_repeated_row() -> None:
     best, rival = (number(row, value, math.nan, 1) for row, value in (("best", 90.0), ("rival", 10.0)))
     assert compare_best([best], [rival], [best, rival]) == "cannot be told (one run each)"
     repeated = number("repeated", 40.0)
     assert compare_best([best], [rival], [best, rival, repeated]) == "holds"
 
 
-def test_error_rates_of_verdicts_stay_low() -> None:
+def test_verdict_rates_keep_errors_low() -> None:
     def rates(difference: float, spread: float, seeds: int) -> dict[str, float]:
         return verdict_rates(difference, spread, seeds, studies=1000, seed=0)
 
@@ -181,7 +181,7 @@ def test_error_rates_of_verdicts_stay_low() -> None:
     assert set(rates(10, 3.5, 1)) == {"close", "far"}
 
 
-def test_error_rates_of_claims_stay_low() -> None:
+def test_claim_rates_keep_errors_low() -> None:
     for spread in (0.5, 3.5):
         rates, uncorrected = claim_rates(0, spread, seeds=3, studies=200, seed=0)
         assert rates.get("holds", 0) + rates.get("does not hold", 0) < 0.06 < uncorrected
@@ -193,13 +193,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "reproducing-reports.md"
 
 
 @pytest.mark.parametrize(("spread", "seeds", "difference"), [(0.5, 3, 0), (3.5, 1, 0), (3.5, 3, 10)])
-def test_documented_rates_are_those_measured(spread: float, seeds: int, difference: int) -> None:
+def test_documentation_has_the_measured_error_rates(spread: float, seeds: int, difference: int) -> None:
     rates = verdict_rates(difference, spread, seeds, studies=10_000, seed=0)
     cells = [f"{100 * rates[word]:.1f}" if word in rates else "" for word in VERDICTS]
     assert f"| {' | '.join([f'{spread}', f'{seeds}', f'{difference}', *cells])} |" in PAGE.read_text()
 
 
-def test_every_rule_stands_in_the_documentation() -> None:
+def test_documentation_has_every_rule() -> None:
     page = PAGE.read_text()
     for word, meaning in RULES.items():
         assert f"| **{word}** | {meaning} |" in page
@@ -207,7 +207,7 @@ def test_every_rule_stands_in_the_documentation() -> None:
 
 
 @pytest.mark.parametrize("name", reported.REPORTS)
-def test_without_any_tables_every_number_is_not_run_and_none_is_filled_in(name: str, tmp_path: Path) -> None:
+def test_table_without_studies_is_not_run(name: str, tmp_path: Path) -> None:
     compared = reproduction.table(name, tmp_path)
     assert len(compared) == len(reported.lines(name))
     assert set(compared["verdict"]) == {"not run"}
@@ -219,7 +219,7 @@ def test_without_any_tables_every_number_is_not_run_and_none_is_filled_in(name: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_number_is_the_mean_over_the_seeds_with_their_deviation(write: Write, tmp_path: Path) -> None:
+def test_table_has_mean_and_deviation_of_seeds(write: Write, tmp_path: Path) -> None:
     write("vazquez_exp1", [*seeds(0.63, 0.65), trial(2, 0.1, state="FAILED", purpose="repeat", repeat_of=0)])
     found = row(reproduction.table("vazquez", tmp_path), "Exp. 1", "accuracy")
     assert (found["reported"], found["reproduced"], found["seeds"]) == (63.82, pytest.approx(64.0), 2)
@@ -228,7 +228,7 @@ def test_a_number_is_the_mean_over_the_seeds_with_their_deviation(write: Write, 
     assert found["verdict"] == "too noisy to tell"
 
 
-def test_a_row_is_measured_by_its_own_configuration_once_that_is_complete(write: Write, tmp_path: Path) -> None:
+def test_table_measures_only_complete_configurations(write: Write, tmp_path: Path) -> None:
     points = grid(lambda rate, batch, epochs: rate + batch / 1000 + epochs / 100)
     write("vazquez_exp3", [*points[:-1], points[-1] | {"state": "RUNNING"}])
     compared = reproduction.table("vazquez", tmp_path)
@@ -237,21 +237,21 @@ def test_a_row_is_measured_by_its_own_configuration_once_that_is_complete(write:
     assert row(compared, "Exp. 3: lr 0.0001, batch 128, 15 epochs", "accuracy")["verdict"] == "not run"
 
 
-def test_experiment_4_differs_with_three_noisy_seeds(write: Write, tmp_path: Path) -> None:
+def test_table_judges_three_noisy_seeds(write: Write, tmp_path: Path) -> None:
     write("vazquez_exp4", seeds(0.6346, 0.5646, 0.6038))
     found = row(reproduction.table("vazquez", tmp_path), "Exp. 4", "accuracy")
     assert (found["verdict"], found["margin"], found["seeds"]) == ("differs", 2.0, 3)
     assert (found["low"], found["high"]) == (pytest.approx(-17.97, abs=0.02), pytest.approx(-2.33, abs=0.02))
 
 
-def test_a_configuration_that_could_not_be_trained_is_failed_not_missing(write: Write, tmp_path: Path) -> None:
+def test_table_marks_untrainable_configuration_as_failed(write: Write, tmp_path: Path) -> None:
     write("vazquez_exp1", [trial(0, state="FAILED")])
     found = row(reproduction.table("vazquez", tmp_path), "Exp. 1", "accuracy")
     assert found["verdict"] == "failed"
     assert math.isnan(found["reproduced"])
 
 
-def test_an_epoch_counts_when_it_is_over_and_a_sum_of_batches_is_compared_as_one(write: Write, tmp_path: Path) -> None:
+def test_table_counts_finished_epochs_and_scales_sums(write: Write, tmp_path: Path) -> None:
     rows = [epoch(0, 1, train_loss=1.8, train_accuracy=0.3, val_accuracy=0.35)]
     write("higueros_alexnet", [trial(0, state="RUNNING")], epochs=rows)
     compared = reproduction.table("higueros", tmp_path)
@@ -265,7 +265,7 @@ def test_an_epoch_counts_when_it_is_over_and_a_sum_of_batches_is_compared_as_one
 
 
 def steps(first: float, last: float) -> list[Row]:
-    """Two seeds that rise from one test accuracy to another in two epochs of 938 steps."""
+    """Return steps of two seeds whose test accuracy rises in two epochs."""
     at = [40 * line for line in range(1, 47)]
     rise = {step: first + (last - first) * line / (len(at) - 1) for line, step in enumerate(at)}
     return [
@@ -276,7 +276,7 @@ def steps(first: float, last: float) -> list[Row]:
     ]
 
 
-def test_lines_without_a_step_are_compared_with_the_median_of_their_epoch(write: Write, tmp_path: Path) -> None:
+def test_table_compares_lines_with_epoch_median(write: Write, tmp_path: Path) -> None:
     write("tinoco_mnist", seeds(0.9, 0.9), steps=steps(0.7, 0.9))
     log = reproduction.table("tinoco", tmp_path).query("table == 'Log: tinoco_mnist'")
     found = row(log, "epoch 2, line 1", "test accuracy")
@@ -288,11 +288,11 @@ def test_lines_without_a_step_are_compared_with_the_median_of_their_epoch(write:
     assert row(log, "epoch 1, step 80", "test accuracy")["reproduced"] == pytest.approx(0.7 + 0.2 / 45 + 0.0005)
 
 
-def test_the_log_tells_which_images_it_was_made_with(write: Write, tmp_path: Path) -> None:
+def test_claims_tell_images_by_the_log(write: Write, tmp_path: Path) -> None:
     write("tinoco_mnist", seeds(0.9, 0.9), steps=steps(0.9, 0.98))
-    assert told("tinoco", tmp_path)["The images are MNIST's d"][0] == "cannot be told (not run)"
+    assert verdicts_by_claim("tinoco", tmp_path)["The images are MNIST's d"][0] == "cannot be told (not run)"
     write("tinoco_fashion", seeds(0.9, 0.9), steps=steps(0.65, 0.86))
-    verdict, numbers = told("tinoco", tmp_path)["The images are MNIST's d"]
+    verdict, numbers = verdicts_by_claim("tinoco", tmp_path)["The images are MNIST's d"]
     assert verdict == "does not hold"
     assert "Fashion-MNIST" in numbers
 
@@ -301,7 +301,7 @@ RUBIO = {"rubio_small": 1_816_714, "rubio_large_shared": 5_653_578, "rubio_large
 
 
 def rubio(large: float, small: float, best: str = "automobile truck") -> dict[str, list[Row]]:
-    """Three networks of 20 epochs, and predictions of ten images a class: those of the best classes all right."""
+    """Return three networks of 20 epochs, and predictions right for the best classes."""
     accuracy = {"rubio_small": small, "rubio_large_shared": large, "rubio_large": large}
     trials = [
         trial(number, param_architecture=name, parameters_count=count, train_seconds=99.0)
@@ -324,7 +324,7 @@ def rubio(large: float, small: float, best: str = "automobile truck") -> dict[st
     return {"trials": trials, "epochs": epochs, "predictions": predictions}
 
 
-def test_counts_are_equal_or_not_and_times_have_no_verdict(write: Write, tmp_path: Path) -> None:
+def test_table_judges_counts_but_not_times(write: Write, tmp_path: Path) -> None:
     write("rubio", **rubio(0.72, 0.69))
     compared = reproduction.table("rubio", tmp_path)
     counts = compared[compared["quantity"] == "parameters"].set_index("trial")["verdict"]
@@ -338,17 +338,17 @@ def test_counts_are_equal_or_not_and_times_have_no_verdict(write: Write, tmp_pat
     assert set(times["verdict"]) == {""}
 
 
-def test_claims_about_two_networks_rest_on_epochs_and_predictions(write: Write, tmp_path: Path) -> None:
+def test_claims_rest_on_epochs_and_predictions(write: Write, tmp_path: Path) -> None:
     write("rubio", **rubio(0.71, 0.69))
-    claims = told("rubio", tmp_path)
+    claims = verdicts_by_claim("rubio", tmp_path)
     assert [verdict for verdict, _ in claims.values()] == [*["holds"] * 4, "cannot be told (not run)"]
     assert "ahead after 20 of 20 epochs" in claims["The large network always"][1]
     assert "automobile 1.00, truck 1.00" in claims["Cars and trucks are reco"][1]
 
 
-def test_claims_about_two_networks_that_turn_out_otherwise_do_not_hold(write: Write, tmp_path: Path) -> None:
+def test_claims_about_networks_can_fail(write: Write, tmp_path: Path) -> None:
     write("rubio", **rubio(0.69, 0.73, best="cat dog"))
-    claims = told("rubio", tmp_path)
+    claims = verdicts_by_claim("rubio", tmp_path)
     assert [claims[claim][0] for claim in ("The large network always", "Cars and trucks are reco")] == [
         "does not hold",
         "does not hold",
@@ -365,11 +365,9 @@ def vazquez(write: Write, one: float, two: float, four: float, tuned: float) -> 
     write("vazquez_exp3", grid(lambda *point: accuracy[point[0]] if point == best else min(0.4, accuracy[point[0]])))
 
 
-def test_claims_about_four_experiments_hold_where_the_distance_is_beyond_the_spread(
-    write: Write, tmp_path: Path
-) -> None:
+def test_claims_hold_beyond_the_spread(write: Write, tmp_path: Path) -> None:
     vazquez(write, one=0.6, two=0.65, four=0.7, tuned=0.62)
-    claims = told("vazquez", tmp_path)
+    claims = verdicts_by_claim("vazquez", tmp_path)
     assert claims["Changing the architectur"][0] == claims["Experiment 4 is the best"][0] == "holds"
     assert (
         "reproduced +10.00; best of the grid, reported +0.21, reproduced +1.95" in claims["Changing the architectur"][1]
@@ -378,20 +376,21 @@ def test_claims_about_four_experiments_hold_where_the_distance_is_beyond_the_spr
     assert claims["A learning rate of 0.01 "][0] == "holds"
 
 
-def test_a_claim_whose_numbers_are_the_other_way_round_does_not_hold(write: Write, tmp_path: Path) -> None:
+def test_claims_fail_when_numbers_are_reversed(write: Write, tmp_path: Path) -> None:
     vazquez(write, one=0.6, two=0.65, four=0.7, tuned=0.9)
-    claims = told("vazquez", tmp_path)
+    claims = verdicts_by_claim("vazquez", tmp_path)
     assert claims["Changing the architectur"][0] == claims["Experiment 4 is the best"][0] == "does not hold"
 
 
-def test_a_distance_within_the_spread_tells_nothing(write: Write, tmp_path: Path) -> None:
+def test_claims_within_spread_cannot_be_told(write: Write, tmp_path: Path) -> None:
     vazquez(write, one=0.6, two=0.7, four=0.7005, tuned=0.5)
-    assert told("vazquez", tmp_path)["Experiment 4 is the best"][0] == "cannot be told (closer than the spread)"
+    assert (
+        verdicts_by_claim("vazquez", tmp_path)["Experiment 4 is the best"][0]
+        == "cannot be told (closer than the spread)"
+    )
 
 
-def test_the_clean_protocol_reads_studies_of_its_own_and_chooses_by_validation_images(
-    write: Write, tmp_path: Path
-) -> None:
+def test_clean_protocol_chooses_by_validation_images(write: Write, tmp_path: Path) -> None:
     points = grid(lambda *point: 0.9 if point == (0.001, 128, 10) else 0.5, val_accuracy=0.4)
     points[0] |= {"val_accuracy": 0.6}
     write("vazquez_exp3_clean", points)
@@ -399,7 +398,7 @@ def test_the_clean_protocol_reads_studies_of_its_own_and_chooses_by_validation_i
     assert row(reproduction.table("vazquez", tmp_path), GRID_BEST, "accuracy")["verdict"] == "not run"
     found = row(reproduction.table("vazquez", tmp_path, "clean"), GRID_BEST, "accuracy")
     assert (found["reproduced"], found["study"]) == (pytest.approx(90.0), "vazquez_exp3_clean")
-    verdict, numbers = told("vazquez", tmp_path, "clean")["The best of the grid is "]
+    verdict, numbers = verdicts_by_claim("vazquez", tmp_path, "clean")["The best of the grid is "]
     assert verdict == "does not hold"
     assert "reproduced 40.00 against 60.00 (Exp. 3: lr 0.01, batch 32, 5 epochs)" in numbers
 
@@ -407,16 +406,16 @@ def test_the_clean_protocol_reads_studies_of_its_own_and_chooses_by_validation_i
 GRID_BEST = "Exp. 3: lr 0.001, batch 128, 10 epochs"
 
 
-def test_prose_that_contradicts_its_own_log_does_not_hold_with_or_without_a_run(write: Write, tmp_path: Path) -> None:
+def test_claims_deny_prose_contradicting_its_log(write: Write, tmp_path: Path) -> None:
     rises = "AlexNet's test accuracy "
-    assert told("higueros", tmp_path)[rises][0] == "does not hold"
+    assert verdicts_by_claim("higueros", tmp_path)[rises][0] == "does not hold"
     write("higueros_alexnet", [trial(0)], epochs=[epoch(0, 1, val_accuracy=0.33), epoch(0, 10, val_accuracy=0.66)])
-    verdict, numbers = told("higueros", tmp_path)[rises]
+    verdict, numbers = verdicts_by_claim("higueros", tmp_path)[rises]
     assert verdict == "does not hold"
     assert "33.00 after epoch 1 (nearer to the log), 66.00 after epoch 10 (nearer to the discussion)" in numbers
 
 
-def test_shapes_are_measured_on_the_networks_and_compared_as_text(tmp_path: Path) -> None:
+def test_shapes_are_measured_on_built_networks(tmp_path: Path) -> None:
     write_shapes("vazquez", tmp_path)
     assert list(tmp_path.iterdir()) == []
     write_shapes("cesar", tmp_path / "results")
@@ -425,13 +424,13 @@ def test_shapes_are_measured_on_the_networks_and_compared_as_text(tmp_path: Path
     verdicts = compared[compared["unit"] == "shape"].groupby("table", sort=False)["verdict"].agg(list)
     assert verdicts.iloc[0] == ["exact"] * 7
     assert verdicts.iloc[1] == [*["differs"] * 4, "exact", "differs", "exact"]
-    verdict, numbers = told("cesar", tmp_path / "results")["The code builds the netw"]
+    verdict, numbers = verdicts_by_claim("cesar", tmp_path / "results")["The code builds the netw"]
     assert verdict == "does not hold"
     assert "24x24x6 for 28x28x6" in numbers
     assert "82 for 84" in numbers
 
 
-def test_what_the_report_never_measured_is_said_to_be_so(write: Write, tmp_path: Path) -> None:
+def test_table_marks_unmeasured_numbers_not_reported(write: Write, tmp_path: Path) -> None:
     first = {"param_architecture": "lenet5_cesar", "param_output_relu": True}
     points = [first, first | {"param_output_relu": False}, {"param_architecture": "lenet5_classic"}]
     again = [trial(3 + n, 0.9 + n / 50, purpose="repeat", repeat_of=n, **point) for n, point in enumerate(points)]
@@ -440,10 +439,10 @@ def test_what_the_report_never_measured_is_said_to_be_so(write: Write, tmp_path:
     accuracies = compared[compared["unit"] == "%"]
     assert set(accuracies["verdict"]) == {"not reported"}
     assert accuracies["reproduced"].tolist() == pytest.approx([90.05, 92.05, 94.05])
-    assert told("cesar", tmp_path)["A ReLU on the output cos"][0] == "holds"
+    assert verdicts_by_claim("cesar", tmp_path)["A ReLU on the output cos"][0] == "holds"
 
 
-def test_sources_say_how_far_which_images_and_what_was_run_otherwise(write: Write, tmp_path: Path) -> None:
+def test_sources_list_progress_images_and_differences(write: Write, tmp_path: Path) -> None:
     write("vazquez_exp1", seeds(0.6, 0.6))
     folder = StudyFolder(tmp_path / "vazquez_exp1")
     images = {"name": "cifar10", "fingerprint": "da4eab673c940016fa8a39201696d20b"}
@@ -465,19 +464,19 @@ def test_sources_say_how_far_which_images_and_what_was_run_otherwise(write: Writ
     assert second["runs"] == "not run"
 
 
-def test_a_source_says_what_is_in_flight_and_what_is_not_on_record(write: Write, tmp_path: Path) -> None:
+def test_source_counts_running_trials_without_provenance(write: Write, tmp_path: Path) -> None:
     write("higueros_alexnet", [trial(0, state="RUNNING")])
-    said = reproduction.source(load_study(tmp_path / "higueros_alexnet"))
-    assert said["runs"] == "0 of 1 trials complete, 1 in flight"
-    assert (said["images"], said["hardware"]) == ("images not on record", "hardware not on record")
+    source = reproduction.source(load_study(tmp_path / "higueros_alexnet"))
+    assert source["runs"] == "0 of 1 trials complete, 1 in flight"
+    assert (source["images"], source["hardware"]) == ("images not on record", "hardware not on record")
 
 
-def test_a_study_that_was_not_begun_is_not_run(tmp_path: Path) -> None:
+def test_source_of_missing_study_is_not_run(tmp_path: Path) -> None:
     study = load_or_empty(reported.load_study_file("rubio"), tmp_path)
     assert reproduction.source(study)["runs"] == "not run"
 
 
-def test_what_was_printed_by_epoch_is_in_the_units_of_the_studies_tables(tmp_path: Path) -> None:
+def test_printed_has_units_of_the_studies(tmp_path: Path) -> None:
     compared = reproduction.table("higueros", tmp_path)
     printed = reproduction.printed(compared[compared["table"] == "AlexNet on CIFAR-10"], by="epoch")
     assert list(printed["epoch"]) == list(range(1, 11))
@@ -488,14 +487,14 @@ def test_what_was_printed_by_epoch_is_in_the_units_of_the_studies_tables(tmp_pat
     }
 
 
-def test_what_was_printed_without_its_step_is_left_out(tmp_path: Path) -> None:
+def test_printed_leaves_out_lines_without_step(tmp_path: Path) -> None:
     compared = reproduction.table("tinoco", tmp_path)
     printed = reproduction.printed(compared[compared["table"] == "Log: tinoco_mnist"], by="step")
     assert list(printed["step"]) == [40 * line for line in range(1, 9)]
     assert printed["val_accuracy"].iloc[-1] == 0.780
 
 
-def test_a_pivot_has_the_digits_of_the_report_and_says_what_was_not_run(write: Write, tmp_path: Path) -> None:
+def test_pivot_has_digits_of_the_report(write: Write, tmp_path: Path) -> None:
     write("vazquez_exp1", seeds(0.6, 0.61))
     cells = reproduction.pivot(reproduction.table("vazquez", tmp_path)).loc["Table 1"]
     assert len(cells) == 30
@@ -512,14 +511,14 @@ def test_a_pivot_has_the_digits_of_the_report_and_says_what_was_not_run(write: W
         ("loss (nats)", "verdict"): "too noisy to tell",
         ("seeds", ""): "2",
     }
-    other = cells.loc["Exp. 3: lr 0.01, batch 128, 15 epochs"]
-    assert other["accuracy (%)", "reported"] == "39.30"
-    assert other["accuracy (%)", "reproduced"] == "not run"
-    assert (other[[("accuracy (%)", "verdict"), ("seeds", "")]] == "").all()
+    missing = cells.loc["Exp. 3: lr 0.01, batch 128, 15 epochs"]
+    assert missing["accuracy (%)", "reported"] == "39.30"
+    assert missing["accuracy (%)", "reproduced"] == "not run"
+    assert (missing[[("accuracy (%)", "verdict"), ("seeds", "")]] == "").all()
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_no_table_is_folded_or_cut_off_however_narrow_the_screen(width: int, write: Write, tmp_path: Path) -> None:
+def test_screen_never_folds_or_cuts_tables(width: int, write: Write, tmp_path: Path) -> None:
     write("tinoco_fashion", seeds(0.8, 0.8), steps=steps(0.65, 0.86))
     parts = list(screen("tinoco", tmp_path, "as_published", "the command"))
     console = Console(file=io.StringIO(), width=width)

@@ -11,7 +11,7 @@ EVERY = [(name, protocol) for name in reported.REPORTS for protocol in reported.
 
 
 @pytest.mark.parametrize(("name", "protocol"), EVERY)
-def test_every_number_is_measured_by_a_trial_of_a_published_study(name: str, protocol: str) -> None:
+def test_lines_match_trials_of_published_studies(name: str, protocol: str) -> None:
     lines = reported.lines(name, protocol)
     for study, rows in lines[lines["study"] != ""].groupby("study"):
         spec = reported.load_study_file(str(study))
@@ -27,13 +27,13 @@ def test_every_number_is_measured_by_a_trial_of_a_published_study(name: str, pro
 
 
 @pytest.mark.parametrize("name", reported.REPORTS)
-def test_no_number_stands_twice_and_each_has_its_source(name: str) -> None:
+def test_lines_are_unique_and_have_sources(name: str) -> None:
     lines = reported.lines(name)
     assert not lines.duplicated(["table", "row", "quantity"]).any()
     assert (lines["source"] != "").all()
 
 
-def test_the_first_table_has_30_rows_as_they_are_printed() -> None:
+def test_lines_keep_the_printed_digits() -> None:
     lines = reported.lines("vazquez").set_index(["row", "quantity"])
     assert len(lines) == 60
     assert lines["reported"]["Exp. 3: lr 0.001, batch 128, 10 epochs", "accuracy"] == "64.03"
@@ -42,18 +42,18 @@ def test_the_first_table_has_30_rows_as_they_are_printed() -> None:
     assert set(lines["decimals"]) == {2}
 
 
-def test_a_log_whose_images_are_in_doubt_is_measured_on_both() -> None:
+def test_lines_measure_doubtful_log_on_both_images() -> None:
     tables = reported.lines("tinoco").groupby("table")["study"].unique().map(list).to_dict()
     assert tables["Log: tinoco_mnist"] == ["tinoco_mnist"]
     assert tables["Log: tinoco_fashion"] == ["tinoco_fashion"]
 
 
-def test_the_clean_protocol_has_studies_of_its_own_where_the_published_one_is_not_clean() -> None:
+def test_studies_of_clean_protocol_are_clean() -> None:
     assert reported.studies("vazquez", "clean") == [f"vazquez_exp{number}_clean" for number in (1, 2, 3, 4)]
     assert {reported.load_study_file(study).protocol for study in reported.studies("cesar", "clean")} == {"clean"}
 
 
-def test_an_unknown_report_or_protocol_is_refused_with_the_nearest() -> None:
+def test_lines_suggest_nearest_report_and_protocol() -> None:
     with pytest.raises(UserError, match="no report 'vasquez'; did you mean 'vazquez'\\? allowed: cesar, higueros"):
         reported.lines("vasquez")
     with pytest.raises(UserError, match="--protocol: found 'klean'; did you mean 'clean'\\?"):
@@ -61,22 +61,22 @@ def test_an_unknown_report_or_protocol_is_refused_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "repeats"), [(1, None), (2, 1), (5, 4)])
-def test_seeds_count_the_trial_of_the_search_too(seeds: int, repeats: int | None) -> None:
-    again = reported.load_study_file("vazquez_exp1", seeds).repeats
-    assert again is None if repeats is None else again is not None and (again.top, again.seeds) == ("all", repeats)
+def test_load_study_file_counts_the_search_seed(seeds: int, repeats: int | None) -> None:
+    found = reported.load_study_file("vazquez_exp1", seeds).repeats
+    assert (found and (found.top, found.seeds)) == (repeats and ("all", repeats))
 
 
-def test_a_study_that_nobody_published_is_refused() -> None:
+def test_load_study_file_refuses_unknown_study() -> None:
     with pytest.raises(SpecError, match=r"vazquez_exp9\.yaml: no such file"):
         reported.load_study_file("vazquez_exp9")
 
 
-def test_images_are_named_by_their_fingerprint_not_by_the_name_of_the_data_set() -> None:
+def test_images_are_named_by_their_fingerprint() -> None:
     seen = {"name": "cifar10", "fingerprint": "da4eab673c940016fa8a39201696d20b"}
     assert reported.images(seen) == "CIFAR-10, re-compressed as JPEG quality 75"
     assert "cifar10, a copy that is not known here" in reported.images(seen | {"fingerprint": "0"})
 
 
-def test_study_files_are_packed_with_the_package() -> None:
+def test_study_files_are_in_the_package() -> None:
     settings = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert '"search_spaces/published" = "tuner/reproduction/reported/studies"' in settings

@@ -1,4 +1,4 @@
-"""Published reports and the studies that repeat them, compared from the tables alone.
+"""Published reports compared with the studies that repeat them, from tables alone.
 
 >>> from tuner import reproduction
 >>> table = reproduction.table("vazquez", "notebooks/results")  # doctest: +SKIP

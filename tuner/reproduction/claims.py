@@ -20,10 +20,10 @@ from tuner.reproduction.evidence import (
     compare_best,
     compare_means,
     compare_pairs,
+    decided,
+    format_number,
     highest,
-    said,
-    told,
-    unknown,
+    missing_verdict,
 )
 from tuner.reproduction.runs import Runs, choice
 
@@ -33,11 +33,12 @@ LARGE, SMALL = "large, its code: a batch norm for two convolutions", "small"
 
 
 def claims(name: str, results: str | Path, protocol: str = "as_published") -> pd.DataFrame:
-    """Check what a report concludes, one row per claim: `report, claim, verdict, numbers`.
+    """Check the conclusions of a report, one row per claim.
 
-    `verdict` is 'holds', 'does not hold', or 'cannot be told' with the reason: something was not
-    run, training failed, the numbers are closer than the spread, or each has one run only
-    (`tuner.reproduction.evidence` has the rules).
+    Columns: `report`, `claim`, `verdict` and `numbers`. `verdict` is 'holds', 'does not hold', or
+    'cannot be told' with the reason. Reasons: a study was not run, training failed, the numbers
+    are closer than the spread, or each has a single run. `tuner.reproduction.evidence` has the
+    rules.
 
     Args:
         name: One of `tuner.reproduction.reported.REPORTS`.
@@ -62,15 +63,15 @@ def _architecture_gains_more(evidence: Evidence) -> Claim:
         "Changing the architecture gains more than changing the hyperparameters.",
         compare_best(networks, grid, table=list(rows.values())),
         f"points above Exp. 1: best architecture, reported {rows['Exp. 4'].reported - base.reported:+.2f}, reproduced "
-        f"{said(by_network, sign='+')}; best of the grid, reported {reported:+.2f}, "
-        f"reproduced {said(by_tuning, sign='+')}",
+        f"{format_number(by_network, sign='+')}; best of the grid, reported {reported:+.2f}, "
+        f"reproduced {format_number(by_tuning, sign='+')}",
     )
 
 
 def _experiment_4_is_best(evidence: Evidence) -> Claim:
     rows = evidence.numbers("accuracy")
-    best, others = rows["Exp. 4"], [number for row, number in rows.items() if row != "Exp. 4"]
-    return Claim("Experiment 4 is the best of the four.", *_beats(best, others, list(rows.values())))
+    best, rivals = rows["Exp. 4"], [number for row, number in rows.items() if row != "Exp. 4"]
+    return Claim("Experiment 4 is the best of the four.", *_check_best(best, rivals, list(rows.values())))
 
 
 def _best_of_the_grid(evidence: Evidence) -> Claim:
@@ -78,24 +79,26 @@ def _best_of_the_grid(evidence: Evidence) -> Claim:
     if evidence.protocol == "clean":
         grid = [replace(number, measured=evidence.measured(number, "val_accuracy")) for number in grid]
     (best,) = (number for number in grid if number.row.endswith("lr 0.001, batch 128, 10 epochs"))
-    others = [number for number in grid if number is not best]
-    told, numbers = _beats(best, others, list(evidence.numbers("accuracy").values()))
+    rivals = [number for number in grid if number is not best]
+    verdict, numbers = _check_best(best, rivals, list(evidence.numbers("accuracy").values()))
     images = "validation" if evidence.protocol == "clean" else "test"
     return Claim(
-        "The best of the grid is learning rate 0.001, batch 128, 10 epochs.", told, f"by the {images} images: {numbers}"
+        "The best of the grid is learning rate 0.001, batch 128, 10 epochs.",
+        verdict,
+        f"by the {images} images: {numbers}",
     )
 
 
-def _beats(best: Number, others: list[Number], table: list[Number]) -> tuple[str, str]:
-    """Return the verdict on a number that is to be above all others, and the highest of them."""
-    rival, failed = highest(others), sum(number.failed for number in others)
-    reported = max(others, key=lambda number: number.reported)
+def _check_best(best: Number, rivals: list[Number], table: list[Number]) -> tuple[str, str]:
+    """Return the verdict on a number called the best, and a text with its rival."""
+    rival, failed = highest(rivals), sum(number.failed for number in rivals)
+    reported = max(rivals, key=lambda number: number.reported)
     against = "" if isnan(rival.measured) else f" against {rival.measured:.2f} ({rival.row})"
-    left_out = f"; {failed} of {len(others)} rivals failed to train" if failed else ""
+    left_out = f"; {failed} of {len(rivals)} rivals failed to train" if failed else ""
     return (
-        compare_best([best], others, table),
+        compare_best([best], rivals, table),
         f"reported {best.reported:.2f} against {reported.reported:.2f} ({reported.row}), "
-        f"reproduced {said(best.measured)}{against}{left_out}",
+        f"reproduced {format_number(best.measured)}{against}{left_out}",
     )
 
 
@@ -109,7 +112,7 @@ def _learning_rate_is_too_high(evidence: Evidence) -> Claim:
     reported = sum(high.reported < min(mid.reported, low.reported) for high, mid, low in cells)
     measured = sum(high.measured < min(mid.measured, low.measured) for high, mid, low in cells)
     lowest, most = (pick(number.measured for number in rates[1e-2]) for pick in (min, max))
-    reproduced = "not measured" if unknown(grid) else f"in {measured} ({lowest:.2f} to {most:.2f})"
+    reproduced = "not measured" if missing_verdict(grid) else f"in {measured} ({lowest:.2f} to {most:.2f})"
     return Claim(
         "A learning rate of 0.01 is too high: at each batch size and number of epochs it is the worst of the three.",
         compare_pairs([(other, cell[0]) for cell in cells for other in cell[1:]], table),
@@ -119,7 +122,7 @@ def _learning_rate_is_too_high(evidence: Evidence) -> Claim:
 
 
 def _grid(evidence: Evidence) -> list[Number]:
-    """The 27 accuracies of experiment 3 in report 001."""
+    """Return the 27 accuracies of experiment 3 in report 001."""
     return [number for row, number in evidence.numbers("accuracy").items() if row.startswith("Exp. 3")]
 
 
@@ -129,7 +132,7 @@ def _lenet_passes_98(evidence: Evidence) -> Claim:
     return Claim(
         "LeNet-5 passes 98 % on MNIST's test images.",
         compare_means(last.measured - 0.98, last, table=list(rows.values())),
-        f"after epoch 10: reported {last.reported:.4f}, reproduced {said(last.measured, 4)}",
+        f"after epoch 10: reported {last.reported:.4f}, reproduced {format_number(last.measured, 4)}",
     )
 
 
@@ -138,20 +141,21 @@ def _discussion_quotes_the_log(evidence: Evidence) -> Claim:
     log = {row: evidence.numbers("test accuracy", "AlexNet on")[row] for row in prose}
     same = all(prose[row].reported == log[row].reported for row in prose)
     fits = [
-        f"{said(log[row].measured)} after {row}"
-        + (" (nearer to the log)" if _away(log[row]) < _away(prose[row]) else " (nearer to the discussion)")
+        f"{format_number(log[row].measured)} after {row}"
+        + (" (nearer to the log)" if _distance(log[row]) < _distance(prose[row]) else " (nearer to the discussion)")
         for row in prose
         if not isnan(log[row].measured)
     ]
     return Claim(
         "AlexNet's test accuracy rises from 35.72 to 65.79 %, as the discussion says.",
-        told(same),
+        decided(same),
         f"the report's own log has {' and '.join(f'{n.reported:.2f}' for n in log.values())}; "
         f"reproduced {', '.join(fits) or 'not measured'}",
     )
 
 
-def _away(number: Number) -> float:
+def _distance(number: Number) -> float:
+    """Return the distance between the measured and the reported number."""
     return abs(number.measured - number.reported)
 
 
@@ -159,12 +163,12 @@ def _large_always_wins(evidence: Evidence) -> Claim:
     rows = evidence.numbers("accuracy", "Table 2")
     large, small = rows[LARGE], rows[SMALL]
     runs = [evidence.runs.values(number.line) for number in (large, small)]
-    missing = unknown([large, small])
+    missing = missing_verdict([large, small])
     ahead = (evidence.by_epoch(large) - evidence.by_epoch(small)).dropna() > 0
     found = f"{large.measured:.2f} against {small.measured:.2f}; ahead after {ahead.sum()} of {len(ahead)} epochs"
     return Claim(
         "The large network always beats the small one.",
-        missing or told(bool(runs[0].min() > runs[1].max())),
+        missing or decided(bool(runs[0].min() > runs[1].max())),
         f"after epoch 20: reported {large.reported:.2f} against {small.reported:.2f}, "
         f"reproduced {'not measured' if missing else found}",
     )
@@ -174,8 +178,8 @@ def _cars_and_trucks_are_easiest(evidence: Evidence) -> Claim:
     best = {network: recall.nlargest(3) for network, recall in _recalls(evidence).items()}
     return Claim(
         "Cars and trucks are recognized best.",
-        _told_of_all(best, lambda recall: {*recall.index[:2]} == {"automobile", "truck"}),
-        f"highest recalls: {_named(best)}",
+        _decide_for_all(best, lambda recall: {*recall.index[:2]} == {"automobile", "truck"}),
+        f"highest recalls: {_format_recalls(best)}",
     )
 
 
@@ -183,24 +187,26 @@ def _animals_are_hardest(evidence: Evidence) -> Claim:
     worst = {network: recall.nsmallest(3) for network, recall in _recalls(evidence).items()}
     return Claim(
         "Animals are recognized worst.",
-        _told_of_all(worst, lambda recall: not {*recall.index} & {*VEHICLES}),
-        f"lowest recalls: {_named(worst)}",
+        _decide_for_all(worst, lambda recall: not {*recall.index} & {*VEHICLES}),
+        f"lowest recalls: {_format_recalls(worst)}",
     )
 
 
 def _recalls(evidence: Evidence) -> "dict[str, pd.Series[float]]":
-    """Recall by name of class, for both networks of report 004."""
+    """Return recall by class name, for both networks of report 004."""
     rows = evidence.numbers("accuracy", "Table 2")
     recalls = {"large": evidence.recalls(rows[LARGE]), "small": evidence.recalls(rows[SMALL])}
     return {network: recall.rename(dict(enumerate(CLASSES["cifar10"]))) for network, recall in recalls.items()}
 
 
-def _told_of_all(recalls: "Mapping[str, pd.Series[float]]", holds: "Callable[[pd.Series[float]], bool]") -> str:
+def _decide_for_all(recalls: "Mapping[str, pd.Series[float]]", holds: "Callable[[pd.Series[float]], bool]") -> str:
+    """Return the verdict on a claim that every network's recalls must satisfy."""
     known = all(len(recall) for recall in recalls.values())
-    return told(all(holds(recall) for recall in recalls.values())) if known else NOT_RUN
+    return decided(all(holds(recall) for recall in recalls.values())) if known else NOT_RUN
 
 
-def _named(recalls: "Mapping[str, pd.Series[float]]") -> str:
+def _format_recalls(recalls: "Mapping[str, pd.Series[float]]") -> str:
+    """Format the recalls of each network for a sentence."""
     texts = {
         name: ", ".join(f"{label} {share:.2f}" for label, share in recall.items()) for name, recall in recalls.items()
     }
@@ -210,10 +216,10 @@ def _named(recalls: "Mapping[str, pd.Series[float]]") -> str:
 def _at_most_71(evidence: Evidence) -> Claim:
     rows = evidence.numbers("accuracy", "Table 2")
     peak = max(evidence.by_epoch(rows[LARGE]).max(), evidence.by_epoch(rows[SMALL]).max())
-    missing = unknown([rows[LARGE], rows[SMALL]])
+    missing = missing_verdict([rows[LARGE], rows[SMALL]])
     return Claim(
         "Validation accuracy reaches about 0.71 at most.",
-        missing or told(peak < 0.72),
+        missing or decided(peak < 0.72),
         f"highest after any epoch: {'not measured' if missing else f'{peak:.3f}'} (it holds below 0.72); "
         f"the report's own Table 2 has {rows[LARGE].reported:.2f} %",
     )
@@ -228,17 +234,18 @@ def _images_are_mnist(evidence: Evidence) -> Claim:
         images: list(evidence.numbers("test accuracy", f"Log: {study}").values())
         for images, study in (("MNIST", "tinoco_mnist"), ("Fashion-MNIST", "tinoco_fashion"))
     }
-    away = {images: 100 * fmean(map(_away, log)) for images, log in logs.items()}
-    fits = [f"{images} {said(away[images], 1)} ({_counted(log)})" for images, log in logs.items()]
+    away = {images: 100 * fmean(map(_distance, log)) for images, log in logs.items()}
+    fits = [f"{images} {format_number(away[images], 1)} ({_count_verdicts(log)})" for images, log in logs.items()]
     return Claim(
         "The images are MNIST's digits.",
-        unknown([number for log in logs.values() for number in log]) or told(away["MNIST"] < away["Fashion-MNIST"]),
+        missing_verdict([number for log in logs.values() for number in log])
+        or decided(away["MNIST"] < away["Fashion-MNIST"]),
         f"mean distance to the logged test accuracies, in points: {', '.join(fits)}",
     )
 
 
-def _counted(log: list[Number]) -> str:
-    """Count the verdicts on the lines of a log."""
+def _count_verdicts(log: list[Number]) -> str:
+    """Format the counts of the verdicts on the lines of a log."""
     found = Counter(number.verdict for number in log)
     return ", ".join(f"{found[word]} {word}" for word in verdicts.RULES if found[word])
 
@@ -250,7 +257,7 @@ def _code_builds_the_slides(evidence: Evidence) -> Claim:
     differing = ", ".join(other["reproduced"].astype(str) + " for " + other["reported"].astype(str))
     return Claim(
         "The code builds the network that the slides describe.",
-        told(other.empty) if known else NOT_RUN,
+        decided(other.empty) if known else NOT_RUN,
         f"other shapes in {len(other)} of {len(built)} layers: {differing}" if known else "shapes: not run",
     )
 
@@ -261,7 +268,8 @@ def _output_relu_costs(evidence: Evidence) -> Claim:
     return Claim(
         "A ReLU on the output costs accuracy (the report has one and measures nothing).",
         compare_means(without.measured - having.measured, without, having, table=list(rows.values())),
-        f"test accuracy without it {said(without.measured, unit=' %')}, with it {said(having.measured, unit=' %')}",
+        f"test accuracy without it {format_number(without.measured, unit=' %')}, "
+        f"with it {format_number(having.measured, unit=' %')}",
     )
 
 

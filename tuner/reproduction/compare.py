@@ -34,25 +34,25 @@ MISSING = (NOT_RUN, FAILED)
 
 
 def table(name: str, results: str | Path, protocol: str = "as_published") -> pd.DataFrame:
-    """Compare every number of a report with what was measured here.
+    """Compare every number of a report with its measurement here.
 
     One row per number, in the order of the report. Columns:
 
-    - `report, table, row, quantity, unit`: which number it is.
-    - `reported`, `reproduced`: in the report's unit; the mean over the trial and its repeats.
+    - `report, table, row, quantity, unit`: the number.
+    - `reported`, `reproduced`: in the report's unit. `reproduced` is the mean over the seeds.
     - `spread`, `seeds`: sample deviation over the seeds, and their number.
-    - `difference`, `low`, `high`: reproduced - reported, and its 90 % interval.
+    - `difference`, `low`, `high`: `reproduced` less `reported`, and its 90 % interval.
     - `margin`: the difference that does not matter for this kind of number.
-    - `verdict`: a word of `tuner.reproduction.verdicts.RULES`; empty for times.
+    - `verdict`: a word of `tuner.reproduction.verdicts.RULES`. It is empty for times.
     - `decimals`: digits that the report prints.
-    - `study, trial, epoch, step, metric, scale`: where the number was measured.
-    - `source`: place in the report.
+    - `study, trial, epoch, step, metric, scale`: origin of the measurement.
+    - `source`: its page or table in the report.
 
-    Shapes are text; everything else is a number.
+    Shapes are text. All other values are numbers.
 
     Args:
         name: One of `tuner.reproduction.reported.REPORTS`.
-        results: The results directory. Numbers of a study that is not there are 'not run'.
+        results: The results directory. Numbers of a missing study are 'not run'.
         protocol: `as_published` or `clean`.
 
     Raises:
@@ -60,18 +60,16 @@ def table(name: str, results: str | Path, protocol: str = "as_published") -> pd.
     """
     runs = Runs(results)
     lines = reported.lines(name, protocol).assign(report=name).to_dict("records")
-    rows = [
-        line | (_measured_shape(line, runs) if line["unit"] == "shape" else _measured(line, runs)) for line in lines
-    ]
-    return pd.DataFrame([row | _judged(row) for row in rows])[COLUMNS]
+    rows = [line | (_measure_shape(line, runs) if line["unit"] == "shape" else _measure(line, runs)) for line in lines]
+    return pd.DataFrame([row | _judge(row) for row in rows])[COLUMNS]
 
 
-def _measured_shape(line: Line, runs: Runs) -> Line:
+def _measure_shape(line: Line, runs: Runs) -> Line:
     return {"reproduced": runs.shape(line), "seeds": 0, "margin": None, "failed": False}
 
 
-def _measured(line: Line, runs: Runs) -> Line:
-    """Convert the reported value to a number and add what the seeds measured of it."""
+def _measure(line: Line, runs: Runs) -> Line:
+    """Convert the reported value to a number and add the mean and spread here."""
     values, reported_number = runs.values(line), float(line["reported"] or "nan")
     low = high = float("nan")
     middle, spread = values.mean(), values.std()
@@ -91,7 +89,7 @@ def _measured(line: Line, runs: Runs) -> Line:
     }
 
 
-def _judged(row: Line) -> Line:
+def _judge(row: Line) -> Line:
     """Return the verdict on a row, and the interval behind it."""
     if is_missing(row["reproduced"]):
         return {"verdict": FAILED if row["failed"] else NOT_RUN}
@@ -109,18 +107,18 @@ def _judged(row: Line) -> Line:
 
 
 def pivot(compared: pd.DataFrame) -> pd.DataFrame:
-    """Arrange a comparison as people read it, one row per row of the report, all as text.
+    """Arrange a comparison for display, one row per row of the report.
 
-    The index has `table` and `row`, the columns have a quantity with its unit and, below it, `reported`, `reproduced`
-    (or 'not run', 'failed'), `spread`, `difference` and `verdict`; `seeds` stands once. Numbers have the digits that
-    the report prints. Columns with nothing in them are left out.
+    All cells are text. The index has `table` and `row`. Each quantity has the columns `reported`,
+    `reproduced` (or 'not run', 'failed'), `spread`, `difference` and `verdict`. `seeds` stands once.
+    Numbers have the digits that the report prints. Empty columns are left out.
 
     Args:
-        compared: The rows that `table` returns, or some of them.
+        compared: Rows of `table`.
     """
-    places = [compared["table"], compared["row"]]
+    keys = [compared["table"], compared["row"]]
     index = pd.MultiIndex.from_frame(compared[["table", "row"]].drop_duplicates())
-    seeds = compared.groupby(places, sort=False)["seeds"].max()
+    seeds = compared.groupby(keys, sort=False)["seeds"].max()
     columns: dict[tuple[str, str], pd.Series[str]] = {}
     for (quantity, unit), rows in compared.groupby(["quantity", "unit"], sort=False):
         heading = f"{quantity} ({unit})" if unit in ("%", "s", "nats") else str(quantity)
@@ -132,7 +130,7 @@ def pivot(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def _texts(row: Mapping[Any, Any]) -> dict[str, str]:
-    """The cells of one number, with the digits of the report."""
+    """Format the cells of one number with the digits of the report."""
 
     def text(value: Any, sign: str = "") -> str:
         if is_missing(value) or isinstance(value, str):
@@ -151,15 +149,15 @@ def _texts(row: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def printed(compared: pd.DataFrame, by: Literal["epoch", "step"]) -> pd.DataFrame:
-    """What a report printed by epoch or step, in the units of the studies' tables: `reported` of `tuner.plots`.
+    """Return the reported values by epoch or step, in the units of the studies' tables.
 
-    A row for each epoch or step, a column for each metric. Numbers of which the report does not say the epoch or the
-    step are left out.
+    One row per epoch or step, one column per metric. `tuner.plots` takes the frame as `reported`.
+    Numbers whose epoch or step the report does not give are left out.
 
     Args:
-        compared: What `table` gives, the rows of one of the report's tables.
-        by: What the rows count.
+        compared: Rows of `table` for one of the report's tables.
+        by: Unit of the rows.
     """
-    places, values = pd.to_numeric(compared[by], errors="coerce"), compared["reported"].astype(float)
-    lines = pd.DataFrame({by: places, "metric": compared["metric"], "value": values / compared["scale"]}).dropna()
+    positions, values = pd.to_numeric(compared[by], errors="coerce"), compared["reported"].astype(float)
+    lines = pd.DataFrame({by: positions, "metric": compared["metric"], "value": values / compared["scale"]}).dropna()
     return lines.pivot(index=by, columns="metric", values="value").rename_axis(columns=None).reset_index()

@@ -29,7 +29,7 @@ TAIL = 0.025
 
 
 class Claim(NamedTuple):
-    """A claim in a sentence, whether it is borne out here, and the numbers that this rests on."""
+    """A claim in a sentence, its verdict, and the numbers behind the verdict."""
 
     claim: str
     verdict: str
@@ -38,12 +38,12 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class Number:
-    """A row of `tuner.reproduction.table`, as claims use it."""
+    """A number of `tuner.reproduction.table` with the fields that claims use."""
 
     row: str
     reported: float
     measured: float
-    """Mean over the seeds; NaN where nothing was measured or training failed with every seed."""
+    """Mean over the seeds. NaN if nothing was measured or training failed with every seed."""
     spread: float
     seeds: int
     unit: str
@@ -59,32 +59,37 @@ class Number:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A report's compared numbers, as `tuner.reproduction.table` gives them, and the runs behind them."""
+    """The comparison of a report, and the runs behind its numbers."""
 
     compared: pd.DataFrame
     runs: Runs
     protocol: str
 
     def numbers(self, quantity: str, table: str = "") -> dict[str, Number]:
-        """The numbers of one quantity by row; of tables whose name begins with `table`."""
+        """Return the numbers of one quantity by row.
+
+        Args:
+            quantity: The quantity.
+            table: Beginning of the tables' names.
+        """
         chosen = (self.compared["quantity"] == quantity) & self.compared["table"].str.startswith(table)
         return {line["row"]: _number(line) for line in self.compared[chosen].to_dict("records")}
 
     def measured(self, number: Number, metric: str) -> float:
-        """Another metric of the trials behind a number, in its unit: the mean over the seeds; NaN: not run."""
+        """Return the mean of another metric over the seeds of a number; NaN: not run."""
         return float(self.runs.values(number.line | {"metric": metric}).mean())
 
     def by_epoch(self, number: Number) -> "pd.Series[float]":
-        """Mean validation accuracy of a number's configuration over its seeds, 0 to 1, after each epoch."""
+        """Return the mean validation accuracy over the seeds, 0 to 1, by epoch."""
         study, trials = self._behind(number)
         if study is None:
             return pd.Series(dtype=float)
-        mine = study.epochs[study.epochs["number"].isin(trials)]
-        means: pd.Series[float] = mine.groupby("epoch")["val_accuracy"].mean()
+        epochs = study.epochs[study.epochs["number"].isin(trials)]
+        means: pd.Series[float] = epochs.groupby("epoch")["val_accuracy"].mean()
         return means
 
     def recalls(self, number: Number) -> "pd.Series[float]":
-        """Share of the validation images of each class that a number's configuration recognizes, over its seeds."""
+        """Return the share of recognized validation images by class, over the seeds."""
         study, trials = self._behind(number)
         if study is None:
             return pd.Series(dtype=float)
@@ -113,7 +118,10 @@ def _number(line: dict[Any, Any]) -> Number:
 
 
 def highest(numbers: Iterable[Number]) -> Number:
-    """Return the highest number that did not fail; the first that was not run, if any."""
+    """Return the highest number that did not fail.
+
+    A number that was not run counts as the highest, because it may be.
+    """
 
     def height(number: Number) -> float:
         unknown = -math.inf if number.failed else math.inf
@@ -122,8 +130,8 @@ def highest(numbers: Iterable[Number]) -> Number:
     return max(numbers, key=height)
 
 
-def unknown(numbers: Iterable[Number]) -> str | None:
-    """Return the verdict for numbers of which one is not run or failed; None: all have values."""
+def missing_verdict(numbers: Iterable[Number]) -> str | None:
+    """Return the verdict if a number is not run or failed, else None."""
     missing = [number.failed for number in numbers if math.isnan(number.measured)]
     if not missing:
         return None
@@ -131,18 +139,18 @@ def unknown(numbers: Iterable[Number]) -> str | None:
 
 
 def compare_means(difference: float, *compared: Number, table: list[Number]) -> str:
-    """Return the verdict on 'the first is more than the second' or 'than a fixed number'.
+    """Return the verdict on 'the first is above the second or a fixed number'.
 
     Args:
         difference: The first less the second, or less the fixed number.
         compared: One or two numbers of one unit.
         table: Numbers of their table and quantity.
     """
-    if missing := unknown(compared):
+    if missing := missing_verdict(compared):
         return missing
     if abs(difference) <= least_difference(*compared, table=table, tail=TAIL):
         return _undecided(table)
-    return told(difference > 0)
+    return decided(difference > 0)
 
 
 def compare_best(numbers: Iterable[Number], rivals: Iterable[Number], table: list[Number]) -> str:
@@ -153,19 +161,19 @@ def compare_best(numbers: Iterable[Number], rivals: Iterable[Number], table: lis
         rivals: Numbers to beat.
         table: Numbers of their table and quantity.
     """
-    ours, others = [[n for n in group if not n.failed] for group in (numbers, rivals)]
-    if missing := unknown([*ours, *others]):
+    better, worse = [[n for n in group if not n.failed] for group in (numbers, rivals)]
+    if missing := missing_verdict([*better, *worse]):
         return missing
-    if not (ours and others):
+    if not (better and worse):
         return FAILED_RUN
-    if _one_above_all(ours, others, table):
+    if _one_above_all(better, worse, table):
         return HOLDS
-    return FAILS if _one_above_all(others, ours, table) else _undecided(table)
+    return FAILS if _one_above_all(worse, better, table) else _undecided(table)
 
 
 def compare_pairs(pairs: list[tuple[Number, Number]], table: list[Number]) -> str:
     """Return the verdict on 'in every pair the first is above the second'."""
-    if missing := unknown(number for pair in pairs for number in pair):
+    if missing := missing_verdict(number for pair in pairs for number in pair):
         return missing
     if all(_above(first, second, TAIL, table) for first, second in pairs):
         return HOLDS
@@ -174,7 +182,7 @@ def compare_pairs(pairs: list[tuple[Number, Number]], table: list[Number]) -> st
 
 
 def least_difference(*compared: Number, table: list[Number], tail: float) -> float:
-    """Return the distance beyond which means differ; infinite where no row was repeated."""
+    """Return the distance beyond which means differ, infinite without repeated rows."""
     rows = [_repeated(n) for n in compared if n.seeds > 1] or [_repeated(n) for n in table]
     if all(seeds < 2 for _, seeds in rows):
         return math.inf
@@ -183,9 +191,10 @@ def least_difference(*compared: Number, table: list[Number], tail: float) -> flo
     return pooled(rows, width).half_width(*counts, tail=tail)
 
 
-def _one_above_all(numbers: list[Number], others: list[Number], table: list[Number]) -> bool:
+def _one_above_all(numbers: list[Number], rivals: list[Number], table: list[Number]) -> bool:
+    """Return True if one of the numbers is above every rival."""
     tail = TAIL / len(numbers)
-    return any(all(_above(one, other, tail, table) for other in others) for one in numbers)
+    return any(all(_above(one, rival, tail, table) for rival in rivals) for one in numbers)
 
 
 def _above(first: Number, second: Number, tail: float, table: list[Number]) -> bool:
@@ -194,6 +203,7 @@ def _above(first: Number, second: Number, tail: float, table: list[Number]) -> b
 
 
 def _undecided(table: list[Number]) -> str:
+    """Return the reason why a claim cannot be told."""
     return TOO_CLOSE if any(number.seeds > 1 for number in table) else ONE_RUN
 
 
@@ -201,11 +211,11 @@ def _repeated(number: Number) -> tuple[float, int]:
     return number.spread, number.seeds
 
 
-def told(holds: bool) -> str:
-    """Return the words for a claim that was decided."""
+def decided(holds: bool) -> str:
+    """Return the verdict on a claim that can be told."""
     return HOLDS if holds else FAILS
 
 
-def said(number: float, digits: int = 2, sign: str = "", unit: str = "") -> str:
-    """Format a number for a sentence; 'not measured' for NaN."""
+def format_number(number: float, digits: int = 2, sign: str = "", unit: str = "") -> str:
+    """Format a number for a sentence, NaN as 'not measured'."""
     return "not measured" if math.isnan(number) else f"{number:{sign}.{digits}f}{unit}"

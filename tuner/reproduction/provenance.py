@@ -1,4 +1,4 @@
-"""Where the numbers of a reproduction come from: which studies, how far they are, images, protocol and hardware."""
+"""Studies, images, protocol and hardware behind the numbers of a reproduction."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,10 +14,11 @@ NOT_RUN = "not run"
 
 
 def sources(name: str, results: str | Path, protocol: str = "as_published") -> pd.DataFrame:
-    """The studies that a report's numbers come from, one row each, in the order of the report.
+    """Return the studies behind a report's numbers, one row per study.
 
-    Columns: `study`; `runs`, `images`, `protocol` and `hardware`, as `source` says them ('not run' where there is no
-    study); `differs` (settings in which it was run otherwise than its file says).
+    They have the order of the report. Columns: `study`, `runs`, `images`, `protocol` and `hardware`
+    of `source`, and `differs`, the settings that differ from the study's file. `runs` is 'not run'
+    for a missing study.
 
     Args:
         name: One of `tuner.reproduction.reported.REPORTS`.
@@ -39,33 +40,34 @@ def _row(name: str, study: StudyResults | None) -> dict[str, str]:
 
 
 def source(study: StudyResults) -> dict[str, str]:
-    """Where a study's numbers come from, in words.
+    """Return the origin of a study's numbers in words.
 
-    Keys: `runs` (trials complete and in flight, and repeats), `protocol` (as the study has it), `images` and `hardware`
-    (as its provenance says, of every run of it).
+    Keys: `runs` (trials complete and in flight, and repeats), `protocol`, and `images` and
+    `hardware` of every run in its provenance.
     """
     record = study.folder.provenance().get("runs", [])
     return {
-        "runs": _runs(study),
-        "images": _each(reported.images(run["dataset"]) for run in record) or "images not on record",
+        "runs": _format_runs(study),
+        "images": _join_unique(reported.images(run["dataset"]) for run in record) or "images not on record",
         "protocol": study.spec.protocol.replace("_", " "),
-        "hardware": _each(_hardware(run["hardware"]) for run in record if "hardware" in run)
+        "hardware": _join_unique(_format_hardware(run["hardware"]) for run in record if "hardware" in run)
         or "hardware not on record",
     }
 
 
-def _each(texts: Iterable[str]) -> str:
-    """Every text once."""
+def _join_unique(texts: Iterable[str]) -> str:
+    """Join the texts, each once."""
     return "; ".join(dict.fromkeys(texts))
 
 
-def _hardware(machine: dict[str, Any]) -> str:
-    """A machine as people name it: `AMD EPYC, 2 cores`, then its GPUs without memory and driver."""
+def _format_hardware(machine: dict[str, Any]) -> str:
+    """Format a machine: `AMD EPYC, 2 cores`, then its GPUs without memory and driver."""
     gpus = [gpu.partition(",")[0] for gpu in machine["gpus"]]
     return ", ".join([machine["processor"], f"{machine['cores']} cores", *gpus])
 
 
-def _runs(study: StudyResults) -> str:
+def _format_runs(study: StudyResults) -> str:
+    """Format the number of trials that are complete and in flight."""
     if study.trials.empty:
         return NOT_RUN
     complete = study.trials[study.trials["state"] == "COMPLETE"]

@@ -1,4 +1,4 @@
-"""What the runs of a results directory measured, for any line of `tuner.reproduction.reported`."""
+"""Measurements in a results directory for the lines of `tuner.reproduction.reported`."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,16 @@ from tuner.results.folder import StudyFolder, StudyResults
 from tuner.results.schema import is_search
 
 SHAPES = "shapes.parquet"
-"""Beside the studies: `architecture, image_size, layer, kind, output, parameters`, a row a layer of some networks."""
+"""File beside the studies with one row per layer of some networks.
+
+Columns: `architecture, image_size, layer, kind, output, parameters`.
+"""
 
 
 class Runs:
-    """The studies of a results directory, each read once; a study that was not run is no error.
+    """The studies of a results directory, each read once.
+
+    A study that was not run is no error.
 
     Args:
         results: The results directory.
@@ -26,18 +31,18 @@ class Runs:
         self._studies: dict[str, StudyResults | None] = {}
 
     def study(self, name: str) -> StudyResults | None:
-        """The study of this name, or None where there is none."""
+        """Return the study of this name, or None if it is missing."""
         if name not in self._studies:
             folder = StudyFolder(self._results / name)
             self._studies[name] = StudyResults(folder, folder.spec()) if folder.holds_a_study else None
         return self._studies[name]
 
     def trials(self, name: str, trial: str) -> pd.DataFrame:
-        """Rows of `trials` for one configuration: the search's trial and its repeats with other seeds.
+        """Return the trial of one configuration and its repeats with other seeds.
 
         Args:
             name: The study.
-            trial: Parameters that choose the configuration, `learning_rate=0.01 epochs=5`; empty: all.
+            trial: Parameters of the configuration, `learning_rate=0.01 epochs=5`. Empty: all.
         """
         study = self.study(name)
         if study is None:
@@ -51,10 +56,11 @@ class Runs:
         return trials[chosen | trials["repeat_of"].isin(numbers)]
 
     def values(self, line: Mapping[Any, Any]) -> "pd.Series[Any]":
-        """What each run measured of a reported number, in the report's unit, indexed by the number of the trial.
+        """Return the measurements of a reported number, indexed by the number of the trial.
 
-        The index has a trial several times where the line asks for all logged lines of an epoch. What is of the end of
-        a trial counts for completed trials only; what is of an epoch counts when the epoch is over.
+        They are in the report's unit. The index has a trial several times if the line asks for all
+        logged lines of an epoch. Values at the end of a trial count for completed trials only.
+        Values of an epoch count when the epoch is over.
         """
         trials = self.trials(line["study"], line["trial"])
         study = self.study(line["study"])
@@ -70,12 +76,12 @@ class Runs:
         return values * float(line["scale"])
 
     def failed(self, line: Mapping[Any, Any]) -> bool:
-        """Whether the configuration of a line was tried and could not be trained with any seed."""
+        """Return True if training the configuration failed with every seed."""
         trials = self.trials(line["study"], line["trial"])
         return not trials.empty and bool((trials["state"] == "FAILED").all())
 
     def shape(self, line: Mapping[Any, Any]) -> str | None:
-        """The output shape that a line asks for, as the slides write it (`28x28x6`); None where none is on record."""
+        """Return an output shape as the slides write it, `28x28x6`, or None if missing."""
         path = self._results / SHAPES
         if not path.exists():
             return None
@@ -86,7 +92,10 @@ class Runs:
 
 
 def choice(trial: str) -> dict[str, Any]:
-    """Parameters of a line of a report by name: numbers and booleans as such, anything else as text."""
+    """Return the parameters of a line by name.
+
+    Numbers and booleans are converted. Other values stay text.
+    """
     pairs = (pair.partition("=") for pair in trial.split())
     return {name: _value(text) for name, _, text in pairs}
 

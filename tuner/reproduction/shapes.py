@@ -1,4 +1,4 @@
-"""The output shapes that a report prints, measured here: no training, but the networks are built, which takes torch."""
+"""Output shapes that a report prints, measured on the built networks without training."""
 
 from pathlib import Path
 
@@ -10,11 +10,13 @@ from tuner.reproduction import reported
 from tuner.reproduction.runs import SHAPES, choice
 
 KINDS = ("Conv2d", "AvgPool2d", "MaxPool2d", "Linear")
-"""Layers that reports count as such."""
+"""Kinds of layers that reports count."""
 
 
 def write_shapes(name: str, results: Path) -> None:
-    """Write the layers of the networks whose shapes a report prints beside its studies; most reports print none.
+    """Write the layers of networks whose shapes a report prints, beside its studies.
+
+    Most reports print no shapes.
 
     Args:
         name: One of `tuner.reproduction.reported.REPORTS`.
@@ -40,6 +42,6 @@ def _rows(architecture: str, image_size: int) -> list[dict[str, object]]:
 
 
 def _text(layer: Layer) -> str:
-    """A shape as slides write it, height x width x maps: `28x28x6`; a single pixel by its maps alone: `120`."""
+    """Format a shape as slides do: `28x28x6` has 6 maps, `120` is a single pixel."""
     maps, *sides = layer.shape
     return "x".join(map(str, [*sides, maps] if any(side > 1 for side in sides) else [maps]))

@@ -24,7 +24,7 @@ EXACT = "exact"
 FAILED, NOT_RUN, NOT_REPORTED = "failed", "not run", "not reported"
 
 TAIL = 0.05
-"""Error of each one-sided test: an interval leaves out so much on each side."""
+"""Error of each one-sided test: the share outside the interval on each side."""
 POINTS = {"%": 1.0, "share": 100.0}
 """Units of accuracy, and the percentage points in one of each."""
 COUNTED = ("parameters", "shape")
@@ -61,7 +61,7 @@ LINES_RULE = (
 
 
 class Judgement(NamedTuple):
-    """A verdict and the ends of the interval behind it; NaN for one seed."""
+    """A verdict and the ends of its interval, NaN for one seed."""
 
     verdict: str
     low: float
@@ -69,7 +69,7 @@ class Judgement(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """A sample deviation, in the unit of its numbers, and the degrees of freedom behind it."""
+    """A sample deviation in the unit of its numbers, and its degrees of freedom."""
 
     value: float
     degrees: int
@@ -90,7 +90,7 @@ def _quantile(degrees: int, tail: float) -> float:
 
 
 def margin(reported: float, unit: str) -> float:
-    """Return the largest difference that does not matter, in the unit; NaN: there is none."""
+    """Return the largest difference that does not matter, in the unit. NaN: none."""
     if unit in POINTS and not math.isnan(reported):
         high = reported * POINTS[unit] >= HIGH_ACCURACY
         return (HIGH_ACCURACY_MARGIN if high else ACCURACY_MARGIN) / POINTS[unit]
@@ -112,11 +112,11 @@ def pooled(rows: Iterable[tuple[float, int]], width: float) -> Deviation:
 
 
 def judge(difference: float, spread: float, seeds: int, width: float, rounding: float) -> Judgement:
-    """Judge the difference between the mean of some seeds here and a single reported run.
+    """Judge the difference between the mean here and one reported run.
 
     Args:
         difference: Mean here minus the reported value.
-        spread: Sample deviation over the seeds; not used for one seed.
+        spread: Sample deviation over the seeds. Not used for one seed.
         seeds: Number of seeds.
         width: The margin.
         rounding: Half of the last printed digit, which widens the interval.

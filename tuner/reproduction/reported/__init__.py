@@ -1,10 +1,10 @@
-"""What five published reports printed, as data: `<report>.csv`, a line a number.
+"""Numbers of five published reports as data: `<report>.csv` with one line per number.
 
-A line names its place in the report (`table`, `row`, `quantity`), the number as printed (`reported`, empty where the
-report measured nothing) with its `unit`, and its `source`; then where the number is measured here: the `study`, the
-parameters of its trial (`trial`: `learning_rate=0.01 epochs=5`), the `epoch` and `step` (`all`: each logged line of the
-epoch), the `metric`, and the `scale` that turns the metric into the unit. `images.csv` says which images a fingerprint
-stands for.
+Columns of the report: `table`, `row` and `quantity` name the number, `reported` is the number as
+printed with its `unit` (empty where the report measured nothing), and `source` is its page or table.
+Columns of the measurement: `study`, `trial` (parameters, `learning_rate=0.01 epochs=5`), `epoch`,
+`step` (`all`: each logged line of the epoch), `metric`, and the `scale` from metric to unit.
+`images.csv` names the images behind each fingerprint.
 """
 
 from collections.abc import Mapping
@@ -23,22 +23,25 @@ REPORTS: Mapping[str, str] = {
     "tinoco": "report 000 (Tinoco), LeNet-5 on MNIST, or on Fashion-MNIST",
     "cesar": "report 002 (Bruno César), LeNet-5 as a lecture",
 }
-"""The reports by name, and what each is about."""
+"""The reports by name, and their subjects."""
 
 PROTOCOLS: Mapping[str, str] = {"as_published": "", "clean": "_clean"}
-"""The two ways to run a report's studies, and what the names of the studies end in."""
+"""Protocols of a report's studies, and the endings of the studies' names."""
 
 _HERE = Path(__file__).parent
 _STUDY_FILES = (_HERE / "studies", _HERE.parents[2] / "search_spaces" / "published")  # in a wheel, in a checkout
 
 
 def lines(name: str, protocol: str = "as_published") -> pd.DataFrame:
-    """The numbers of a report in its own order, a row a number and study that measures it.
+    """Return the numbers of a report in its order, one row per number and study.
 
-    Columns: those of the file as text, with `scale` as a number, `epoch` as a whole number (missing: the end of the
-    trial), `study` as the protocol names it (empty: no training is needed) and `decimals`, the most digits that the
-    report prints after the point in this quantity of this table (2 where it prints nothing). Where several studies may
-    have been meant, `table` ends in the study's name.
+    Columns are those of the file as text, except:
+
+    - `scale`: a number.
+    - `epoch`: a whole number. Missing: the end of the trial.
+    - `study`: the study of this protocol. Empty: no training is needed.
+    - `decimals`: the most digits after the point in this quantity of this table. 2 if it is empty.
+    - `table`: ends in the study's name if several studies may have been meant.
 
     Args:
         name: One of `REPORTS`.
@@ -64,42 +67,43 @@ def lines(name: str, protocol: str = "as_published") -> pd.DataFrame:
 
 
 def _twin(study: str, ending: str) -> str:
-    """The study that follows another protocol; the study itself where it has no twin, being clean as it is."""
+    """Return the study of another protocol, or the study itself if it has no twin."""
     return study + ending if study_file(study + ending).exists() else study
 
 
-def _check(found: str, place: str, known: Mapping[str, str]) -> None:
+def _check(found: str, message: str, known: Mapping[str, str]) -> None:
+    """Raise UserError if a name is not known."""
     if found not in known:
-        raise UserError(f"{place} '{found}'; {suggest(found, known)}")
+        raise UserError(f"{message} '{found}'; {suggest(found, known)}")
 
 
 def studies(name: str, protocol: str = "as_published") -> list[str]:
-    """Names of the studies that a report's numbers come from, in the order of the report."""
+    """Return the names of the studies behind a report's numbers, in its order."""
     return [study for study in lines(name, protocol)["study"].unique() if study]
 
 
 def study_file(study: str) -> Path:
-    """Where the file of a published study lies, in an installed package as in a checkout."""
-    places = [folder / f"{study}.yaml" for folder in _STUDY_FILES]
-    return next((place for place in places if place.exists()), places[-1])
+    """Return the path of a published study's file, in a wheel or a checkout."""
+    paths = [folder / f"{study}.yaml" for folder in _STUDY_FILES]
+    return next((path for path in paths if path.exists()), paths[-1])
 
 
 def load_study_file(study: str, seeds: int | None = None) -> StudyConfig:
-    """The published study of this name.
+    """Load the published study of this name.
 
     Args:
         study: One of `studies()`.
-        seeds: Train each configuration with so many seeds; None: as the file says.
+        seeds: Seeds of each configuration. None: as in the file.
 
     Raises:
-        SpecError: There is no such file, or it does not say a runnable study.
+        SpecError: The file is missing or not valid.
     """
     again = "null" if seeds == 1 else f"{{top: all, seeds: {(seeds or 1) - 1}}}"
     return load_spec(study_file(study), [] if seeds is None else [f"repeats={again}"])
 
 
 def images(dataset: Mapping[str, str]) -> str:
-    """Which images a study saw, from the `dataset` of its provenance: a copy that is known, or the fingerprint."""
+    """Name the images of a study's provenance, by fingerprint if they are not known."""
     known, fingerprint = _known_images(), dataset["fingerprint"]
     return known.get(fingerprint) or f"{dataset['name']}, a copy that is not known here (fingerprint {fingerprint})"
 
