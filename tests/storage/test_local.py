@@ -94,6 +94,15 @@ def test_each_keeps_order_and_errors(storage: Storage) -> None:
         storage.each(storage.read, [*names, "t/absent"])
 
 
+def test_entries_are_those_of_others(storage: Storage) -> None:
+    for name in (".lock", ".holder", ".lease", ".tmp-1"):
+        storage.write(name, b"")
+    assert storage.entries() == []
+    for name in ("study.yaml", "t/a.parquet", ".hidden"):
+        storage.write(name, b"")
+    assert storage.entries() == [".hidden", "study.yaml", "t"]
+
+
 def test_move_aside_moves_all_files(storage: Storage) -> None:
     for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"):
         storage.write(name, name.encode())
@@ -102,8 +111,6 @@ def test_move_aside_moves_all_files(storage: Storage) -> None:
     assert not any(storage.exists(name) for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"))
     moved = open_storage(aside)
     assert [moved.read(name) for name in ("study.yaml", "t/deeper/b.parquet")] == [b"study.yaml", b"t/deeper/b.parquet"]
-    moved.remove_all()
-    assert not any(moved.exists(name) for name in ("study.yaml", "t/a.parquet", "t/deeper/b.parquet"))
 
 
 def test_remove_takes_empty_folder_along(storage: Storage) -> None:

@@ -1,7 +1,8 @@
 """A study's folder: the only module that knows its paths, and the way to read a study back."""
 
 import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +14,14 @@ import pandas as pd
 
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.config.yaml import parse_yaml
-from tuner.errors import SpecError, StudyError
-from tuner.results.schema import is_search
+from tuner.errors import SpecError, StudyError, first_line
+from tuner.results.schema import ORDER, is_search
 from tuner.results.tables import Tables
 from tuner.storage import StoreError, open_storage
 from tuner.storage.lock import hold
+
+_FILES = ("study.yaml", "identity.json", "provenance.json")
+_FOLDERS = (*ORDER, "checkpoints", "logs")
 
 
 class StudyFolder:
@@ -25,6 +29,7 @@ class StudyFolder:
 
     def __init__(self, root: str | Path) -> None:
         self.storage = open_storage(root)
+        self._is_locked = False
 
     def __str__(self) -> str:
         return str(self.storage)
@@ -61,14 +66,41 @@ class StudyFolder:
     def provenance(self) -> dict[str, Any]:
         """Read the provenance: one entry per run of the study, empty if none is recorded."""
         try:
-            record: dict[str, Any] = json.loads(self.storage.read("provenance.json"))
-        except (OSError, ValueError):
+            record = json.loads(self.storage.read("provenance.json"))
+            return _check_provenance(record)
+        except FileNotFoundError:
             return {}
-        return record
+        except ValueError as error:
+            path = self.storage.path("provenance.json")
+            warnings.warn(f"{path} is damaged and is passed over: {first_line(error)}", stacklevel=2)
+            return {}
 
     def write_provenance(self, record: dict[str, Any]) -> None:
-        """Write the provenance."""
+        """Write the provenance; rename a damaged one to `.broken` first."""
+        with suppress(FileNotFoundError):
+            try:
+                _check_provenance(json.loads(self.storage.read("provenance.json")))
+            except ValueError:
+                self.storage.rename("provenance.json", "provenance.json.broken")
         self.storage.write("provenance.json", json.dumps(record, indent=2).encode())
+
+    def identity(self) -> dict[str, Any] | None:
+        """Read what decided the numbers of the study. None if an earlier version wrote it.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        try:
+            identity = json.loads(self.storage.read("identity.json"))
+        except FileNotFoundError:
+            return None
+        if not isinstance(identity, dict):
+            raise ValueError("it is no mapping")
+        return identity
+
+    def write_identity(self, identity: Mapping[str, Any]) -> None:
+        """Write what decides the numbers of the study, see `tuner.results.identity`."""
+        self.storage.write("identity.json", json.dumps(identity, indent=2).encode())
 
     def tables(self, spec: StudyConfig) -> Tables:
         """Return the tables of the study."""
@@ -88,22 +120,59 @@ class StudyFolder:
 
     def move_aside(self, at: datetime) -> Path | str:
         """Rename the whole folder to make room for a new study. Return its new path."""
-        return self.storage.move_aside(f".until-{at:%Y%m%dT%H%M%S}")
+        base = f".until-{at:%Y%m%dT%H%M%S}"
+        endings = (base, *(f"{base}-{count}" for count in range(2, 100)))
+        free = (ending for ending in endings if not open_storage(f"{self}{ending}").entries())
+        return self.storage.move_aside(next(free))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Make the folder and lock it for the process that runs the study.
 
+        A lock that this object holds is shared, so that a caller can lock before it starts Ray.
+
         Raises:
-            StudyError: The folder cannot be written, or is locked; the message names the process.
+            StudyError: The folder holds other files, cannot be written, or is locked by the process
+                that the message names.
         """
+        if self._is_locked:
+            yield
+            return
+        self._check_entries()
         with hold(self.storage):
+            self._is_locked = True
             try:
                 yield
             finally:
-                with suppress(StoreError):
-                    if not self.holds_a_study:  # refused before it began: nothing is left behind
-                        self.storage.remove_all()
+                self._is_locked = False
+
+    def _check_entries(self) -> None:
+        """Raise StudyError unless the folder is free, or holds a study whose files can be written."""
+        entries = self.storage.entries()
+        if entries and not self._is_study(entries):
+            raise StudyError(f"{self}: holds other files ('{entries[0]:.80}') and no study; use another --name")
+        for name in _FILES:
+            self.storage.check_kind(name, is_folder=False)
+        for name in _FOLDERS:
+            self.storage.check_kind(name, is_folder=True)
+
+    def _is_study(self, entries: list[str]) -> bool:
+        """Return True if the entries are those of a study that was started here.
+
+        A study that was just started has only its file, which a user may also have put there.
+        """
+        if "study.yaml" not in entries:
+            return False
+        if any(name in entries for name in ("provenance.json", *ORDER)):
+            return True
+        return self.storage.read("study.yaml") == self.spec().to_yaml().encode()
+
+
+def _check_provenance(record: Any) -> dict[str, Any]:
+    """Return a provenance record. Raise ValueError if it has another form."""
+    if not isinstance(record, dict) or not isinstance(record.get("runs"), list):
+        raise ValueError("it has no list of runs")
+    return record
 
 
 def check_comparable(folder: StudyFolder, spec: StudyConfig) -> None:
@@ -209,5 +278,13 @@ def find_studies(results: str | Path) -> list[StudyFolder]:
     """List the studies of a results directory, by name."""
     storage = open_storage(results)
     names = [name for name in storage.folders() if not name.startswith(".")]
-    exist = storage.each(lambda name: storage.exists(f"{name}/study.yaml"), names)
+
+    def holds_a_study(name: str) -> bool:
+        try:
+            return storage.exists(f"{name}/study.yaml")
+        except StoreError as error:
+            warnings.warn(f"{error}; passed over", stacklevel=2)
+            return False
+
+    exist = storage.each(holds_a_study, names)
     return [StudyFolder(f"{storage}/{name}") for name, exists in zip(names, exist, strict=True) if exists]

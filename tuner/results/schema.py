@@ -44,6 +44,7 @@ _COLUMNS: dict[Table, dict[str, pa.DataType]] = {
         "sampler_attrs": _TEXT,
         "node": _TEXT,
         "device": _TEXT,
+        "code": _TEXT,
         "error": _TEXT,
         "started_at": _TIME,
         "updated_at": _TIME,

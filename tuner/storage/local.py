@@ -1,7 +1,6 @@
 """Whole files below one folder; readers never meet half a file."""
 
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,10 @@ from typing import TypeVar
 from tuner.errors import StudyError
 
 _TEMPORARY = ".tmp-"
+LOCK_FILES = (".lock", ".holder")
+"""Files of a folder that is locked: the lock itself, and the name of the process that holds it."""
+LEASE_FILE = ".lease"
+"""Object that names the process that runs a study in an object store."""
 
 T = TypeVar("T")
 
@@ -43,6 +46,15 @@ class Storage:
 
     def check_writable(self) -> None:
         """Do nothing, because a folder is held by a lock; see `ObjectStorage`."""
+
+    def check_kind(self, name: str, *, is_folder: bool) -> None:
+        """Raise StoreError if a file stands for a folder, or cannot be written to."""
+        path = self.root / name
+        found, allowed = ("a file", "a folder") if is_folder else ("a folder", "a file")
+        if os.path.lexists(path) and path.is_dir() != is_folder:
+            raise StoreError(f"{path}: found {found}; allowed: {allowed}; move it away")
+        if is_folder and path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise StoreError(f"{path}: cannot be written: Permission denied; check its permissions")
 
     def path(self, name: str) -> Path | str:
         """Return the path of a file, for messages and for other tools."""
@@ -95,6 +107,15 @@ class Storage:
         found = sorted(name for name in files if not name.startswith(_TEMPORARY))
         return [f"{folder}/{name}" for name in found if name.endswith(suffix)]
 
+    def entries(self) -> list[str]:
+        """List the files and folders directly below the root, sorted, without this package's own."""
+        try:
+            with _reading(self.root):
+                names = [entry.name for entry in os.scandir(self.root)]
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if not is_own(name))
+
     def folders(self) -> list[str]:
         """List the folders directly below the root, sorted."""
         if not self.root.is_dir():
@@ -120,16 +141,19 @@ class Storage:
         """Append an ending to the name of the whole folder. Return its new path."""
         aside = self.root.with_name(self.root.name + ending)
         self.root.rename(aside)
+        for name in LOCK_FILES:
+            (aside / name).unlink(missing_ok=True)
         return aside
-
-    def remove_all(self) -> None:
-        """Remove the folder and its contents as far as possible."""
-        shutil.rmtree(self.root, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove the temporary files that killed writers left."""
         for path in self.root.rglob(f"{_TEMPORARY}*"):
             path.unlink(missing_ok=True)
+
+
+def is_own(name: str) -> bool:
+    """Return True if a file is a lock, a lease or a temporary file of this package."""
+    return name in (*LOCK_FILES, LEASE_FILE) or name.startswith(_TEMPORARY)
 
 
 @contextmanager

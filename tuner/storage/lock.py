@@ -1,5 +1,6 @@
 """The lock of a study: a file lock, or a lease in an object store."""
 
+import errno
 import json
 import os
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tuner.errors import StudyError
-from tuner.storage.local import Storage
+from tuner.storage.local import LEASE_FILE, LOCK_FILES, Storage
 from tuner.storage.s3 import ObjectStorage
 
 HEARTBEAT_SECONDS = 10.0
@@ -24,15 +25,19 @@ LEASE_SECONDS = 60.0
 SETTLE_SECONDS = 0.5
 """Seconds to wait before reading a lease back, because two processes may write it at once."""
 
+LOCK_TRIES = 100
+"""Tries to lock a folder that other processes remove at each try."""
+
 
 @contextmanager
 def hold(storage: Storage) -> Iterator[None]:
     """Make the folder of a study and lock it for this process.
 
+    At the end, what this process made is removed if it is empty.
+
     Raises:
         StudyError: The folder cannot be written, or is locked; the message names the process.
     """
-    storage.create()
     with _hold_lease(storage) if isinstance(storage, ObjectStorage) else _hold_folder(storage):
         yield
 
@@ -48,24 +53,91 @@ def _this_process() -> str:
 @contextmanager
 def _hold_folder(storage: Storage) -> Iterator[None]:
     """Lock a folder by a file lock, which the system releases when the process is killed."""
-    lock, holder = FileLock(storage.path(".lock")), Path(storage.path(".holder"))
+    made: list[Path] = []
     try:
-        lock.acquire(timeout=0)
+        lock, folder = _lock_folder(storage.root, made)
     except Timeout:
-        who = "another process"
-        with suppress(OSError):  # because that process may just start or end
-            who = holder.read_text() or who
-        raise _in_use(storage, who) from None
+        raise _in_use(storage, _read_holder(storage.root)) from None
+    except OSError as error:
+        _remove_empty(made)
+        raise StudyError(f"results: {storage} cannot be written: {error.strerror}") from None
     try:
-        holder.write_text(_this_process())
+        _write_holder(storage.root)
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        if _inode(storage.root) == folder:  # or else it was moved aside
+            for name in LOCK_FILES:
+                (storage.root / name).unlink(missing_ok=True)
+        _remove_empty(made)
         lock.release()
+
+
+def _lock_folder(root: Path, made: list[Path]) -> tuple[FileLock, int]:
+    """Make and lock a folder that other processes may make, move and remove meanwhile.
+
+    Args:
+        root: The folder.
+        made: Filled with the folders that were made.
+
+    Returns:
+        The lock, and the inode of the folder.
+
+    Raises:
+        Timeout: Another process holds the lock.
+        OSError: The folder cannot be written.
+    """
+    lock = FileLock(root / LOCK_FILES[0])
+    for _ in range(LOCK_TRIES):
+        with suppress(FileNotFoundError):  # because another process has removed the folder
+            made += _make_folders(root)
+            folder = root.stat().st_ino
+            lock.acquire(timeout=0)
+            if _inode(root) == folder:
+                return lock, folder
+            lock.release()
+    raise OSError(errno.ESTALE, "other processes remove it again and again")
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder with its parents. Return those that this process made, parents first."""
+    made = []
+    for path in [*reversed(folder.parents), folder]:
+        with suppress(FileExistsError):
+            if not path.exists():
+                path.mkdir()
+                made.append(path)
+    return made
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders that are empty, the last first."""
+    while folders:
+        with suppress(OSError):  # because it is not empty, or gone
+            folders.pop().rmdir()
+
+
+def _inode(folder: Path) -> int | None:
+    with suppress(FileNotFoundError):
+        return folder.stat().st_ino
+    return None
+
+
+def _write_holder(root: Path) -> None:
+    try:
+        (root / LOCK_FILES[1]).write_text(_this_process())
+    except OSError as error:
+        raise StudyError(f"results: {root} cannot be written: {error.strerror}") from None
+
+
+def _read_holder(root: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):  # because that process may just start or end
+        return (root / LOCK_FILES[1]).read_text() or "another process"
+    return "another process"
 
 
 @contextmanager
 def _hold_lease(storage: ObjectStorage) -> Iterator[None]:
+    storage.create()
     lease = Lease(storage)
     lease.acquire()
     ended = threading.Event()
@@ -96,7 +168,7 @@ class Lease:
         storage: The study's files.
     """
 
-    NAME = ".lease"
+    NAME = LEASE_FILE
 
     def __init__(self, storage: ObjectStorage) -> None:
         self._storage = storage
@@ -139,10 +211,13 @@ class Lease:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            holder: dict[str, Any] = json.loads(self._storage.read(self.NAME))
+            holder = json.loads(self._storage.read(self.NAME))
         except FileNotFoundError:
             return None
-        return holder
+        except ValueError:
+            holder = None
+        unknown = {"token": None, "holder": "another process", "pid": 0, "machine": None}
+        return unknown | holder if isinstance(holder, dict) else unknown
 
     def _write(self) -> None:
         self._storage.write(self.NAME, json.dumps(self._own).encode())

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from tuner.errors import StudyError
-from tuner.storage.local import Storage, StoreError
+from tuner.storage.local import Storage, StoreError, is_own
 
 T = TypeVar("T")
 
@@ -113,6 +113,9 @@ class ObjectStorage(Storage):
         if self._refusal is not None:
             raise StudyError(self._refusal)
 
+    def check_kind(self, name: str, *, is_folder: bool) -> None:
+        """Do nothing, because an object and a prefix of the same name do not conflict."""
+
     def path(self, name: str) -> str:
         """Return the URL of a file, for messages."""
         return f"{self}/{name}"
@@ -142,6 +145,10 @@ class ObjectStorage(Storage):
         """List the files directly below a folder that end in `suffix`, sorted."""
         found = sorted(info.base_name for info in self._below(folder) if info.is_file)
         return [f"{folder}/{name}" for name in found if name.endswith(suffix)]
+
+    def entries(self) -> list[str]:
+        """List the files and folders directly below the root, sorted, without this package's own."""
+        return sorted(info.base_name for info in self._below("") if not is_own(info.base_name))
 
     def folders(self) -> list[str]:
         """List the folders directly below the root, sorted."""
@@ -192,11 +199,6 @@ class ObjectStorage(Storage):
         self.each(move, files)
         move("study.yaml")
         return f"{self}{ending}"
-
-    def remove_all(self) -> None:
-        """Remove all files below the prefix as far as possible."""
-        with suppress(OSError), self._explain_errors():
-            self._files.delete_dir(self._root)
 
     def sweep(self) -> None:
         """Do nothing, because killed writers leave no visible files."""
