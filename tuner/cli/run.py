@@ -113,7 +113,7 @@ def run_here(
 ) -> str | None:
     """Run a study and watch it. Returns what stopped it before its end, or None."""
     from tuner.cli.live import watching
-    from tuner.results.folder import is_finished
+    from tuner.results.folder import StudyFolder, is_finished
     from tuner.study.progress import Progress
 
     if earlier is not None and is_finished(spec, earlier.trials):
@@ -121,14 +121,17 @@ def run_here(
         return None
     print_start(spec, earlier)
     progress = Progress(spec, [] if earlier is None else earlier.trials.to_dict("records"))
-    with watching(out, progress) as observer:
+    folder = StudyFolder(f"{results}/{spec.study}")
+    with folder.lock(), watching(out, progress) as observer:  # because Ray is for the winner of two drivers
         from tuner.cluster import connection
 
         with signals_later():
             connection.start(address, spec.architectures)
         from tuner.study.run import StudyRun  # takes seconds: Tune
 
-        study = StudyRun(spec, results, data=data, observer=observer, address=address, on_lost=end_without_ray)
+        study = StudyRun(
+            spec, results, folder=folder, data=data, observer=observer, address=address, on_lost=end_without_ray
+        )
         study.run()
     return study.halted
 

@@ -1,9 +1,7 @@
 """A spec becomes a running study: resources, Ray Tune, the tables, interruption and resume."""
 
 import os
-import shutil
 import signal
-import tempfile
 import threading
 import time
 import warnings
@@ -32,6 +30,7 @@ from tuner.results.tables import Tables, now
 from tuner.search.proposals import proposal_from_row
 from tuner.search.schedulers import Scheduler, make_scheduler
 from tuner.search.searcher import OptunaSearcher
+from tuner.storage.scratch import ScratchFolder
 from tuner.study.observer import NullObserver, Observer
 from tuner.study.recorder import Recorder
 from tuner.study.trainable import TrialContext, TrialTrainable
@@ -65,6 +64,7 @@ class StudyRun:
     Args:
         spec: The study.
         results: The results directory, or `s3://BUCKET/PREFIX`; the study's folder is made below it.
+        folder: The study's folder below it, if the caller has locked it already.
         data: Where data sets are looked for; None: as `tuner.data.load` does.
         observer: Who watches.
         address: A running Ray cluster, see `tuner.cluster.connection.start`; None: a Ray of our own on this machine.
@@ -82,6 +82,7 @@ class StudyRun:
         spec: StudyConfig,
         results: str | Path,
         *,
+        folder: StudyFolder | None = None,
         data: Path | None = None,
         observer: Observer | None = None,
         address: str | None = None,
@@ -89,7 +90,7 @@ class StudyRun:
         trainable: type[tune.Trainable] | None = None,
     ) -> None:
         self.spec = spec
-        self.folder = StudyFolder(Path(results) / spec.study)
+        self.folder = folder or StudyFolder(Path(results) / spec.study)
         self.halted: Halt | None = None
         self._data = data
         self._observer = observer or NullObserver()
@@ -114,12 +115,12 @@ class StudyRun:
         dataset = self._check_data()
         with self.folder.lock(), ExitStack() as stack:
             tables = self.folder.tables(self.spec)
+            self.folder.storage.sweep()
+            tables.compact()  # because thousands of parts are read several times from here on
             if not is_finished(self.spec, tables.trials()):
                 stack.enter_context(connected(self._address, self.spec.architectures))
                 stack.enter_context(watched(self._on_lost, joined=self._address is not None))
                 placement = self._place(dataset.folder)
-                self.folder.storage.sweep()
-                tables.compact()  # what a killed driver left in thousands of parts is read several times from here on
                 self.folder.write_spec(self.spec)
                 stack.callback(self._end_provenance, self._begin_provenance(dataset))
                 halting = StudyStopper(self.spec.budget.hours, self.folder.storage.check_writable)
@@ -205,7 +206,7 @@ class StudyRun:
             latest=recorder.trials,
         )
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)  # or workers start one after the other
-        scratch = tempfile.mkdtemp(prefix="tuner-")
+        scratch = ScratchFolder()
         try:
             tune.Tuner(
                 self._resourced(dataset, placement.share),
@@ -219,7 +220,7 @@ class StudyRun:
                 ),
                 run_config=RunConfig(
                     name=self.spec.study,
-                    storage_path=scratch,
+                    storage_path=str(scratch.path),
                     callbacks=[recorder],
                     stop=halting,
                     verbose=0,
@@ -229,7 +230,7 @@ class StudyRun:
             ).fit()
             recorder.flush_all()
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.remove()
 
     def _sampler_attrs(self, number: int) -> str:
         """What the sampler keeps about a trial; before there is a searcher, as the tables have it."""
