@@ -14,6 +14,7 @@ from ray import cloudpickle, tune
 from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 
+from tuner.config.code_hash import hash_network
 from tuner.config.study import StudyConfig
 from tuner.errors import StudyError, type_and_line
 from tuner.results.folder import StudyFolder
@@ -93,6 +94,7 @@ class Recorder(tune.Callback):
         self._deferred: list[Callable[[], None]] = []
         self._retry_at: float | None = None
         self._sign = spec.objective[0].sign
+        self._code = {name: hash_network(name) for name in spec.architectures}
         self._best: list[tuple[float, int]] = []  # those that keep their weights, and the next one
         complete = trials[is_search(trials) & (trials["state"] == "COMPLETE")]
         self._rank(zip(-self._sign * complete["value"], complete["number"], strict=True))
@@ -110,19 +112,20 @@ class Recorder(tune.Callback):
 
     def open_row(self, proposal: Proposal) -> Row:
         """A trial's row, as far as its earlier attempts brought it."""
-        number = proposal.number
+        number, recipe = proposal.number, self._spec.training_config(proposal.parameters)
         row = {
             "study": self._spec.study,
             "number": number,
             "attempt": self._attempts[number],
             "state": "RUNNING",
-            "epochs_planned": self._spec.training_config(proposal.parameters).epochs,
+            "epochs_planned": recipe.epochs,
             "seed": proposal.seed,
             "protocol": self._spec.protocol,
             "purpose": proposal.purpose,
             "repeat_of": proposal.repeat_of,
             "origin": proposal.origin,
             "sampler_attrs": self._sampler_attrs(number),
+            "code": self._code[recipe.architecture],
             "started_at": now(),
             **parameters_to_row(self._spec.space, proposal.parameters),
         }
@@ -177,7 +180,9 @@ class Recorder(tune.Callback):
             self._tables.append("steps", {**attempt, "epoch": report["epoch"], **line})
         for split, columns in result.get("predictions", {}).items():
             for cells in zip(*columns.values(), strict=True):
-                self._tables.append("predictions", {**attempt, "split": split, **dict(zip(columns, cells, strict=True))})
+                self._tables.append(
+                    "predictions", {**attempt, "split": split, **dict(zip(columns, cells, strict=True))}
+                )
 
     def apply_report(self, row: Row, report: Mapping[str, Any]) -> None:
         """Bring a trial's row up to an epoch; `value` is always the last epoch's."""

@@ -24,6 +24,7 @@ from tuner.config.study import StudyConfig
 from tuner.data import split
 from tuner.errors import RayLostError, SpecError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
+from tuner.results.identity import check_identity, identify
 from tuner.results.provenance import describe_run
 from tuner.results.schema import is_search
 from tuner.results.tables import Tables, now
@@ -72,6 +73,9 @@ class StudyRun:
             after a minute; None: nothing.
         trainable: What Ray runs as a trial; anything but the default is for measuring and testing.
 
+        accept_changes: Keep the rows of a study whose images, code, defaults, precision or threads have
+            changed, and record the changes in its provenance.
+
     Attributes:
         folder: The study's folder.
         halted: Why the study stopped before its end, or None.
@@ -88,6 +92,7 @@ class StudyRun:
         address: str | None = None,
         on_lost: Callable[[RayLostError], None] | None = None,
         trainable: type[tune.Trainable] | None = None,
+        accept_changes: bool = False,
     ) -> None:
         self.spec = spec
         self.folder = folder or StudyFolder(Path(results) / spec.study)
@@ -97,6 +102,7 @@ class StudyRun:
         self._address = address
         self._on_lost = on_lost or (lambda _: None)
         self._trainable = trainable
+        self._accept_changes = accept_changes
         self.searcher: OptunaSearcher
         self.scheduler: Scheduler
         self._kept_attrs: dict[int, str] = {}
@@ -122,7 +128,8 @@ class StudyRun:
                 stack.enter_context(watched(self._on_lost, joined=self._address is not None))
                 placement = self._place(dataset.folder)
                 self.folder.write_spec(self.spec)
-                stack.callback(self._end_provenance, self._begin_provenance(dataset))
+                stack.callback(self._end_provenance, self._begin_provenance(dataset, accepted))
+                self.folder.write_identity(identity)
                 halting = StudyStopper(self.spec.budget.hours, self.folder.storage.check_writable)
                 stack.enter_context(_signals(halting))
                 stack.callback(_flush_if_possible, tables)
@@ -170,10 +177,11 @@ class StudyRun:
                 )
         return dataset
 
-    def _begin_provenance(self, dataset: data.Dataset) -> dict[str, Any]:
+    def _begin_provenance(self, dataset: data.Dataset, accepted: list[str]) -> dict[str, Any]:
         record = self.folder.provenance() or {"study": self.spec.study, "runs": []}
         described = {"name": dataset.name, "fingerprint": dataset.fingerprint}
-        run = describe_run(described, self.spec.search.seed) | {"started_at": now().isoformat(), "stopped_at": None}
+        run = describe_run(described, self.spec.search.seed) | {"accepted_changes": accepted}
+        run |= {"started_at": now().isoformat(), "stopped_at": None}
         record["runs"].append(run)
         self.folder.write_provenance(record)
         return record
@@ -304,9 +312,11 @@ def run_study(
     data: Path | None = None,
     observer: Observer | None = None,
     address: str | None = None,
+    accept_changes: bool = False,
 ) -> StudyResults:
     """Run a study, or go on with it, and give back its tables; see `StudyRun`.
 
     >>> tuner.run_study(tuner.load_spec("search_spaces/digits.yaml")).best.value  # doctest: +SKIP
     """
-    return StudyRun(spec, results, data=data, observer=observer, address=address).run()
+    run = StudyRun(spec, results, data=data, observer=observer, address=address, accept_changes=accept_changes)
+    return run.run()

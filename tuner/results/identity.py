@@ -1,0 +1,86 @@
+"""Identity of a study: what decides its numbers beside its file, kept with it and compared before each run."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tuner.config.code_hash import hash_network
+from tuner.config.registry import Scalar
+from tuner.config.study import StudyConfig
+from tuner.config.user_models import is_own
+from tuner.errors import StudyError, first_line
+
+if TYPE_CHECKING:
+    from tuner.results.folder import StudyFolder
+
+Identity = Mapping[str, Scalar]
+"""Values by the words that name them in a refusal."""
+
+WAYS_ON = (
+    "run it under another --name, start over with --fresh, or keep its rows and go on "
+    "with --accept-changes, which its provenance records"
+)
+_SHOWN_DIGITS = 12
+
+
+def identify(spec: StudyConfig, fingerprint: str) -> Identity:
+    """Describe what decides the numbers of a study.
+
+    Args:
+        spec: The study.
+        fingerprint: Hash of its images.
+    """
+    identity: dict[str, Scalar] = {"images": fingerprint}
+    for name in spec.architectures:
+        if is_own(name):
+            identity[f"code of {name}"] = hash_network(name)
+        for key, value in _resolved_hyperparameters(spec, name).items():
+            identity[f"{key} of {name}"] = value
+    if "precision" not in spec.space:
+        identity["training.precision"] = spec.training["precision"]
+    return identity | {"resources.cpu": spec.resources.cpu}
+
+
+def _resolved_hyperparameters(spec: StudyConfig, name: str) -> Mapping[str, Scalar]:
+    """Return the hyperparameters of trials in which the space does not set them."""
+    hyperparameters = spec.training_config({"architecture": name}).hyperparameters
+    always = {key for key, parameter in spec.space.root.items() if not parameter.when}
+    return {key: value for key, value in hyperparameters.items() if key not in always}
+
+
+def list_changes(old: Identity, new: Identity) -> list[str]:
+    """List the values that differ: `resources.cpu: 1 -> 2`."""
+    keys = [key for key in {**new, **old} if _text(old, key) != _text(new, key)]
+    return [f"{key}: {_text(old, key)} -> {_text(new, key)}" for key in keys]
+
+
+def _text(identity: Identity, key: str) -> str:
+    value = identity.get(key, "absent")
+    is_hash = key == "images" or key.startswith("code of ")
+    return str(value)[:_SHOWN_DIGITS] if is_hash else str(value)
+
+
+def _changes_since(folder: "StudyFolder", new: Identity) -> list[str]:
+    try:
+        old = folder.identity()
+    except ValueError as error:
+        return [f"identity.json: damaged: {first_line(error)}"]
+    return [] if old is None else list_changes(old, new)
+
+
+def check_identity(folder: "StudyFolder", new: Identity, *, accept: bool = False) -> list[str]:
+    """Compare a study's identity with that of its rows, and return the changes that are accepted.
+
+    A study of an earlier version, whose folder keeps no identity, is not compared.
+
+    Args:
+        folder: The study's folder, locked by the caller.
+        new: The identity of the rows to come.
+        accept: Go on in spite of changes.
+
+    Raises:
+        StudyError: There are changes, and they are not accepted.
+    """
+    changes = _changes_since(folder, new) if folder.holds_a_study else []
+    if changes and not accept:
+        raise StudyError(f"{folder}: its rows were made differently ({'; '.join(changes)}); {WAYS_ON}")
+    return changes
