@@ -120,6 +120,9 @@ class StudyRun:
         check_comparable(self.folder, self.spec)
         dataset = self._check_data()
         with self.folder.lock(), ExitStack() as stack:
+            check_comparable(self.folder, self.spec)
+            identity = identify(self.spec, dataset.fingerprint)
+            accepted = check_identity(self.folder, identity, accept=self._accept_changes)
             tables = self.folder.tables(self.spec)
             self.folder.storage.sweep()
             tables.compact()  # because thousands of parts are read several times from here on
