@@ -1,4 +1,4 @@
-"""The panel and the lines: what they say, and how long is left."""
+"""The panel, the lines, and the time left."""
 
 import io
 from typing import Any
@@ -15,7 +15,7 @@ from tuner.study.progress import Progress
 
 
 class Clock:
-    """A clock that stands still until it is told to move."""
+    """A clock that moves only when a test moves it."""
 
     now = 1000.0
 
@@ -49,7 +49,7 @@ def study(**changes: Any) -> StudyConfig:
 
 
 def trial(number: int, **cells: Any) -> Row:
-    """A trial that is given to Ray."""
+    """Return the row of a trial that Ray has received."""
     return {
         "number": number,
         "attempt": 1,
@@ -75,7 +75,7 @@ def begin(standing: Progress | PlainDisplay, row: Row) -> Row:
 
 
 def epoch(standing: Progress | PlainDisplay, row: Row, clock: Clock, seconds: float = 2.0, value: float = 0.5) -> None:
-    """An epoch passes and is reported."""
+    """Let an epoch pass and report it."""
     clock.now += seconds
     row.update(epochs_run=row.get("epochs_run", 0) + 1, seconds=row.get("seconds", 0.0) + seconds, value=value)
     if isinstance(standing, Progress):
@@ -99,14 +99,14 @@ def end(standing: Progress | PlainDisplay, row: Row, state: str = "COMPLETE", **
         standing.trial_ended(row)
 
 
-def test_nothing_is_known_of_the_time_left_before_the_first_epoch(clock: Clock) -> None:
+def test_time_left_unknown_before_first_epoch(clock: Clock) -> None:
     standing = Progress(study())
     begin(standing, trial(0))
     clock.now += 60
     assert standing.left is None
 
 
-def test_the_start_of_ray_and_the_workers_does_not_count_as_pace(clock: Clock) -> None:
+def test_time_left_ignores_start_of_ray(clock: Clock) -> None:
     standing = Progress(study())
     clock.now += 500
     row = begin(standing, trial(0))
@@ -114,7 +114,7 @@ def test_the_start_of_ray_and_the_workers_does_not_count_as_pace(clock: Clock) -
     assert standing.left == pytest.approx(2.0 * (10 * 10 - 1))
 
 
-def test_trials_to_come_are_taken_to_be_as_long_as_those_that_ended(clock: Clock) -> None:
+def test_time_left_assumes_length_of_ended_trials(clock: Clock) -> None:
     standing = Progress(study())
     row = begin(standing, trial(0))
     for _ in range(4):
@@ -123,7 +123,7 @@ def test_trials_to_come_are_taken_to_be_as_long_as_those_that_ended(clock: Clock
     assert standing.left == pytest.approx(2.0 * 9 * 4)
 
 
-def test_two_slots_halve_the_time_left(clock: Clock) -> None:
+def test_time_left_halves_with_two_slots(clock: Clock) -> None:
     standing = Progress(study())
     rows = [begin(standing, trial(number)) for number in range(2)]
     for _ in range(5):
@@ -132,7 +132,7 @@ def test_two_slots_halve_the_time_left(clock: Clock) -> None:
     assert standing.left == pytest.approx(1.0 * (8 * 10 + 5 + 5))
 
 
-def test_the_time_left_ends_with_the_budget(clock: Clock) -> None:
+def test_time_left_ends_with_budget(clock: Clock) -> None:
     standing = Progress(study(budget={"hours": 0.01}))
     assert standing.left == pytest.approx(36)
     row = begin(standing, trial(0))
@@ -140,7 +140,7 @@ def test_the_time_left_ends_with_the_budget(clock: Clock) -> None:
     assert standing.left == pytest.approx(30)
 
 
-def test_epochs_that_a_resumed_trial_repeats_are_no_pace(clock: Clock) -> None:
+def test_time_left_ignores_repeated_epochs(clock: Clock) -> None:
     standing = Progress(study())
     row = begin(standing, trial(0, epochs_run=4, seconds=40.0))
     row["epochs_run"] = 3
@@ -151,7 +151,7 @@ def test_epochs_that_a_resumed_trial_repeats_are_no_pace(clock: Clock) -> None:
     assert standing.left == pytest.approx(2.0 * (10 * 10 - 5))
 
 
-def test_a_resumed_study_starts_where_it_stood() -> None:
+def test_progress_of_resumed_study_counts_earlier_trials() -> None:
     earlier = [
         trial(0, state="COMPLETE", value=0.9),
         trial(1, state="PRUNED", value=0.95),
@@ -164,7 +164,7 @@ def test_a_resumed_study_starts_where_it_stood() -> None:
     assert standing.best["number"] == 0
 
 
-def test_the_best_is_the_lowest_of_what_is_minimized() -> None:
+def test_best_is_lowest_when_minimizing() -> None:
     standing = Progress(study(objective={"minimize": "val_loss"}))
     for number, value in enumerate([0.5, 0.2, 0.9]):
         end(standing, begin(standing, trial(number, value=value)))
@@ -173,11 +173,11 @@ def test_the_best_is_the_lowest_of_what_is_minimized() -> None:
 
 
 @pytest.mark.parametrize(("top", "total"), [(2, 10 + 6), ("all", 10 + 30)])
-def test_repeats_count_as_trials(top: object, total: int) -> None:
+def test_total_includes_repeats(top: object, total: int) -> None:
     assert Progress(study(repeats={"top": top, "seeds": 3})).total == total
 
 
-def test_trials_that_did_not_complete_earn_no_repeats() -> None:
+def test_total_excludes_repeats_of_incomplete_trials() -> None:
     standing = Progress(study(repeats={"top": "all", "seeds": 3}))
     end(standing, begin(standing, trial(0)), "PRUNED")
     end(standing, begin(standing, trial(1)), "FAILED", error="no")
@@ -188,7 +188,7 @@ def test_trials_that_did_not_complete_earn_no_repeats() -> None:
     assert standing.best["number"] == 2
 
 
-def test_the_panel_says_that_ray_is_starting_until_a_worker_takes_up_a_trial(clock: Clock) -> None:
+def test_panel_shows_start_until_first_attempt(clock: Clock) -> None:
     panel = LiveDisplay(Console(), Progress(study()))
     assert "Ray and the workers are starting" in printed(panel)
     panel.trial_started(row := trial(0))
@@ -202,7 +202,7 @@ def test_the_panel_says_that_ray_is_starting_until_a_worker_takes_up_a_trial(clo
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_panel_shows_progress_time_left_running_trials_the_best_and_counts(width: int, clock: Clock) -> None:
+def test_panel_shows_progress_and_best(width: int, clock: Clock) -> None:
     panel = LiveDisplay(Console(), Progress(study()))
     row = begin(panel, trial(0))
     for value in (0.7, 0.8):
@@ -221,7 +221,7 @@ def test_the_panel_shows_progress_time_left_running_trials_the_best_and_counts(w
     assert "1 1/10 0.4321 0:02 learning_rate 0.01235, batch_size 64" in flowing
 
 
-def test_the_panel_has_as_many_trials_as_the_terminal_has_room_for(clock: Clock) -> None:
+def test_panel_lists_trials_that_fit(clock: Clock) -> None:
     panel = LiveDisplay(Console(), Progress(study(search={"trials": 64})))
     for number in range(40):
         epoch(panel, begin(panel, trial(number)), clock)
@@ -230,7 +230,7 @@ def test_the_panel_has_as_many_trials_as_the_terminal_has_room_for(clock: Clock)
     assert "… and 25 more" in text
 
 
-def test_the_panel_says_that_the_study_is_stopping(clock: Clock) -> None:
+def test_panel_shows_that_study_is_stopping(clock: Clock) -> None:
     panel = LiveDisplay(Console(), Progress(study()))
     epoch(panel, begin(panel, trial(0)), clock)
     panel.halting()
@@ -242,7 +242,7 @@ def recorded(spec: StudyConfig) -> tuple[PlainDisplay, io.StringIO]:
     return PlainDisplay(Console(file=text, width=80), Progress(spec)), text
 
 
-def test_without_a_terminal_each_trial_that_ends_is_a_line(clock: Clock) -> None:
+def test_plain_display_prints_line_per_ended_trial(clock: Clock) -> None:
     lines, text = recorded(study())
     row = begin(lines, trial(0))
     epoch(lines, row, clock, value=0.87654)
@@ -254,7 +254,7 @@ def test_without_a_terminal_each_trial_that_ends_is_a_line(clock: Clock) -> None
     ]
 
 
-def test_an_attempt_that_another_follows_is_no_failed_trial() -> None:
+def test_failed_attempt_with_retry_is_not_failed() -> None:
     lines, text = recorded(study())
     row = begin(lines, trial(0))
     lines.trial_ended({**row, "state": "FAILED", "error": "ActorDiedError: gone"})
@@ -265,7 +265,7 @@ def test_an_attempt_that_another_follows_is_no_failed_trial() -> None:
     assert (standing.done, len(standing.running)) == (0, 1)
 
 
-def test_without_a_terminal_a_long_silence_is_broken_by_an_epoch(clock: Clock) -> None:
+def test_plain_display_breaks_long_silence(clock: Clock) -> None:
     lines, text = recorded(study())
     row = begin(lines, trial(3))
     epoch(lines, row, clock, seconds=20)
@@ -274,14 +274,14 @@ def test_without_a_terminal_a_long_silence_is_broken_by_an_epoch(clock: Clock) -
     assert text.getvalue() == "[0/10 0:40, about 32:40 left] trial 3: val_accuracy 0.2500, 2 of 10 epochs\n"
 
 
-def test_stopping_is_said_once() -> None:
+def test_plain_display_prints_stopping_once() -> None:
     lines, text = recorded(study())
     lines.halting()
     lines.halting()
     assert text.getvalue().count("Stopping") == 1
 
 
-def test_a_terminal_gets_the_panel_and_anything_else_gets_lines() -> None:
+def test_watching_picks_display_by_console() -> None:
     for terminal, kind in ((True, LiveDisplay), (False, PlainDisplay)):
         console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
         with watching(console, Progress(study())) as observer:

@@ -1,4 +1,4 @@
-"""Studies handed over to a real Ray head, which asks for a token, through its HTTP address."""
+"""Studies submitted to a real Ray head node that asks for a token, through its HTTP address."""
 
 import os
 import signal
@@ -37,13 +37,13 @@ class Net(nn.Sequential):
 
 
 class Head:
-    """A head of its own home, started as operators do; the token of that home is asked for."""
+    """A head node, started as operators do, that asks for the token in its home folder."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
         (self.home / ".ray").mkdir(parents=True)
         (self.home / ".ray" / "auth_token").write_text("0123456789abcdef" * 4)
-        with ExitStack() as stack:  # all at once, or two might be the same
+        with ExitStack() as stack:  # all at once, because two might be the same
             sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(6)]
             gcs, http, client, *agent = (each.getsockname()[1] for each in sockets)
         self.http, self.client = f"http://127.0.0.1:{http}", f"ray://127.0.0.1:{client}"
@@ -60,10 +60,10 @@ class Head:
             assert time.monotonic() < until, (folder / "log").read_text()
 
     def environment(self, home: Path | None = None) -> dict[str, str]:
-        """Of a user: `python` is this one, and the home says whether there is a token."""
+        """Return a user's environment, whose home folder may hold the token."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        mine = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNER_", "TUNE_"))}
-        return {**mine, "HOME": str(home or self.home), "PATH": path, "PYTHONPATH": str(self.home)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNER_", "TUNE_"))}
+        return {**kept, "HOME": str(home or self.home), "PATH": path, "PYTHONPATH": str(self.home)}
 
     def tuner(self, *arguments: str, home: Path | None = None) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "tuner", *arguments]
@@ -78,9 +78,9 @@ class Head:
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
-        there = Head(Path(folder))
-        yield there
-        there.stop()
+        started = Head(Path(folder))
+        yield started
+        started.stop()
 
 
 def study_file(folder: Path, name: str, *, architecture: str = "vazquez_base", rate: float = 1e-3) -> str:
@@ -89,9 +89,7 @@ def study_file(folder: Path, name: str, *, architecture: str = "vazquez_base", r
     return str(file)
 
 
-def test_a_study_that_is_handed_over_runs_on_the_cluster_and_goes_on_from_another_kind_of_address(
-    head: Head, tmp_path: Path
-) -> None:
+def test_submit_runs_and_resumes_a_study(head: Head, tmp_path: Path) -> None:
     (head.home / "own_network.py").write_text(NETWORK)
     file = study_file(tmp_path, "handed", architecture="own_network:Net")
     where = ["--results", str(tmp_path / "results")]
@@ -110,7 +108,7 @@ def test_a_study_that_is_handed_over_runs_on_the_cluster_and_goes_on_from_anothe
     assert list(tuner.load_study(tmp_path / "results" / "handed").trials["state"]) == ["COMPLETE"] * 3
 
 
-def test_a_job_can_be_left_and_followed_to_the_exit_code_of_its_study(head: Head, tmp_path: Path) -> None:
+def test_follow_returns_the_studys_exit_code(head: Head, tmp_path: Path) -> None:
     file, where = study_file(tmp_path, "hopeless", rate=1e20), ["--results", str(tmp_path / "results")]
     handed = head.tuner("submit", file, "--address", head.http, *where, "--no-wait")
     assert handed.returncode == 0, handed.stderr
@@ -134,7 +132,7 @@ def test_a_job_can_be_left_and_followed_to_the_exit_code_of_its_study(head: Head
     assert list(tuner.load_study(tmp_path / "results" / "hopeless").trials["state"]) == ["FAILED"] * 2
 
 
-def test_a_cluster_is_looked_at_through_its_http_address(head: Head, tmp_path: Path) -> None:
+def test_validate_checks_nodes_through_http(head: Head, tmp_path: Path) -> None:
     file, results = study_file(tmp_path, "looked"), tmp_path / "results"
     done = head.tuner("validate", file, "--address", head.http, "--results", str(results))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -143,7 +141,7 @@ def test_a_cluster_is_looked_at_through_its_http_address(head: Head, tmp_path: P
     assert not results.exists()
 
 
-def test_places_that_only_this_machine_knows_are_refused(head: Head, tmp_path: Path) -> None:
+def test_submit_refuses_relative_paths(head: Head, tmp_path: Path) -> None:
     file, address = study_file(tmp_path, "handed"), ["--address", head.http]
     for option, allowed in (
         ("--results", "an absolute path there, or s3://BUCKET/PREFIX"),
@@ -155,7 +153,7 @@ def test_places_that_only_this_machine_knows_are_refused(head: Head, tmp_path: P
         assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
-def test_who_has_no_token_or_no_job_is_told_in_one_line(head: Head, tmp_path: Path) -> None:
+def test_jobs_refuse_missing_token_and_unknown_job(head: Head, tmp_path: Path) -> None:
     done = head.tuner("ls", "--address", head.http, home=tmp_path)
     said = f"--address: {head.http} refuses this client (401): put the cluster's token into ~/.ray/auth_token"
     assert (done.returncode, done.stdout) == (2, "")
@@ -166,7 +164,7 @@ def test_who_has_no_token_or_no_job_is_told_in_one_line(head: Head, tmp_path: Pa
     assert f"--follow: no job 'nosuch' at {head.http}; " in done.stderr
 
 
-def test_an_address_where_nothing_answers_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_jobs_refuse_address_without_cluster(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tuner", "ls", "--address", "http://127.0.0.1:9"]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True

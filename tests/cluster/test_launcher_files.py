@@ -1,4 +1,4 @@
-"""The files for Ray's cluster launcher and for KubeRay, as Ray itself reads them."""
+"""The files for Ray's cluster launcher and for KubeRay, read by Ray."""
 
 import re
 import tomllib
@@ -31,13 +31,13 @@ def read(file: str) -> Config:
 
 
 def prepared(file: str) -> Config:
-    """A launcher's file with Ray's defaults, or a manifest as the autoscaler in the head's pod sees it."""
+    """Return a launcher's file with Ray's defaults, or a manifest as its autoscaler reads it."""
     config = read(file)
     return _derive_autoscaling_config_from_ray_cr(config) if file == MANIFEST else prepare_config(config)
 
 
 def launched(file: str, trials: int, not_to_be_had: str = "") -> Counter[str]:
-    """Workers by type that Ray's autoscaler starts for trials of one GPU each."""
+    """Count the workers by type that Ray's autoscaler starts for trials of one GPU."""
     config = AutoscalingConfig(prepared(file), skip_content_hash=True)
     request = SchedulingRequest(
         disable_launch_config_check=True,
@@ -52,36 +52,34 @@ def launched(file: str, trials: int, not_to_be_had: str = "") -> Counter[str]:
 
 
 @pytest.mark.parametrize("file", [*LAUNCHER, MANIFEST])
-def test_a_cluster_file_passes_rays_schema(file: str) -> None:
+def test_cluster_file_passes_rays_schema(file: str) -> None:
     validate_config(prepared(file))
 
 
 @pytest.mark.parametrize("file", LAUNCHER)
-def test_rays_schema_refuses_a_key_that_it_does_not_know(file: str) -> None:
+def test_rays_schema_refuses_unknown_key(file: str) -> None:
     with pytest.raises(ValidationError, match="idle_minutes"):
         validate_config(prepare_config(read(file) | {"idle_minutes": 5}))
 
 
 @pytest.mark.parametrize(("file", "spot", "on_demand"), SCALED)
-def test_trials_bring_spot_workers_and_on_demand_ones_where_there_is_no_spot(
-    file: str, spot: str, on_demand: str
-) -> None:
+def test_autoscaler_prefers_spot_over_on_demand(file: str, spot: str, on_demand: str) -> None:
     assert launched(file, 3) == {spot: 3}
     assert launched(file, 3, not_to_be_had=spot) == {on_demand: 3}
     assert launched(file, 0) == {}
 
 
 @pytest.mark.parametrize(("file", "most"), [("cluster.yaml", 8), (MANIFEST, 12)])
-def test_however_many_trials_wait_there_are_never_more_workers_than_allowed(file: str, most: int) -> None:
+def test_autoscaler_stays_below_max_workers(file: str, most: int) -> None:
     assert launched(file, 100).total() == prepared(file)["max_workers"] == most
 
 
-def test_the_most_workers_are_said_at_the_top_of_a_launchers_file() -> None:
+def test_launcher_file_states_max_workers() -> None:
     for file in LAUNCHER:
         assert read(file)["max_workers"] == prepared(file)["max_workers"]
 
 
-def test_machines_that_one_has_are_all_used_always() -> None:
+def test_local_cluster_uses_all_machines() -> None:
     (machines,) = prepared("clusters/local.yaml")["available_node_types"].values()
     assert (
         machines["min_workers"] == machines["max_workers"] == len(read("clusters/local.yaml")["provider"]["worker_ips"])
@@ -89,13 +87,13 @@ def test_machines_that_one_has_are_all_used_always() -> None:
 
 
 @pytest.mark.parametrize("file", ["cluster.yaml", MANIFEST])
-def test_a_head_that_scales_offers_no_place_to_a_trial(file: str) -> None:
+def test_scaling_head_node_has_no_cores(file: str) -> None:
     config = prepared(file)
     assert config["available_node_types"][config["head_node_type"]]["resources"]["CPU"] == 0
 
 
 @pytest.mark.parametrize("file", LAUNCHER)
-def test_nodes_get_everything_that_an_installation_needs(file: str) -> None:
+def test_launcher_mounts_hold_what_installation_needs(file: str) -> None:
     mounts = read(file)["file_mounts"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
@@ -113,7 +111,7 @@ def test_nodes_get_everything_that_an_installation_needs(file: str) -> None:
     assert any("--constraint ~/tuner/constraints.txt" in command for command in read(file)["setup_commands"])
 
 
-def test_every_node_has_the_python_and_the_ray_that_are_tested() -> None:
+def test_cluster_files_name_tested_versions() -> None:
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     for file in LAUNCHER:
         assert f"uv venv --python {wanted} " in " ".join(read(file)["setup_commands"])
@@ -121,14 +119,14 @@ def test_every_node_has_the_python_and_the_ray_that_are_tested() -> None:
 
 
 @pytest.mark.parametrize("file", [*LAUNCHER, MANIFEST])
-def test_a_dead_node_is_noticed_sooner_than_ray_would_notice_it(file: str) -> None:
+def test_cluster_files_shorten_health_checks(file: str) -> None:
     said = re.findall(r'RAY_([a-z_]+)(?:=|, value: ")(\d+)', (ROOT / file).read_text())
     assert {name for name, _ in said} == {"health_check_timeout_ms", "health_check_failure_threshold"}
     for name, value in said:
         assert int(value) < getattr(ray._config, name)()
 
 
-def test_a_study_counts_on_the_workers_that_may_still_be_added_spot_first(tmp_path: Path) -> None:
+def test_autoscaler_capacity_lists_spot_workers_first(tmp_path: Path) -> None:
     config = prepared("cluster.yaml")
     config["available_node_types"]["gpu_spot"]["resources"] = {"CPU": 4, "GPU": 1}  # to tell them apart
     config["available_node_types"]["gpu_spot"]["max_workers"] = 5

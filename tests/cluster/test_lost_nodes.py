@@ -1,4 +1,4 @@
-"""A study on machines with networks of their own, of which one is cut off and another joins."""
+"""A study on machines with separate networks. One is cut off and another joins."""
 
 import subprocess
 import sys
@@ -34,10 +34,10 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
-def test_a_machine_is_cut_off_another_joins_and_every_trial_finishes(tmp_path: Path) -> None:
+def test_study_survives_a_node_without_network(tmp_path: Path) -> None:
     spec, environment = study_file(tmp_path, TRIALS, EPOCHS), operators_environment(tmp_path)
     placed, hold = tmp_path / "small" / "placed", tmp_path / "hold"
-    hold.touch()  # or the others may have done everything before the new machine is ready
+    hold.touch()  # because the others may finish before the new machine is ready
     nodes: list[RayNode] = []
 
     with (
@@ -85,5 +85,5 @@ def test_a_machine_is_cut_off_another_joins_and_every_trial_finishes(tmp_path: P
     log = lost.error.rpartition("log ")[2].rstrip(")")
     assert "missing too many heartbeats" in (tmp_path / "small" / log).read_text()
     again = study.epochs.query(f"number == {lost.number} and attempt == 2")["epoch"]
-    assert again.min() > 1  # it went on from its checkpoint
+    assert again.min() > 1  # it resumed from its checkpoint
     assert set(study.trials["device"]) >= {address(HEAD), address(2), address(JOINING)}

@@ -1,4 +1,4 @@
-"""A study on a Ray cluster of several nodes, of which one dies and another joins."""
+"""A study on a Ray cluster of several nodes. One dies and another joins."""
 
 import os
 import platform
@@ -64,7 +64,7 @@ SYSTEM_CONFIG = {**SYSTEM_CONFIG, "health_check_period_ms": 500, "health_check_f
 
 
 class Nodes:
-    """A head and the nodes of a cluster on this machine, each of one core and with an address of its own."""
+    """A cluster on this machine. Each node has one core and its own address."""
 
     def __init__(self, folder: Path) -> None:
         self._temp_dir = str(folder / "ray")
@@ -82,11 +82,11 @@ class Nodes:
 
     @property
     def addresses(self) -> list[str]:
-        """Of those that live."""
+        """Addresses of the living nodes."""
         return list(self._by_ip)
 
     def wait_for(self, ip: str) -> None:
-        """Wait until a node that was started otherwise has joined."""
+        """Wait until a node that was not started here has joined."""
         command = [sys.executable, "-c", WAITING, self.cluster.address, ip]
         subprocess.run(command, cwd=ROOT, check=True, timeout=60, capture_output=True)
 
@@ -98,12 +98,12 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", folder)  # where Ray writes down the address of the latest cluster
-        there = Nodes(Path(folder))
+        patch.setenv("RAY_TMPDIR", folder)  # because Ray keeps the latest address there
+        started = Nodes(Path(folder))
         for ip in ("127.0.0.2", "127.0.0.3"):
-            there.join(ip)
-        yield there
-        there.cluster.shutdown()
+            started.join(ip)
+        yield started
+        started.cluster.shutdown()
 
 
 def study_file(folder: Path, name: str, trials: int, epochs: int, **resources: int) -> Path:
@@ -133,12 +133,12 @@ DOOMED, JOINING = "127.0.0.3", "127.0.0.4"
 
 @pytest.fixture(scope="module")
 def results(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of a study of free trials, and of one that trains for real while a node dies and another joins."""
+    """Run a study of free trials, and a real one while a node dies and another joins."""
     folder = tmp_path_factory.mktemp("results")
     study_file(folder, "free", 60, 2)
     study_file(folder, "real", 6, 6)
     placed, hold = folder / "real" / "placed", folder / "hold"
-    hold.touch()  # or the others may have done everything before the new node is ready
+    hold.touch()  # because the others may finish before the new node is ready
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder), nodes.cluster.address], cwd=ROOT)
     wait_until(lambda: len(list(placed.glob("*"))) == 3 and list((placed / DOOMED).glob("*-3")), driver)
     nodes.kill(DOOMED)
@@ -149,14 +149,14 @@ def results(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_free_trials_are_neither_lost_nor_doubled_on_several_nodes(results: Path) -> None:
+def test_study_on_nodes_runs_each_trial_once(results: Path) -> None:
     study = tuner.load_study(results / "free")
     assert_whole(study, 60, 2)
     assert set(study.trials["attempt"]) == {1}
     assert len(list((results / "free" / "starts").iterdir())) >= 3  # a worker on each node
 
 
-def test_a_study_runs_on_all_nodes_while_one_dies_and_another_joins(nodes: Nodes, results: Path) -> None:
+def test_study_survives_node_death_and_uses_newcomer(nodes: Nodes, results: Path) -> None:
     study = tuner.load_study(results / "real")
     assert_whole(study, 6, 6)
     placed = {path.name for path in (results / "real" / "placed").iterdir()}
@@ -167,17 +167,17 @@ def test_a_study_runs_on_all_nodes_while_one_dies_and_another_joins(nodes: Nodes
     assert (lost.device, lost.attempt) == (DOOMED, 1)
     assert study.trials["attempt"].to_dict() == {number: 2 if number == lost.number else 1 for number in range(6)}
     again = study.epochs.query(f"number == {lost.number} and attempt == 2")["epoch"]
-    assert again.min() > 1  # it went on from its checkpoint
+    assert again.min() > 1  # it resumed from its checkpoint
 
 
-def test_the_command_says_at_once_that_a_trial_fits_on_no_node(nodes: Nodes, tmp_path: Path) -> None:
+def test_run_refuses_trial_larger_than_nodes(nodes: Nodes, tmp_path: Path) -> None:
     done = run_command(study_file(tmp_path, "large", 1, 1, cpu=2), nodes.cluster.address)
     assert done.returncode == 2
     assert done.stderr == "resources.cpu: a trial asks for 2, there are 1 on the largest of 3 nodes\n"
     assert not (tmp_path / "large").exists()
 
 
-def test_a_gpu_of_one_node_and_a_core_of_another_are_no_place_for_a_trial(nodes: Nodes, tmp_path: Path) -> None:
+def test_run_refuses_trial_split_across_nodes(nodes: Nodes, tmp_path: Path) -> None:
     nodes.join("127.0.0.5", cpus=0, gpus=1)
     try:
         done = run_command(study_file(tmp_path, "large", 1, 1, cpu=1, gpu=1), nodes.cluster.address)
@@ -187,7 +187,7 @@ def test_a_gpu_of_one_node_and_a_core_of_another_are_no_place_for_a_trial(nodes:
     assert done.stderr == "resources: a trial asks for 1 CPU and 1 GPU, and none of 4 nodes has both\n"
 
 
-def test_every_node_is_looked_at_before_anything_starts(nodes: Nodes, tmp_path: Path) -> None:
+def test_validate_checks_every_node(nodes: Nodes, tmp_path: Path) -> None:
     done = run_command(study_file(tmp_path, "looked", 1, 1), nodes.cluster.address, "validate")
     assert done.returncode == 0, done.stderr
     looked = [line for line in done.stdout.splitlines() if line.startswith("node ")]
@@ -197,7 +197,7 @@ def test_every_node_is_looked_at_before_anything_starts(nodes: Nodes, tmp_path: 
     assert [file.name for file in tmp_path.iterdir()] == ["looked.yaml"]
 
 
-def test_a_gpu_that_torch_does_not_see_is_said_with_its_node(nodes: Nodes, tmp_path: Path) -> None:
+def test_run_refuses_gpu_unseen_by_torch(nodes: Nodes, tmp_path: Path) -> None:
     spec = study_file(tmp_path, "blind", 1, 1)
     nodes.join("127.0.0.6", cpus=1, gpus=1)
     try:
@@ -212,7 +212,7 @@ def test_a_gpu_that_torch_does_not_see_is_said_with_its_node(nodes: Nodes, tmp_p
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a node a disk of its own")
-def test_results_that_a_node_does_not_share_are_said_with_the_node_and_the_remedy(nodes: Nodes, tmp_path: Path) -> None:
+def test_run_refuses_results_not_shared(nodes: Nodes, tmp_path: Path) -> None:
     own_disk = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {tmp_path} && exec "$@"', "sh"]
     where = ["--address", nodes.cluster.address, "--node-ip-address", "127.0.0.7"]
     spec = study_file(tmp_path, "apart", 1, 1)
@@ -230,18 +230,18 @@ def test_results_that_a_node_does_not_share_are_said_with_the_node_and_the_remed
     assert not (tmp_path / "apart").exists()
 
 
-def test_nodes_get_this_package_and_the_modules_of_the_users_own_networks(nodes: Nodes, tmp_path: Path) -> None:
+def test_start_ships_package_and_user_modules(nodes: Nodes, tmp_path: Path) -> None:
     (tmp_path / "own_network.py").write_text("class Net: ...")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}  # of the driver alone
     command = [sys.executable, "-c", TRAVELLED, nodes.cluster.address]
     done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    own, ours = done.stdout.splitlines()
-    assert Path(own).parent != tmp_path
-    assert Path(ours).parents[1] != ROOT
+    of_user, of_package = done.stdout.splitlines()
+    assert Path(of_user).parent != tmp_path
+    assert Path(of_package).parents[1] != ROOT
 
 
-def test_an_address_without_a_cluster_is_refused_in_one_line() -> None:
+def test_start_refuses_address_without_cluster() -> None:
     addresses = ["127.0.0.1:9", "ray://somewhere:10001", "somewhere"]
     done = subprocess.run([sys.executable, "-c", REFUSED, *addresses], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines() == [

@@ -1,4 +1,4 @@
-"""How a GPU is shared out, and which trials of a space are tried on it."""
+"""Sharing of a GPU, and the trials that are measured on it."""
 
 import pytest
 
@@ -15,32 +15,30 @@ GB = 1 << 30
     ("cores", "gpus", "cpu", "need", "trials"),
     [
         (64, 1, 1, 2 * GB, 7),  # 95 % of 16 GB
-        (4, 1, 1, 2 * GB, 4),  # no more than have a core
+        (4, 1, 1, 2 * GB, 4),  # one per core
         (16, 2, 2, GB, 4),
         (1, 1, 2, GB, 1),
         (64, 1, 1, 16 * GB, 1),
     ],
 )
-def test_as_many_trials_share_a_gpu_as_fit_and_have_their_cores(
-    cores: int, gpus: int, cpu: int, need: int, trials: int
-) -> None:
+def test_trials_share_gpu_by_memory_and_cores(cores: int, gpus: int, cpu: int, need: int, trials: int) -> None:
     fitting = trials_on_a_gpu({"CPU": cores, "GPU": gpus}, cpu, MemoryNeed("lenet5", need, 16 * GB))
     assert fitting == trials
 
 
 @pytest.mark.parametrize("trials", range(1, 65))
-def test_the_shares_of_a_gpu_fill_it_and_no_more(trials: int) -> None:
+def test_share_of_a_gpu_fills_it_exactly(trials: int) -> None:
     share = share_of_a_gpu(trials)
     assert trials * share <= 1
     assert int(1 / share + 1e-9) == trials
 
 
-def test_a_share_is_said_in_words() -> None:
+def test_trial_resources_read_as_words() -> None:
     assert str(TrialResources(1, 0)) == "1 core"
     assert str(TrialResources(2, 0.25)) == "2 cores and 0.25 GPU"
 
 
-def test_the_largest_trial_of_each_architecture_has_the_largest_of_every_number() -> None:
+def test_largest_recipes_maximize_every_number() -> None:
     spec = parse_spec(
         {
             "study": "sizes",

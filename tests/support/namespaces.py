@@ -1,4 +1,4 @@
-"""Machines of their own on one machine: network namespaces that a bridge joins, each with an address."""
+"""Several machines on one: network namespaces that a bridge connects."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from types import TracebackType
 
 
 def missing() -> str | None:
-    """Why this machine allows no namespaces; None where it does."""
+    """Return the reason why this machine allows no namespaces, or None."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     if shutil.which("ip") is None:
@@ -25,9 +25,9 @@ def _ip(*words: str) -> None:
 
 
 class Network:
-    """A bridge in a namespace of its own, and the machines at it, each by its number.
+    """A bridge in a namespace, and the machines that it connects.
 
-    Machine n has the address 10.77.0.n. As a context manager it removes everything at its end.
+    Machine n has the address 10.77.0.n. The context manager removes everything at its end.
     """
 
     def __init__(self) -> None:
@@ -64,17 +64,19 @@ class Network:
         self._in(self._switch, "link", "set", port, "master", "bridge", "up")
         self._in(name, "address", "add", f"{address(number)}/24", "dev", "eth0")
         self._in(name, "link", "set", "eth0", "up")
-        self._in(name, "route", "add", "default", "via", address(1))  # Ray asks which address leads outside
+        self._in(
+            name, "route", "add", "default", "via", address(1)
+        )  # because Ray looks for the address that leads outside
 
     def pull_the_cable(self, number: int) -> None:
-        """Cut a machine off; its processes live on."""
+        """Cut a machine off. Its processes live on."""
         self._in(self._switch, "link", "set", f"p{number}", "down")
 
     def inside(self, number: int) -> list[str]:
-        """The words before a command that have it run on a machine."""
+        """Return the words before a command that make it run on a machine."""
         return ["ip", "netns", "exec", f"{self._name}{number}"]
 
 
 def address(number: int) -> str:
-    """The address of a machine."""
+    """Return the address of a machine."""
     return f"10.77.0.{number}"

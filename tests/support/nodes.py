@@ -1,4 +1,4 @@
-"""Ray nodes as operators start them: each a `ray start` of its own, perhaps in a network namespace, ended by force."""
+"""Ray nodes as operators start them, each by a `ray start`, and killed."""
 
 import os
 import secrets
@@ -20,11 +20,11 @@ QUICK = {
     f"RAY_health_check_{name}": value
     for name, value in {"period_ms": "500", "timeout_ms": "500", "failure_threshold": "3"}.items()
 }
-"""A head misses a node after two seconds, not half a minute."""
+"""Health checks of a head node that misses a node after two seconds, not thirty."""
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at."""
+    """Return a port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port: int = probe.getsockname()[1]
@@ -32,13 +32,13 @@ def free_port() -> int:
 
 
 class RayNode:
-    """A node that a `ray start` of its own keeps, with all its processes in a session of their own.
+    """A node that its `ray start` keeps. Its processes form a process session.
 
     Args:
-        arguments: What `ray start` gets.
-        folder: Ray's temp directory is made below it; its path must be short.
-        environment: What its processes have in their environment.
-        inside: The words before a command that have it run in the place of the node.
+        arguments: Arguments of `ray start`.
+        folder: Parent of Ray's temp directory. Its path must be short.
+        environment: Environment of its processes.
+        inside: Words before a command that make it run where the node runs.
     """
 
     def __init__(self, *arguments: str, folder: Path, environment: dict[str, str], inside: Sequence[str] = ()) -> None:
@@ -57,12 +57,12 @@ class RayNode:
             )
 
     def wait_for_port(self, host: str, port: int) -> None:
-        """Wait, where the node is, until somebody listens there."""
+        """Wait until somebody listens at a port, as seen from the node."""
         knock = f"until (: > /dev/tcp/{host}/{port}) 2> /dev/null; do sleep 0.1; done"
         subprocess.run([*self._inside, "bash", "-c", knock], check=True, timeout=120)
 
     def kill(self) -> None:
-        """End all its processes without a warning, as a power cut does."""
+        """Kill all its processes, as a power cut does."""
         session = str(self._process.pid)
         for _ in range(2):  # a worker may have been starting
             found = subprocess.run(["ps", "-s", session, "-o", "pid="], capture_output=True, text=True).stdout
@@ -73,13 +73,13 @@ class RayNode:
 
 
 def operators_environment(home: Path) -> dict[str, str]:
-    """What operators set on each node and where commands are run: one token that every one of them shows."""
+    """Return the environment of every node and command, with the cluster's token."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
     return {**kept, **QUICK, "HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def study_file(folder: Path, trials: int, epochs: int, **more: Any) -> Path:
-    """A study of digits that trains for real, a tenth of a second or so an epoch."""
+    """Write a study of digits that trains about a tenth of a second per epoch."""
     file = folder / "small.yaml"
     file.write_text(
         f"""
@@ -98,14 +98,14 @@ resources: {{cpu: 1}}
 
 
 def wait_until(true: Callable[[], Any], driver: "subprocess.Popen[str]") -> None:
-    """Look again and again, for as long as the driver runs."""
+    """Wait until a condition is true. Fail when the driver ends first."""
     while not true():
         assert driver.poll() is None, driver.communicate()
         time.sleep(0.1)
 
 
 def assert_whole(study: StudyResults, trials: int, epochs: int) -> None:
-    """Every trial is complete and has each of its epochs once, and no attempt wrote a row twice."""
+    """Assert that every trial is complete and has each of its epochs once."""
     assert list(study.trials["number"]) == list(range(trials))
     assert set(study.trials["state"]) == {"COMPLETE"}
     for number, rows in study.epochs.groupby("number"):

@@ -1,4 +1,4 @@
-"""What people see while a study runs: a live panel in a terminal, plain lines anywhere else."""
+"""The display of a running study: a live panel in a terminal, plain lines anywhere else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,112 +15,112 @@ from tuner.study.observer import Observer, Row
 from tuner.study.progress import Progress
 
 HEARTBEAT_SECONDS = 30.0
-"""Without a terminal, a line about running trials at most so often."""
+"""Seconds between two lines about running trials, without a terminal."""
 STARTING = "Ray and the workers are starting …"
 HALTING = "Stopping; trials in flight can go on later (Ctrl-C again ends at once)"
 
 
 class PlainDisplay:
-    """A line for each trial that ends, and now and then one for those that run."""
+    """A display of plain lines: one for each trial that ends, and some about running trials."""
 
-    def __init__(self, console: Console, standing: Progress) -> None:
-        self._console, self._standing = console, standing
-        self._spoke_at = monotonic()
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console, self._progress = console, progress
+        self._printed_at = monotonic()
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
-        self._spoke_at = monotonic()
+        self._printed_at = monotonic()
 
     def halting(self) -> None:
-        """Say once that the wish to stop was heard."""
-        if not self._standing.halting:
-            self._say(HALTING)
-        self._standing.halting = True
+        """Print once that the study is stopping."""
+        if not self._progress.halting:
+            self._print(HALTING)
+        self._progress.halting = True
 
     def trial_started(self, row: Row) -> None:
-        """Remember it."""
-        self._standing.started(row)
+        """Record the trial."""
+        self._progress.started(row)
 
     def attempt_started(self, row: Row) -> None:
-        """Remember it."""
-        self._standing.taken_up(row)
+        """Record the attempt."""
+        self._progress.taken_up(row)
 
     def epoch_reported(self, row: Row) -> None:
-        """Say something where nothing was said for long."""
-        self._standing.reported(row)
-        if monotonic() - self._spoke_at > HEARTBEAT_SECONDS:
-            self._say(f"{_head(self._standing)} trial {row['number']}: {self._progress(row)}")
+        """Print a line if the last one is `HEARTBEAT_SECONDS` old."""
+        self._progress.reported(row)
+        if monotonic() - self._printed_at > HEARTBEAT_SECONDS:
+            self._print(f"{_head(self._progress)} trial {row['number']}: {self._epochs_text(row)}")
 
     def trial_ended(self, row: Row) -> None:
-        """Say how it ended."""
-        if not self._standing.ended(row):
-            self._say(_failed_attempt(row))
+        """Print how the trial ended."""
+        if not self._progress.ended(row):
+            self._print(_failed_attempt(row))
             return
         test = f", test {row['test_accuracy']:.4f}" if row.get("test_accuracy") is not None else ""
-        what = row["error"] if row["state"] == "FAILED" else f"{self._progress(row)}{test}"
-        best = " (best so far)" if self._standing.best is row else ""
-        self._say(f"{_head(self._standing)} trial {row['number']} {row['state']}: {what}{best}")
+        what = row["error"] if row["state"] == "FAILED" else f"{self._epochs_text(row)}{test}"
+        best = " (best so far)" if self._progress.best is row else ""
+        self._print(f"{_head(self._progress)} trial {row['number']} {row['state']}: {what}{best}")
 
-    def _progress(self, row: Row) -> str:
-        metric = self._standing.spec.objective[0].metric
+    def _epochs_text(self, row: Row) -> str:
+        metric = self._progress.spec.objective[0].metric
         value = "" if row.get("value") is None else f"{metric} {metric_text(metric, row['value'])}, "
         return f"{value}{whole_number(row.get('epochs_run'))} of {row['epochs_planned']} epochs"
 
 
 class LiveDisplay(PlainDisplay):
-    """A panel at the foot of the terminal that is drawn anew twice a second; failures scroll by above it."""
+    """A panel at the foot of the terminal, with failures above it."""
 
     def halting(self) -> None:
-        """The panel says it from now on."""
-        self._standing.halting = True
+        """Show from now on that the study is stopping."""
+        self._progress.halting = True
 
     def epoch_reported(self, row: Row) -> None:
-        """The panel shows it."""
-        self._standing.reported(row)
+        """Record the epoch, which the panel then shows."""
+        self._progress.reported(row)
 
     def trial_ended(self, row: Row) -> None:
-        """The panel shows it; an error stays on the screen."""
-        if not self._standing.ended(row):
-            self._say(_failed_attempt(row))
+        """Record the end of the trial, and print an error above the panel."""
+        if not self._progress.ended(row):
+            self._print(_failed_attempt(row))
         elif row["state"] == "FAILED":
-            self._say(f"trial {row['number']} FAILED: {row['error']}")
+            self._print(f"trial {row['number']} FAILED: {row['error']}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The panel, with as many running trials as the terminal has room for."""
+        """Draw the panel, with as many running trials as the terminal has room for."""
         room = max(1, console.height - 9)
         yield Group(Text(), self._bar(options.max_width), *self._summary(), Text(), *self._running(room))
 
     def _bar(self, width: int) -> RenderableType:
-        standing = self._standing
-        name = Text(standing.spec.study, style="bold")
+        progress = self._progress
+        name = Text(progress.spec.study, style="bold")
         name.truncate(max(8, width // 4), overflow="ellipsis")
-        bar = ProgressBar(total=max(standing.total, 1), completed=standing.done)
+        bar = ProgressBar(total=max(progress.total, 1), completed=progress.done)
         line = Table.grid(padding=(0, 2, 0, 0), expand=True)
         line.add_column(no_wrap=True)
         line.add_column(ratio=1)
         line.add_column(no_wrap=True)
-        phase: str = standing.phase
-        if phase == "training" and standing.left is not None:
-            phase = f"about {format_clock(standing.left)} left"
-        line.add_row(name, bar, f"{standing.done}/{standing.total} trials  {format_clock(standing.elapsed)}  {phase}")
+        phase: str = progress.phase
+        if phase == "training" and progress.left is not None:
+            phase = f"about {format_clock(progress.left)} left"
+        line.add_row(name, bar, f"{progress.done}/{progress.total} trials  {format_clock(progress.elapsed)}  {phase}")
         return line
 
     def _summary(self) -> Iterator[RenderableType]:
-        standing = self._standing
-        counts = [f"{standing.counts[state]} {state.lower()}" for state in ("COMPLETE", "PRUNED", "FAILED")]
-        yield Text(", ".join([f"{len(standing.running)} running", *counts]))
-        if best := standing.best:
-            metric = standing.spec.objective[0].metric
+        progress = self._progress
+        counts = [f"{progress.counts[state]} {state.lower()}" for state in ("COMPLETE", "PRUNED", "FAILED")]
+        yield Text(", ".join([f"{len(progress.running)} running", *counts]))
+        if best := progress.best:
+            metric = progress.spec.objective[0].metric
             text = Text(f"best {metric} {metric_text(metric, best['value'])}", style="bold green")
             yield text.append(f"  trial {best['number']}: {parameters_text(best)}", style="not bold default")
 
     def _running(self, room: int) -> Iterator[RenderableType]:
-        standing = self._standing
-        if standing.phase in ("starting", "stopping"):
-            yield Text(STARTING if standing.phase == "starting" else HALTING, style="dim")
+        progress = self._progress
+        if progress.phase in ("starting", "stopping"):
+            yield Text(STARTING if progress.phase == "starting" else HALTING, style="dim")
             return
-        rows = list(standing.running.items())
-        metric = standing.spec.objective[0].metric
+        rows = list(progress.running.items())
+        metric = progress.spec.objective[0].metric
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
         for name in ("trial", "epoch", metric, "time"):
             table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), 7))
@@ -130,7 +130,7 @@ class LiveDisplay(PlainDisplay):
                 str(number),
                 f"{whole_number(row.get('epochs_run'))}/{row['epochs_planned']}",
                 metric_text(metric, row.get("value")),
-                "" if (seconds := standing.running_for(number)) is None else format_clock(seconds),
+                "" if (seconds := progress.running_for(number)) is None else format_clock(seconds),
                 parameters_text(row),
             )
         if rows:
@@ -140,13 +140,13 @@ class LiveDisplay(PlainDisplay):
 
 
 @contextmanager
-def watching(console: Console, standing: Progress) -> Iterator[Observer]:
-    """The display that suits the console, for as long as the study runs."""
+def watching(console: Console, progress: Progress) -> Iterator[Observer]:
+    """Show the display that suits the console while the study runs."""
     if not console.is_terminal:
         console.print(STARTING, highlight=False)
-        yield PlainDisplay(console, standing)
+        yield PlainDisplay(console, progress)
         return
-    display = LiveDisplay(console, standing)
+    display = LiveDisplay(console, progress)
     with Live(display, console=console, refresh_per_second=2, transient=True):
         yield display
 
@@ -155,6 +155,6 @@ def _failed_attempt(row: Row) -> str:
     return f"trial {row['number']} is tried again, attempt {row['attempt']} failed: {row['error']}"
 
 
-def _head(standing: Progress) -> str:
-    left = "" if standing.left is None else f", about {format_clock(standing.left)} left"
-    return f"[{standing.done}/{standing.total} {format_clock(standing.elapsed)}{left}]"
+def _head(progress: Progress) -> str:
+    left = "" if progress.left is None else f", about {format_clock(progress.left)} left"
+    return f"[{progress.done}/{progress.total} {format_clock(progress.elapsed)}{left}]"

@@ -1,7 +1,11 @@
 """The command line's commands, its errors, and its exit codes.
 
-Exit codes: 0 done; 1 the study ran but nothing completed, or Ray was lost; 2 the user's mistake; 130 interrupted, and
-resumable.
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the study ran but no trial completed, or Ray was lost |
+| 2 | the user's mistake |
+| 130 | interrupted, and can be resumed |
 """
 
 import os
@@ -50,7 +54,7 @@ app.command()(reproduce)
 
 
 def exit_with_error(error: UserError) -> NoReturn:
-    """Print a user's mistake, a line for each, and exit with 2."""
+    """Print a user's mistakes, one per line, and exit with 2."""
     if os.environ.get("TUNER_DEBUG"):
         traceback.print_exception(error)
     for line in str(error).splitlines():

@@ -10,9 +10,12 @@ if TYPE_CHECKING:
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Results = Annotated[
-    str, typer.Option("--results", envvar="TUNER_RESULTS", help="The results directory, or s3://BUCKET/PREFIX.")
+    str,
+    typer.Option("--results", envvar="TUNER_RESULTS", help="The results directory, or s3://BUCKET/PREFIX."),
 ]
-Data = Annotated[Path | None, typer.Option("--data", envvar="TUNER_DATA", help="Where data sets are looked for first.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", envvar="TUNER_DATA", help="The folder to look for data sets in first.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PLACE=VALUE", help="Change a setting: --set search.trials=64.")
 ]

@@ -1,4 +1,4 @@
-"""`reproduce`: published reports against what their studies measured here."""
+"""`reproduce`: compare published reports with the results of their studies."""
 
 import shlex
 from pathlib import Path
@@ -25,11 +25,11 @@ def reproduce(
     report: Annotated[str, typer.Argument(metavar="NAME", help="vazquez, higueros, rubio, tinoco or cesar.")],
     results: Results = REFERENCE_RESULTS,
     data: Data = None,
-    train: Annotated[bool, typer.Option("--run", help="Train what is missing first.")] = False,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="With --run: seeds of a configuration.")] = None,
+    train: Annotated[bool, typer.Option("--run", help="Train the missing trials first.")] = False,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="With --run: seeds per configuration.")] = None,
     protocol: Annotated[str, typer.Option("--protocol", help="as_published or clean.")] = "as_published",
 ) -> None:
-    """Set what a published report printed against what its studies measured here, row by row and claim by claim."""
+    """Compare a published report with the results of its studies, row by row and claim by claim."""
     from tuner.cli.reproduction_tables import full_width, screen
     from tuner.reproduction import reported
 
@@ -40,17 +40,17 @@ def reproduce(
         raise UserError("--seeds: only together with --run")
     if train:
         _train_report(report, [reported.load_study_file(study, seeds) for study in studies], results, data)
-    where = [] if results == REFERENCE_RESULTS else ["--results", results]
-    how = [] if protocol == "as_published" else ["--protocol", protocol]
-    way_on = shlex.join([*program(), "reproduce", report, "--run", *where, *how])
-    for part in screen(report, Path(results), protocol, way_on):
+    options = [] if results == REFERENCE_RESULTS else ["--results", results]
+    options += [] if protocol == "as_published" else ["--protocol", protocol]
+    train_command = shlex.join([*program(), "reproduce", report, "--run", *options])
+    for part in screen(report, Path(results), protocol, train_command):
         if isinstance(part, Table):
             out.width = max(out.width, full_width(part, out))
         out.print(part, soft_wrap=isinstance(part, Text))
 
 
 def _train_report(report: str, specs: "list[StudyConfig]", results: str, data: Path | None) -> None:
-    """Run the studies of a report one after the other, each as `run` does; then measure its shapes."""
+    """Run the studies of a report in turn, each as `run` does, and measure its shapes."""
     from tuner.reproduction.shapes import write_shapes
     from tuner.results.folder import StudyFolder, is_finished, load_study
 

@@ -36,20 +36,20 @@ STYLES = {
     **dict.fromkeys((DIFFERS, FAILED, FAILS), "red"),
 }
 HEADING_WIDTH = 14
-"""Characters in a line of a column's heading: about what the numbers below it take."""
+"""Characters per line of a column's heading, about as many as its numbers take."""
 CLEAN = "clean: where the report looks at test images after each epoch or step, these are validation images"
 
 
-def screen(name: str, results: Path, protocol: str, way_on: str) -> Iterator[Table | Text]:
-    """Everything that is to be printed of a reproduction, from top to bottom: tables, and lines of text.
+def screen(name: str, results: Path, protocol: str, train_command: str) -> Iterator[Table | Text]:
+    """Yield the tables and lines of a reproduction, from top to bottom.
 
-    A table is to be printed at its full width (`full_width`), a line without folding it.
+    Print a table at its full width (`full_width`), and a line without folding it.
 
     Args:
         name: One of `tuner.reproduction.reported.REPORTS`.
         results: The results directory with the report's studies.
         protocol: `as_published` or `clean`.
-        way_on: The command that trains what is missing.
+        train_command: The command that trains what is missing.
 
     Raises:
         UserError: There is no such report or protocol.
@@ -68,25 +68,25 @@ def screen(name: str, results: Path, protocol: str, way_on: str) -> Iterator[Tab
         yield Text.assemble(claim["claim"], " ", (claim["verdict"], STYLES.get(claim["verdict"], "yellow")))
         yield Text(f"    {claim['numbers']}", "dim")
     if (compared["verdict"] == NOT_RUN).any():
-        yield Text(f"\nWhat was not run is trained by: {way_on}")
+        yield Text(f"\nWhat was not run is trained by: {train_command}")
 
 
 def full_width(shown: Table, console: Console) -> int:
-    """Columns that a table takes when nothing in it is cut off or folded."""
+    """Return the columns of the terminal that a table takes when nothing in it is cut or folded."""
     return Measurement.get(console, console.options.update(width=10_000), shown).maximum
 
 
 def _sources(rows: pd.DataFrame) -> Iterator[Text]:
-    """A line a study: how far it is, on which images, by which protocol, and what was run otherwise than planned."""
+    """Yield a line per study: its runs, images, protocol and differences from its file."""
     width = rows["study"].str.len().max()
     for row in rows.to_dict("records"):
-        said = [
+        facts = [
             row["runs"],
             row["images"],
             row["protocol"],
             row["differs"] and f"otherwise than its file: {row['differs']}",
         ]
-        yield Text(f"  {row['study']:{width}}  {'; '.join(filter(None, said))}")
+        yield Text(f"  {row['study']:{width}}  {'; '.join(filter(None, facts))}")
 
 
 def _rules(compared: pd.DataFrame) -> Iterator[Text]:
@@ -102,7 +102,7 @@ def _rules(compared: pd.DataFrame) -> Iterator[Text]:
 
 
 def _comparison(cells: pd.DataFrame) -> Table:
-    """A table of text whose columns have a quantity and, below it, what of it."""
+    """Return a table whose headings are a quantity and, below it, one of its fields."""
     shown = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     shown.add_column("", no_wrap=True)
     above = ""

@@ -71,7 +71,7 @@ def _run_and_show(
     again: Callable[[list[str]], str],
     settings: list[str],
 ) -> int:
-    """Run a study from this machine, and print how it stands at the end. Returns the exit code."""
+    """Run a study from this machine and print its state at the end. Returns the exit code."""
     from tuner.results.folder import StudyFolder, load_study
 
     folder = StudyFolder(f"{results}/{spec.study}")
@@ -97,7 +97,7 @@ def _run_and_show(
 
 
 def check_before_start(folder: "StudyFolder", spec: "StudyConfig", data: Path | None, fresh: bool) -> None:
-    """What the run would refuse after seconds, when Ray has started; it looks again, under the study's lock."""
+    """Refuse at once what the run would refuse under its lock, after Ray has started."""
     from tuner import data as datasets
     from tuner.results.folder import check_comparable
 
@@ -127,7 +127,7 @@ def run_here(
 
         with signals_later():
             connection.start(address, spec.architectures)
-        from tuner.study.run import StudyRun  # takes seconds: Tune
+        from tuner.study.run import StudyRun  # because Tune takes seconds
 
         study = StudyRun(
             spec, results, folder=folder, data=data, observer=observer, address=address, on_lost=end_without_ray
@@ -138,18 +138,18 @@ def run_here(
 
 @contextmanager
 def signals_later() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until Ray has started: half started it would leave processes behind."""
-    came: list[int] = []
-    both = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: came.append(number)) for number in both]
+    """Hold Ctrl-C and SIGTERM back, because a half-started Ray would leave processes behind."""
+    received: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: received.append(number)) for number in signals]
     try:
         yield
-    except SystemExit:  # Ray sets a handler of its own for SIGTERM
-        came.append(signal.SIGTERM)
+    except SystemExit:  # from Ray's handler for SIGTERM
+        received.append(signal.SIGTERM)
     finally:
-        for number, handler in zip(both, before, strict=True):
+        for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
-    if came:
+    if received:
         raise KeyboardInterrupt
 
 
@@ -161,7 +161,7 @@ def validate(
     data: Data = None,
     address: Address = None,
 ) -> None:
-    """Check a study file and print it with every default; with --address, check every node of a cluster for it too."""
+    """Check a study file and print it with every default. With --address, check every node too."""
     spec = load_study_file(study, settings, name)
     if address and is_url(address):
         jobs = connect_jobs(address)
@@ -173,7 +173,7 @@ def validate(
 
 
 def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, address: str) -> None:
-    """The look at each node that `run --address` begins with."""
+    """Check every node, as `run --address` does first."""
     from tuner import data as datasets
     from tuner.cluster.connection import connected
     from tuner.storage import open_storage
@@ -182,12 +182,12 @@ def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, addr
     datasets.split(dataset, spec.dataset)
     storage = open_storage(results)
     storage.create()
-    with out.status("Every node is looked at …"), connected(address, spec.architectures):
+    with out.status("Every node is checked …"), connected(address, spec.architectures):
         from tuner.cluster.placement import place
 
         placement = place(spec, dataset.folder, data and data.absolute(), results=str(storage))
     show_nodes(placement.nodes)
-    out.print(f"{placement.slots} trials side by side, each with {placement.share}")
+    out.print(f"{placement.slots} trials side by side, each with {placement.trial}")
 
 
 def print_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> None:
@@ -198,12 +198,12 @@ def print_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> N
     datasets.split(dataset, spec.dataset)
     with out.status("A few configurations are trained for a moment …"):
         from tuner.cluster.connection import connected
-        from tuner.cluster.placement import choose_share, count_slots
+        from tuner.cluster.placement import choose_resources, count_slots
         from tuner.search.schedulers import rung_epochs
         from tuner.study.estimate import estimate
 
         with connected(address, spec.architectures):
-            share = choose_share(spec, dataset.folder, data)
-            slots = count_slots(spec, share)
+            trial = choose_resources(spec, dataset.folder, data)
+            slots = count_slots(spec, trial)
         cost = estimate(spec, data, slots)
-    show_plan(spec, slots, str(share), rung_epochs(spec), cost)
+    show_plan(spec, slots, str(trial), rung_epochs(spec), cost)

@@ -1,4 +1,4 @@
-"""`ls` and `show`: studies as their tables tell them."""
+"""`ls` and `show`: the state of studies, from their tables."""
 
 import shlex
 from pathlib import Path
@@ -19,7 +19,7 @@ def list_studies(
         str | None, typer.Option("--address", help="List the jobs of a cluster: http://HOST:8265.")
     ] = None,
 ) -> None:
-    """List the studies of a results directory, or the studies that were handed over to a cluster."""
+    """List the studies of a results directory, or those submitted to a cluster."""
     from tuner.results.folder import find_studies
 
     if address:
@@ -36,11 +36,11 @@ def list_studies(
 
 
 def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) -> None:
-    """Show the best trials of a study and how it stands."""
+    """Show a study's state and its best trials."""
     from tuner.results.folder import StudyFolder, find_studies, load_study
 
-    is_place = is_url(study) or StudyFolder(study).holds_a_study
-    folder = StudyFolder(study if is_place else f"{results}/{study}")
-    if not folder.holds_a_study and (studies := [other.name for other in find_studies(results)]):
-        raise StudyError(f"{results}: no study '{study}'; {suggest(study, studies)}")
+    is_path = is_url(study) or StudyFolder(study).holds_a_study
+    folder = StudyFolder(study if is_path else f"{results}/{study}")
+    if not folder.holds_a_study and (names := [found.name for found in find_studies(results)]):
+        raise StudyError(f"{results}: no study '{study}'; {suggest(study, names)}")
     show_study(load_study(str(folder)), top)

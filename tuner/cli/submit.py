@@ -1,4 +1,4 @@
-"""`submit`: a study handed over to a cluster, and followed."""
+"""`submit`: submit a study to a cluster, and follow it."""
 
 import os
 import shlex
@@ -25,18 +25,20 @@ def submit(
     name: Name = None,
     settings: Settings = None,
     fresh: Fresh = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end, or print its job.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Follow the study to its end, or print its job.")
+    ] = True,
     follow: Annotated[str | None, typer.Option("--follow", metavar="JOB", help="Follow a job once more.")] = None,
 ) -> None:
-    """Hand a study over to a Ray cluster, and follow it; ends as the study does.
+    """Submit a study to a Ray cluster and follow it. The exit code is the study's.
 
-    --results and --data are places on the cluster.
+    --results and --data are paths on the cluster.
     """
     if (study is None) == (follow is None):
         raise UserError("submit: one is needed, STUDY.yaml or --follow JOB")
     if follow is not None or study is None:
         raise typer.Exit(follow_job(connect_jobs(address), str(follow)))
-    spec = load_study_file(study, settings, name)  # before a cluster is asked: what is refused is refused at once
+    spec = load_study_file(study, settings, name)  # before the cluster, which takes seconds
     jobs = connect_jobs(address)
     again = resume_command(study, results, data, name, address, settings or [], verb="submit")
     job = jobs.submit(spec, "run", results=results, data=data, fresh=fresh, command=again)
@@ -46,7 +48,7 @@ def submit(
 
 
 def connect_jobs(address: str) -> "Jobs":
-    """Connect to the jobs of a cluster, and refuse what is no URL."""
+    """Connect to the jobs of a cluster. Refuse an address that is no URL."""
     from tuner.cluster.jobs import Jobs
 
     if not is_url(address):
@@ -55,17 +57,17 @@ def connect_jobs(address: str) -> "Jobs":
 
 
 def follow_job(jobs: "Jobs", job: str) -> int:
-    """Pass on what a job prints; Ctrl-C leaves it to itself."""
-    way_back = shlex.join([*program(), "submit", "--address", jobs.address, "--follow", job])
+    """Print a job's output to its end. Ctrl-C leaves the job running."""
+    follow_command = shlex.join([*program(), "submit", "--address", jobs.address, "--follow", job])
     err.print(f"job {job}", style="dim", soft_wrap=True)
     try:
-        return jobs.follow(job, _pass_on)
+        return jobs.follow(job, _write)
     except KeyboardInterrupt:
-        err.print(f"The job goes on; to follow it again: {way_back}", style="yellow", soft_wrap=True)
+        err.print(f"The job goes on; to follow it again: {follow_command}", style="yellow", soft_wrap=True)
         return 130
 
 
-def _pass_on(piece: str) -> None:
+def _write(piece: str) -> None:
     sys.stdout.write(piece)
     sys.stdout.flush()
 
@@ -79,11 +81,11 @@ def resume_command(
     settings: list[str],
     verb: str = "run",
 ) -> str:
-    """The command that goes on with a study; `--fresh` would begin it anew."""
+    """Return the command that resumes a study. It lacks `--fresh`, which would start over."""
     from tuner.results.provenance import COMMAND
 
     words = shlex.split(os.environ.get(COMMAND, ""))
-    if words:  # a job: what was handed over has its settings in the file
+    if words:  # this is a job, whose study file holds the first settings
         return shlex.join([*words, *_set(settings)])
     words = [*program(), verb, str(study)]
     words += [] if results == DEFAULT_RESULTS else ["--results", results]

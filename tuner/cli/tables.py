@@ -1,4 +1,4 @@
-"""What the command line prints beside the display of a running study: tables, leaderboards, plans and the ways on."""
+"""Output of the command line beside the live display: tables, plans and next steps."""
 
 import os
 import shlex
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tuner.errors import RayLostError, StudyError
 
-if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study file or --help should not
+if TYPE_CHECKING:  # because pandas, torch and Ray take seconds, which --help should not
     import pandas as pd
 
     from tuner.cluster.jobs import Job
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # pandas, torch and Ray take seconds, and a refused study fil
     from tuner.study.estimate import Estimate
 
 PIPED_WIDTH = 200
-"""Columns where nobody looks at a terminal: tables are for files and other programs then, and must not be folded."""
+"""Columns of the output without a terminal, because files and programs want unfolded tables."""
 DEFAULT_RESULTS = "results"
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
@@ -31,12 +31,12 @@ err = Console(stderr=True, highlight=False)
 
 
 def program() -> list[str]:
-    """How this program was called."""
+    """Return the words that call this program."""
     return ["python", "-m", "tuner"] if Path(sys.argv[0]).name == "__main__.py" else ["tuner"]
 
 
 def print_start(spec: "StudyConfig", earlier: "StudyResults | None") -> None:
-    """Say what a run begins with."""
+    """Print the study's name, trial count and sampler."""
     repeats = "" if spec.repeats is None else f", then {spec.repeats.seeds} repeats of the best {spec.repeats.top}"
     trials = f"{spec.search.trials} trials, sampler {spec.search.sampler}{repeats}"
     if earlier is not None:
@@ -45,7 +45,7 @@ def print_start(spec: "StudyConfig", earlier: "StudyResults | None") -> None:
 
 
 def counts_text(trials: "pd.DataFrame") -> str:
-    """How many trials are in each state, in words."""
+    """Return the number of trials in each state, in words."""
     from tuner.analysis.leaderboard import counts_by_state
 
     named = {"RUNNING": "in flight"}
@@ -54,7 +54,7 @@ def counts_text(trials: "pd.DataFrame") -> str:
 
 
 def show_studies(folders: "Iterable[StudyFolder]") -> None:
-    """A line a study; one that cannot be read is said on standard error."""
+    """Print one row per study, and a line on standard error for an unreadable one."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("study", overflow="fold")
     for column in ("complete", "pruned", "failed", "running", "of"):
@@ -88,11 +88,11 @@ def _study_cells(folder: "StudyFolder") -> list[str]:
 
 
 def show_jobs(jobs: "list[Job]", address: str) -> None:
-    """A line a job, with its study."""
+    """Print one row per job, with its study."""
     from tuner.analysis.formatting import format_duration
 
     if not jobs:
-        out.print(f"No study was handed over to {address}; tuner submit does that", soft_wrap=True, markup=False)
+        out.print(f"No study was submitted to {address}; tuner submit does that", soft_wrap=True, markup=False)
         return
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("job", "study", "status", "begun", "results"):
@@ -104,7 +104,7 @@ def show_jobs(jobs: "list[Job]", address: str) -> None:
 
 
 def show_nodes(reports: "Iterable[NodeReport]") -> None:
-    """A line a node that was looked at and found fit."""
+    """Print one line per node that was checked and found fit."""
     for report in reports:
         has = ", ".join(f"{amount:g} {kind}" for kind, amount in report.resources.items())
         versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
@@ -112,7 +112,7 @@ def show_nodes(reports: "Iterable[NodeReport]") -> None:
 
 
 def show_study(study: "StudyResults", top: int) -> None:
-    """A study's objective, counts by state, failures and leaderboard."""
+    """Print a study's objective, counts by state, failures and leaderboard."""
     from tuner.analysis.formatting import board_table
     from tuner.analysis.leaderboard import leaderboard
 
@@ -138,28 +138,36 @@ def print_next_steps(
     command: Callable[[list[str]], str],
     settings: list[str],
 ) -> None:
-    """Where the tables are, and the commands to go on with; `command` makes the one that runs the study again."""
+    """Print where the tables are, and the commands for the next steps.
+
+    Args:
+        study: The study.
+        results: Its results directory.
+        halted: Why the study stopped before its end, or None.
+        command: Makes the command that resumes the study with the given settings.
+        settings: The settings of this run.
+    """
     spec, trials = study.spec, study.trials
-    where = [] if results == DEFAULT_RESULTS else ["--results", results]
-    ways = {
-        "all trials": shlex.join([*program(), "show", spec.study, *where]),
+    options = [] if results == DEFAULT_RESULTS else ["--results", results]
+    steps = {
+        "all trials": shlex.join([*program(), "show", spec.study, *options]),
         "in Python": f"tuner.load_study({str(study.folder)!r}).trials",
     }
     if halted:
         in_flight = int((trials["state"] == "RUNNING").sum())
         why = "The budget is used up" if halted == "budget" else "Interrupted"
         out.print(f"\n{why}; {in_flight} trials in flight go on where they were when it is run again", style="yellow")
-        ways = {"go on": command(settings), **ways}
+        steps = {"go on": command(settings), **steps}
     elif (trials["state"] == "COMPLETE").any() and spec.search.sampler != "grid" and not spec.single:
-        others = [setting for setting in settings if not setting.startswith("search.trials=")]
-        ways = {"more trials": command([*others, f"search.trials={2 * (spec.search.trials or 1)}"]), **ways}
+        kept = [setting for setting in settings if not setting.startswith("search.trials=")]
+        steps = {"more trials": command([*kept, f"search.trials={2 * (spec.search.trials or 1)}"]), **steps}
     out.print(f"\nTables: {study.folder}", soft_wrap=True, markup=False)
-    for name, way in ways.items():
-        out.print(f"  {name + ':':13}{way}", soft_wrap=True, markup=False)
+    for name, step in steps.items():
+        out.print(f"  {name + ':':13}{step}", soft_wrap=True, markup=False)
 
 
-def show_plan(spec: "StudyConfig", slots: int, share: str, milestones: Iterable[float], cost: "Estimate") -> None:
-    """What a run would do, and how long it should take."""
+def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Iterable[float], cost: "Estimate") -> None:
+    """Print what a run would do, and how long it should take."""
     from tuner.analysis.formatting import format_duration
 
     out.print(spec.to_yaml(), markup=False, soft_wrap=True)
@@ -175,7 +183,7 @@ def show_plan(spec: "StudyConfig", slots: int, share: str, milestones: Iterable[
     plan = {
         "trials": f"{spec.search.trials}{repeats}",
         "rungs (epoch)": rungs,
-        "slots": f"{slots}  (trials side by side, each with {share})",
+        "slots": f"{slots}  (trials side by side, each with {resources})",
         "images/s": f"{speeds}  (training, one trial)",
         "time": f"about {format_duration(cost.hours * 3600)} of training{full}{budget}",
     }
@@ -184,7 +192,7 @@ def show_plan(spec: "StudyConfig", slots: int, share: str, milestones: Iterable[
 
 
 def end_without_ray(error: RayLostError) -> NoReturn:
-    """Say so and end at once: where calls into Ray do not return, nothing else ends this process."""
+    """Print the error and exit at once, because calls into a lost Ray may not return."""
     out.show_cursor()
     err.print(str(error), style="red", soft_wrap=True, markup=False)
     os._exit(1)

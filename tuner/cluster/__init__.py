@@ -1,1 +1,1 @@
-"""Ray: connecting to it, its nodes, what travels there, and studies as jobs. Nothing heavy is imported here."""
+"""Ray: its connection, its nodes, the code that travels to them, and studies as jobs."""

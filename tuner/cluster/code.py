@@ -1,4 +1,4 @@
-"""The code that travels to every node: this package, and the user's own modules."""
+"""The code that travels to every node: this package and the modules of the user's networks."""
 
 from collections.abc import Iterable
 from importlib import import_module
@@ -9,10 +9,14 @@ import tuner
 
 
 def sources(architectures: Iterable[str]) -> list[Path]:
-    """This package, and the top-level packages and modules of the user's own networks, but for those installed."""
-    places = [name.partition(":")[0] for name in architectures if ":" in name and not name.startswith("torchvision:")]
-    own = [_source(import_module(top)) for top in dict.fromkeys(place.partition(".")[0] for place in places)]
-    return [_source(tuner), *(path for path in own if "site-packages" not in path.parts)]
+    """Return the paths of this package and of the user's top-level modules.
+
+    Installed modules are left out, because each node has its own installation.
+    """
+    modules = [name.partition(":")[0] for name in architectures if ":" in name and not name.startswith("torchvision:")]
+    top_levels = dict.fromkeys(module.partition(".")[0] for module in modules)
+    users = [_source(import_module(name)) for name in top_levels]
+    return [_source(tuner), *(path for path in users if "site-packages" not in path.parts)]
 
 
 def _source(module: ModuleType) -> Path:

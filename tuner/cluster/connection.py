@@ -1,4 +1,4 @@
-"""Connecting to Ray."""
+"""The connection of this process to Ray."""
 
 import logging
 import os
@@ -11,16 +11,17 @@ import ray
 from ray.exceptions import AuthenticationError
 
 from tuner.cluster.code import sources
-from tuner.cluster.health import CONNECT_SECONDS, is_alive, lost
+from tuner.cluster.health import CONNECT_SECONDS, is_alive, lost, remember_endpoints
 from tuner.errors import ClusterError, first_line
+from tuner.search.ray_internals import silence_raylet
 from tuner.storage import is_url
 
 ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints every failed trial's traceback, whatever the verbosity
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints failed trials' tracebacks at every verbosity
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files a trial; our tables hold it all
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that cannot be trained ends with a report without metrics
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files per trial, and our tables hold it all
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # trials that cannot train report no metrics
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours stops the study and keeps the exit code
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are never read
     "TUNE_RESULT_BUFFER_LENGTH": "1",
@@ -28,10 +29,10 @@ ENVIRONMENT = {
 }
 
 SYSTEM_CONFIG = {"prestart_worker_first_driver": False}
-"""Actors never take a prestarted worker: starting some would only take cores from those that are needed."""
+"""Ray prestarts no workers, because actors never take them and their start takes cores."""
 
-_ours = _joined = False
-"""Whether `start` connected this process to Ray, and whether to a cluster that was running."""
+_connected = _joined = False
+"""Set by `start`: this process was connected to Ray, and the Ray was a running cluster."""
 
 
 def joined() -> bool:
@@ -40,44 +41,46 @@ def joined() -> bool:
 
 
 def start(address: str | None = None, architectures: Iterable[str] = ()) -> None:
-    """Connect this process to Ray, unless it is connected already: to one of our own, or to a running cluster.
+    """Connect this process to Ray, unless it is connected already.
 
-    Called before Tune is imported, it lets Ray's processes start while this one imports.
+    Called before Tune is imported, Ray's processes start during that import.
 
     Args:
-        address: A running cluster: `auto`, the one that this machine belongs to, or `HOST:PORT` of its head; None:
-            start a Ray of our own on this machine.
-        architectures: Networks that the study names; with an address every node gets the modules of those that are
-            the user's own, and this package as it is here, whatever is installed there.
+        address: A running cluster: `auto`, the one that this machine belongs to, or `HOST:PORT` of
+            its head node. None: start a local Ray.
+        architectures: Networks that the study names. With an address, every node gets the modules
+            of the user's networks, and this package whatever version is installed there.
 
     Raises:
-        ClusterError: There is no cluster at the address, or it is none that a study can run on.
+        ClusterError: There is no cluster at the address, or no study can run on it.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what happens to trials stands in the tables and logs
-    ray._private.worker._worker_logs_enabled = False  # the raylet's word on dead workers passes by `log_to_driver`
-    global _ours, _joined
-    if ray.is_initialized():
-        return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        ray.init(address="local", include_dashboard=False, _system_config=SYSTEM_CONFIG, **quiet)
-    else:
-        _join(address, runtime_env={"py_modules": [str(path) for path in sources(architectures)]}, **quiet)
-    _ours, _joined = True, address is not None
+    # because the tables and logs hold what happens to trials
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    silence_raylet()
+    global _connected, _joined
+    if not ray.is_initialized():
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address is None:
+            ray.init(address="local", include_dashboard=False, _system_config=SYSTEM_CONFIG, **quiet)
+        else:
+            modules = [str(path) for path in sources(architectures)]
+            _join(address, runtime_env={"py_modules": modules}, **quiet)
+        _connected, _joined = True, address is not None
+    remember_endpoints()
 
 
 def _join(address: str, **settings: Any) -> None:
-    """Connect to a running cluster, or say in one line why not."""
+    """Connect to a running cluster, or raise ClusterError with one line."""
     allowed = "allowed: auto or HOST:PORT of a running cluster"
-    if is_url(address):  # from there a study is handed over as a job, see `tuner.cluster.jobs`
+    if is_url(address):  # because only `tuner.cluster.jobs` submits studies through a URL
         raise ClusterError(f"--address: '{address}'; {allowed}, on one of its machines")
     host, _, port = address.rpartition(":")
     if address != "auto" and not (host and port.isdecimal()):
         raise ClusterError(f"--address: '{address}'; {allowed}")
     try:
-        if address != "auto":  # Ray itself would try for more than a minute
+        if address != "auto":  # because Ray would try for more than a minute
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -85,21 +88,21 @@ def _join(address: str, **settings: Any) -> None:
     try:
         ray.init(address=address, **settings)
     except (ConnectionError, AuthenticationError) as error:
-        asks = "" if address == "auto" else f"; if it asks for a token, set RAY_AUTH_MODE=token and {TOKEN_REMEDY}"
-        raise ClusterError(f"--address: no Ray cluster at '{address}' ({first_line(error)}){asks}; {allowed}") from None
+        hint = "" if address == "auto" else f"; if it asks for a token, set RAY_AUTH_MODE=token and {TOKEN_REMEDY}"
+        raise ClusterError(f"--address: no Ray cluster at '{address}' ({first_line(error)}){hint}; {allowed}") from None
 
 
 TOKEN_REMEDY = "put the cluster's token into ~/.ray/auth_token, or its path into RAY_AUTH_TOKEN_PATH"
-"""What to do where a cluster asks for a token that this client has not, or has another."""
+"""Remedy for a cluster that refuses this client's token or asks for one."""
 
 
 @contextmanager
 def connected(address: str | None = None, architectures: Iterable[str] = ()) -> Iterator[None]:
-    """Ray for as long as it is needed; it is ended or left afterwards if `start` was called here or before.
+    """Stay connected to Ray, and disconnect at the end if `start` had connected this process.
 
-    Args and errors are those of `start`; a RayLostError stands for what goes wrong because Ray is gone.
+    Args and errors are those of `start`. Whatever fails because Ray is gone raises RayLostError.
     """
-    global _ours, _joined
+    global _connected, _joined
     start(address, architectures)
     try:
         yield
@@ -108,6 +111,6 @@ def connected(address: str | None = None, architectures: Iterable[str] = ()) -> 
             raise
         raise lost(_joined) from error
     finally:
-        if _ours:
-            _ours = _joined = False
+        if _connected:
+            _connected = _joined = False
             ray.shutdown()

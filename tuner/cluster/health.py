@@ -1,46 +1,69 @@
-"""Whether Ray is still there: its head, and its own process on this machine."""
+"""The health of Ray: its head node, and its process on this machine."""
 
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import ray
 
 from tuner.errors import RayLostError
 
 CONNECT_SECONDS = 5.0
-"""A head that does not answer for so long is not there."""
+"""Seconds to wait for the head node before treating it as down."""
 WATCH_SECONDS = 3.0
-"""So often a study looks whether Ray is still there."""
+"""Seconds between two checks of a running study's Ray."""
 LOST_SECONDS = 30.0
-"""A head that is away for so long is lost; one that keeps its state elsewhere may come back before."""
+"""Seconds for a head node to come back before Ray is lost."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """The sockets of the Ray that this process is connected to.
+
+    Attributes:
+        raylet: Path of the socket of Ray's process on this machine. No later Ray has the same.
+        head: `HOST:PORT` of the head node.
+    """
+
+    raylet: str
+    head: str
+
+
+_endpoints: Endpoints | None = None
+
+
+def remember_endpoints() -> None:
+    """Remember where the Ray of this process listens, because a lost Ray cannot be asked."""
+    global _endpoints
+    context = ray.get_runtime_context()
+    node_id = context.get_node_id()
+    (raylet,) = [
+        node["RayletSocketName"]
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["NodeID"] == node_id
+    ]
+    _endpoints = Endpoints(raylet, context.gcs_address)
 
 
 def is_alive() -> bool:
-    """Whether the head of the cluster and Ray's own process on this machine are still those that we connected to."""
-    return _raylet_is_there() and _head_is_there()
+    """Return True if Ray answers, on this machine and on the head node."""
+    return _endpoints is not None and _raylet_answers(_endpoints) and _head_answers(_endpoints)
 
 
-def _connection() -> Any:
-    """Where Ray's processes are that this one is connected to; Ray has no public word for all of it."""
-    return ray._private.worker._global_node
-
-
-def _raylet_is_there() -> bool:
-    """Ray's process on this machine has a socket in the folder of its session, which no later one has."""
+def _raylet_answers(endpoints: Endpoints) -> bool:
     try:
         with socket.socket(socket.AF_UNIX) as raylet:
-            raylet.connect(_connection().raylet_socket_name)
+            raylet.connect(endpoints.raylet)
     except OSError:
         return False
     return True
 
 
-def _head_is_there() -> bool:
-    host, _, port = _connection().gcs_address.rpartition(":")
+def _head_answers(endpoints: Endpoints) -> bool:
+    host, _, port = endpoints.head.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError:
@@ -49,10 +72,10 @@ def _head_is_there() -> bool:
 
 
 def lost(joined: bool) -> RayLostError:
-    """What to say where Ray is gone; `joined`: it was a running cluster, not one of our own."""
+    """Make the error for a lost Ray. `joined` tells a running cluster from a local Ray."""
     return RayLostError(
-        "Ray was lost: its processes were killed, or its head does not answer; what was finished is kept, and the same "
-        "command goes on once Ray is back"
+        "Ray was lost: its processes were killed, or its head does not answer; what was finished "
+        "is kept, and the same command goes on once Ray is back"
         if joined
         else "Ray was lost: its processes were killed; what was finished is kept, and the same command goes on"
     )
@@ -60,22 +83,24 @@ def lost(joined: bool) -> RayLostError:
 
 @contextmanager
 def watched(on_lost: Callable[[RayLostError], None], *, joined: bool) -> Iterator[None]:
-    """Look after Ray for as long as this process is connected, from a thread of its own.
+    """Watch Ray from a thread for as long as this process is connected.
 
-    Calls into a Ray that is lost may not return: after a minute Ray ends the process without a word.
+    Calls into a lost Ray may not return. After a minute Ray ends the process without a word.
 
     Args:
         on_lost: Called in that thread, at most once.
-        joined: Whether Ray is a running cluster, and none of our own.
+        joined: Whether Ray is a running cluster, not a local Ray.
     """
+    endpoints = _endpoints
     ended = threading.Event()
 
     def watch() -> None:
+        assert endpoints is not None
         answered = time.monotonic()
         while not ended.wait(WATCH_SECONDS):
-            if _head_is_there():
+            if _head_answers(endpoints):
                 answered = time.monotonic()
-            if not _raylet_is_there() or time.monotonic() - answered > LOST_SECONDS:
+            if not _raylet_answers(endpoints) or time.monotonic() - answered > LOST_SECONDS:
                 on_lost(lost(joined))
                 return
 

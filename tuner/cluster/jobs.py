@@ -1,7 +1,7 @@
-"""Studies as jobs of a Ray cluster, through its HTTP address: handed over, followed, listed.
+"""Studies as jobs of a Ray cluster: submitted, followed and listed through its HTTP address.
 
-The command runs on the cluster's head, in a copy of this package that travels with the study; whoever handed it over
-may go, and follow it again later.
+The command runs on the head node, in a copy of this package that travels with the study. The user
+may disconnect, and follow the job again later.
 """
 
 import asyncio
@@ -28,15 +28,17 @@ from tuner.config.registry import DATASETS
 from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, UserError, suggest
 from tuner.results.provenance import COMMAND, SOURCE, source
+from tuner.search.ray_internals import show_token
 from tuner.storage import is_url
 
 STUDY, RESULTS = "tuner_study", "tuner_results"
-"""What a job's metadata says, so that it can be listed."""
+"""Keys of a job's metadata."""
 CONTACT_SECONDS = 60.0
-"""A head that does not answer for so long is given up; the job may go on without being watched."""
+"""Seconds without an answer before giving the head node up. The job may go on."""
 RETRY_SECONDS = 2.0
+"""Seconds between two questions to a head node."""
 BUSY = "No available agent|Initialization failure"
-"""What Ray says of a head that may answer a little later."""
+"""Ray's messages about a head node that may answer a little later."""
 
 T = TypeVar("T")
 
@@ -46,11 +48,11 @@ class Job:
     """A study's job.
 
     Attributes:
-        name: What `follow` takes.
+        name: Name of the job, for `follow`.
         study: Name of the study.
         results: Where its tables are.
-        status: PENDING | RUNNING | STOPPED | SUCCEEDED | FAILED, in Ray's words.
-        started_at: When it was handed over.
+        status: PENDING | RUNNING | STOPPED | SUCCEEDED | FAILED, as Ray names it.
+        started_at: When it was submitted.
     """
 
     name: str
@@ -67,18 +69,20 @@ class Jobs:
         address: `http://HOST:8265` of its head, or `ray://HOST:10001`.
 
     Raises:
-        ClusterError: No cluster answers there, it refuses this client, or `ray[default]` is not installed.
+        ClusterError: No cluster answers there, it refuses this client, or `ray[default]` is not
+            installed.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
-        _show_token()
-        from ray.job_submission import JobSubmissionClient  # takes seconds
+        show_token()
+        from ray.job_submission import JobSubmissionClient  # because it takes seconds
 
-        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)  # says when a log ends
-        os.environ["RAY_API_SERVER_ADDRESS"] = address  # or Ray would prefer what another variable says
+        # because it announces the end of each log
+        logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.ERROR)
+        os.environ["RAY_API_SERVER_ADDRESS"] = address  # because Ray prefers RAY_ADDRESS to its argument
         with self._explained():
-            self._client = _patiently(partial(JobSubmissionClient, address))
+            self._client = _ask_until_ready(partial(JobSubmissionClient, address))
 
     def submit(
         self,
@@ -90,19 +94,19 @@ class Jobs:
         fresh: bool = False,
         command: str = "",
     ) -> str:
-        """Hand over a study; returns the job's name.
+        """Submit a study. Returns the job's name.
 
         Args:
-            spec: The study; it travels as a file.
-            verb: What to do with it.
+            spec: The study, which travels as a file.
+            verb: The command to run with it.
             results: Where the tables will be: an absolute path on the cluster, or `s3://…`.
-            data: Where data sets are looked for first, an absolute path on the cluster.
+            data: Where the cluster looks for data sets first, an absolute path.
             fresh: Start over.
-            command: What to run here to go on with the study; for what the job says of it.
+            command: The command that resumes the study from here, for the job to print.
 
         Raises:
             ClusterError: As when connecting.
-            UserError: A path that the cluster cannot know.
+            UserError: A path is not valid on the cluster.
         """
         _refuse_relative(results, data, spec.dataset.name)
         options = ["--results", results, *(["--data", str(data)] if data else []), *(["--fresh"] if fresh else [])]
@@ -116,18 +120,18 @@ class Jobs:
                 runtime_env={"working_dir": staged, "env_vars": _environment(command)},
                 metadata={STUDY: spec.study, RESULTS: results},
             )
-            return _patiently(submit)
+            return _ask_until_ready(submit)
 
     def follow(self, job: str, write: Callable[[str], Any]) -> int:
-        """Pass on what a job prints, from its beginning to its end; returns the exit code of its command.
+        """Write a job's output until the job ends. Returns the exit code of its command.
 
         Args:
             job: Its name.
             write: Called with each piece of its output.
 
         Raises:
-            ClusterError: There is no such job, it could not be started, or the head has not answered for
-                `CONTACT_SECONDS`.
+            ClusterError: There is no such job, it could not be started, or the head node has not
+                answered for `CONTACT_SECONDS`.
         """
         from aiohttp import ClientError
 
@@ -138,7 +142,7 @@ class Jobs:
                 shown = asyncio.run(self._tail(job, write, shown))
                 info = self._client.get_job_info(job)
                 heard_at = time.monotonic()
-            except (RuntimeError, OSError, ClientError) as error:  # the head is busy, or starts again
+            except (RuntimeError, OSError, ClientError) as error:  # the head node is busy or restarts
                 if time.monotonic() - heard_at > CONTACT_SECONDS:
                     raise ClusterError(f"{self.address} does not answer any more; job {job} may go on") from error
             else:
@@ -153,7 +157,7 @@ class Jobs:
             raise ClusterError(f"--follow: no job '{job}' at {self.address}; {suggest(job, known)}")
 
     async def _tail(self, job: str, write: Callable[[str], Any], shown: int) -> int:
-        """Pass on the output after the first `shown` characters, until the connection ends; returns how many now."""
+        """Write the output after the first `shown` characters. Returns the number shown now."""
         passed = 0
         async for piece in self._client.tail_job_logs(job):
             if passed + len(piece) > shown:
@@ -173,7 +177,7 @@ class Jobs:
         return int(info.driver_exit_code)
 
     def list(self) -> list[Job]:
-        """The studies' jobs that the cluster remembers, the latest first.
+        """List the studies' jobs that the cluster remembers, the latest first.
 
         Raises:
             ClusterError: As when connecting.
@@ -195,11 +199,11 @@ class Jobs:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """What Ray's client raises becomes one line with the remedy."""
+        """Turn the errors of Ray's client into one line with the remedy."""
         from ray.exceptions import AuthenticationError
 
         allowed = "allowed: http://HOST:8265 of the head of a running cluster"
-        logging.disable(logging.WARNING)  # of packages on their way, and versions
+        logging.disable(logging.WARNING)  # about uploads and versions
         try:
             yield
         except AuthenticationError:
@@ -216,19 +220,8 @@ class Jobs:
             logging.disable(logging.NOTSET)
 
 
-def _show_token() -> None:
-    """Show the operators' token, where this user has one; only here, for a driver would demand it of all others."""
-    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-
-    logging.disable(logging.WARNING)  # of what was switched on
-    try:
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    """Ask a head until it can answer: one that has just started, or is busy, cannot at once."""
+def _ask_until_ready(ask: Callable[[], T]) -> T:
+    """Ask a head node until it is ready, because a busy or new one refuses at first."""
     began = time.monotonic()
     while True:
         try:
@@ -240,16 +233,16 @@ def _patiently(ask: Callable[[], T]) -> T:
 
 
 def _refuse_relative(results: str, data: Path | None, dataset: str) -> None:
-    """Paths that mean another place, or none, on the cluster."""
-    places = {"--results": results, "--data": str(data or "/"), "dataset.name": "/" if dataset in DATASETS else dataset}
-    for option, place in places.items():
-        if not is_url(place) and not Path(place).is_absolute():
+    """Refuse paths that have another meaning on the cluster, or none."""
+    paths = {"--results": results, "--data": str(data or "/"), "dataset.name": "/" if dataset in DATASETS else dataset}
+    for option, path in paths.items():
+        if not is_url(path) and not Path(path).is_absolute():
             allowed = "an absolute path there" + (", or s3://BUCKET/PREFIX" if option == "--results" else "")
-            raise UserError(f"{option}: found '{place}', which the cluster cannot know; allowed: {allowed}")
+            raise UserError(f"{option}: found '{path}', which the cluster cannot know; allowed: {allowed}")
 
 
 def _stage(folder: Path, spec: StudyConfig) -> None:
-    """What a job needs: this package, the modules of the user's own networks, and the study."""
+    """Write a job's files: this package, the modules of the user's networks, and the study."""
     for path in sources(spec.architectures):
         if path.is_dir():
             shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -259,5 +252,5 @@ def _stage(folder: Path, spec: StudyConfig) -> None:
 
 
 def _environment(command: str) -> dict[str, str]:
-    """Variables of the job: what its rows and its last words say of where it comes from."""
+    """Return the job's variables, which tell its rows and messages where it comes from."""
     return {COMMAND: command, SOURCE: json.dumps(source(Path(__file__))), "PYTHONUNBUFFERED": "1"}

@@ -1,25 +1,27 @@
-"""The nodes of the cluster that is connected, and those that its autoscaler would add."""
+"""The nodes of the connected cluster, and those that its autoscaler would add."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ruamel.yaml import YAML
 
 from tuner.cluster import connection
 
 HEAD = "node:__internal_head__"
-"""Ray's name for what only the head has."""
+"""Ray's name for a resource that only the head node has."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the cluster that is connected.
+    """A machine of the connected cluster.
 
     Attributes:
-        id: Ray's name for it.
-        host: Its own name.
+        id: Ray's identifier of the node.
+        host: Its host name.
         address: Its IP address.
         resources: `{'CPU': 8.0, 'GPU': 1.0}`.
     """
@@ -34,8 +36,7 @@ class Node:
 
 
 def alive() -> list[Node]:
-    """The nodes of the cluster that is connected."""
-    there = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    """List the living nodes of the connected cluster."""
     return [
         Node(
             node["NodeID"],
@@ -43,34 +44,78 @@ def alive() -> list[Node]:
             node["NodeManagerAddress"],
             {kind: node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU") if node["Resources"].get(kind)},
         )
-        for node in there
+        for node in _living()
     ]
 
 
 def nodes() -> list[dict[str, float]]:
-    """Resources of each node of the cluster that is connected: `[{'CPU': 2.0, 'GPU': 1.0}]`.
+    """List the resources of each node: `[{'CPU': 2.0, 'GPU': 1.0}]`.
 
-    On the head of a cluster of Ray's launcher, also of each worker that its autoscaler would add if trials waited.
+    On a head node that Ray's launcher started, the list includes each worker node that its
+    autoscaler would add for waiting trials.
     """
-    there = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    resources: list[dict[str, float]] = [node["Resources"] for node in there]
-    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    if connection.joined() and any(HEAD in node["Resources"] and node["NodeManagerAddress"] == here for node in there):
-        resources += autoscaler_capacity(Path("~/ray_bootstrap_config.yaml").expanduser(), len(there) - 1)
+    living = _living()
+    resources: list[dict[str, float]] = [node["Resources"] for node in living]
+    if connection.joined() and _is_head(living):
+        config = Path("~/ray_bootstrap_config.yaml").expanduser()
+        resources += autoscaler_capacity(config, len(living) - 1)
     return resources
 
 
+def _living() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def _is_head(living: list[dict[str, Any]]) -> bool:
+    address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return any(HEAD in node["Resources"] and node["NodeManagerAddress"] == address for node in living)
+
+
 def autoscaler_capacity(config: Path, running: int) -> list[dict[str, float]]:
-    """Resources of each worker that an autoscaler may add to those that are running, as far as that is known.
+    """List the resources of each worker node that an autoscaler may still add.
 
     Args:
-        config: What Ray's launcher leaves on a head for the autoscaler; none where the cluster was started otherwise.
-        running: Workers that there are.
+        config: The file that Ray's launcher leaves on a head node. A cluster that was started
+            otherwise has none.
+        running: Number of running worker nodes.
     """
     if not config.exists():
         return []
     cluster: dict[str, Any] = YAML(typ="safe").load(config)
-    types = [of for name, of in cluster["available_node_types"].items() if name != cluster["head_node_type"]]
-    types.sort(key=lambda of: of.get("priority", 0), reverse=True)  # as the autoscaler, so the first are running
-    workers = [of["resources"] for of in types for _ in range(of["max_workers"])]
+    head = cluster["head_node_type"]
+    types = [details for name, details in cluster["available_node_types"].items() if name != head]
+    types.sort(key=lambda details: details.get("priority", 0), reverse=True)  # the running ones first
+    workers = [details["resources"] for details in types for _ in range(details["max_workers"])]
     return workers[running : cluster["max_workers"]]
+
+
+def ask_nodes(
+    asked: Iterable[Node], task: Any, arguments: Callable[[Node], tuple[Any, ...]], timeout: float
+) -> list[tuple[Node, Any]]:
+    """Run a task on each of some nodes at the same time.
+
+    Args:
+        asked: The nodes.
+        task: A Ray task.
+        arguments: The task's arguments on a node.
+        timeout: Seconds to wait for a node. A task that takes longer is cancelled.
+
+    Returns:
+        Each node with the task's result, or with the error that it raised. The error is a
+        TimeoutError where the node did not answer in time.
+    """
+    running = []
+    for node in asked:
+        pinned = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False))
+        running.append((node, pinned.remote(*arguments(node))))
+    return [(node, _result(reference, timeout)) for node, reference in running]
+
+
+def _result(reference: "ray.ObjectRef[Any]", timeout: float) -> Any:
+    try:
+        return ray.get(reference, timeout=timeout)
+    except ray.exceptions.GetTimeoutError:
+        ray.cancel(reference, force=True)
+        return TimeoutError()
+    except ray.exceptions.RayError as error:
+        return getattr(error, "cause", None) or error

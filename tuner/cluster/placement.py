@@ -1,28 +1,27 @@
-"""What a trial gets of the cluster that is connected, and how many trials run side by side."""
+"""The resources of a trial on the connected cluster, and the number of parallel trials."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tuner.cluster.nodes import Node, alive, nodes
+from tuner.cluster.nodes import Node, alive, ask_nodes, nodes
 from tuner.cluster.preflight import NodeReport, check_nodes
 from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, SpecError, first_line
 from tuner.training.probe import MemoryNeed
 
 MEMORY_SHARE = 0.95
-"""Of a GPU's memory so much is shared out: pools fragment."""
+"""Share of a GPU's memory that trials may use, because memory pools fragment."""
 MEASURE_SECONDS = 300.0
-"""A GPU that is not free for a measurement within so long is in use by others."""
+"""Seconds to wait for a GPU before treating it as used by others."""
 
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What one trial gets, cores and GPUs."""
+    """Cores and GPUs of one trial."""
 
     cpu: float
     gpu: float
@@ -32,107 +31,111 @@ class TrialResources:
         return f"{cores} and {self.gpu:g} GPU" if self.gpu else cores
 
     @property
-    def resources(self) -> dict[str, float]:
-        """In Ray's words."""
+    def for_ray(self) -> dict[str, float]:
+        """The resources by Ray's names."""
         return {"CPU": self.cpu, "GPU": self.gpu}
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """The resources by Ray's names, without those of which a trial needs none."""
+        return {kind: amount for kind, amount in self.for_ray.items() if amount}
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the trials of a study run.
+    """A study's share of a cluster.
 
     Attributes:
-        share: What each gets.
-        slots: How many run side by side.
-        nodes: Nodes that were looked at and found fit; none where this machine alone trains.
+        trial: Resources of each trial.
+        slots: Number of trials that run in parallel.
+        nodes: Nodes that were checked and found fit. A study on this machine alone has none.
     """
 
-    share: TrialResources
+    trial: TrialResources
     slots: int
     nodes: tuple[NodeReport, ...] = ()
 
 
 def place(spec: StudyConfig, dataset: Path, data: Path | None, *, results: str | None = None) -> Placement:
-    """Decide what trials get on the cluster that is connected, after a look at all its nodes where that is asked for.
+    """Decide on the resources of trials on the connected cluster.
 
     Args:
         spec: The study.
-        dataset: The data set as the cache of this machine holds it.
-        data: Where data sets are looked for first on other machines.
-        results: Where the results will be, for the look at the nodes; None: no node but this machine is used.
+        dataset: The data set in the cache of this machine.
+        data: Where other machines look for data sets first.
+        results: Where the results will be. Every node is checked for it. None: only this machine
+            trains, and no node is checked.
 
     Raises:
         SpecError: Not even one trial fits.
-        ClusterError: A node is not fit for the study; a line for each reason.
+        ClusterError: A node is not fit for the study. Each reason has a line.
     """
-    count_slots(spec, _least_share(spec))  # says at once what no cluster of this size can do
+    count_slots(spec, _least_resources(spec))  # refuses at once what no cluster of this size can do
     reports = () if results is None else tuple(check_nodes(spec, results, dataset, data))
-    share = choose_share(spec, dataset, data)
+    trial = choose_resources(spec, dataset, data)
     if results is not None and spec.resources.gpu not in (0, "auto"):
-        _check_memory(share.gpu, measure_gpus(spec, dataset, data))
-    return Placement(share, count_slots(spec, share), reports)
+        _check_memory(trial.gpu, measure_gpus(spec, dataset, data))
+    return Placement(trial, count_slots(spec, trial), reports)
 
 
-def _least_share(spec: StudyConfig) -> TrialResources:
-    return TrialResources(float(spec.resources.cpu), 0.0 if spec.resources.gpu == "auto" else float(spec.resources.gpu))
+def _least_resources(spec: StudyConfig) -> TrialResources:
+    gpu = spec.resources.gpu
+    return TrialResources(float(spec.resources.cpu), 0.0 if gpu == "auto" else float(gpu))
 
 
-def choose_share(spec: StudyConfig, dataset: Path, data: Path | None) -> TrialResources:
-    """What a trial of this study gets here.
+def choose_resources(spec: StudyConfig, dataset: Path, data: Path | None) -> TrialResources:
+    """Choose what each trial of this study gets.
 
-    `gpu: auto` is nothing where there is no GPU; where there are some, each is shared by as many of the largest trials
-    as fit into its memory and have their cores beside it, measured by a training step on each node that has one. Nodes
-    that an autoscaler has yet to add cannot be measured: there a trial gets a GPU of its own.
+    `gpu: auto` is no GPU where the cluster has none. Otherwise as many of the largest trials share
+    a GPU as fit into its memory and have their cores. A training step on each node with a GPU
+    measures that. Nodes that an autoscaler has yet to add cannot be measured, and there a trial
+    gets a whole GPU.
 
     Args:
         spec: The study.
-        dataset: The data set as the cache of this machine holds it.
-        data: Where data sets are looked for first on other machines.
+        dataset: The data set in the cache of this machine.
+        data: Where other machines look for data sets first.
 
     Raises:
         ClusterError: The largest trial does not fit into a GPU, torch sees none, or all are in use.
     """
-    share = _least_share(spec)
+    least = _least_resources(spec)
     if spec.resources.gpu != "auto" or not any(node.get("GPU", 0) for node in nodes()):
-        return share
+        return least
     measured = measure_gpus(spec, dataset, data)
-    fitting = [trials_on_a_gpu(node.resources, share.cpu, need) for node, need in measured]
-    return TrialResources(share.cpu, share_of_a_gpu(min(fitting, default=1)))
+    fitting = [trials_on_a_gpu(node.resources, least.cpu, need) for node, need in measured]
+    return TrialResources(least.cpu, share_of_a_gpu(min(fitting, default=1)))
 
 
 def measure_gpus(spec: StudyConfig, dataset: Path, data: Path | None) -> list[tuple[Node, MemoryNeed]]:
-    """What the largest trial of a study takes on a GPU of each node that has one.
+    """Measure the largest trial of a study on a GPU of each node that has one.
 
     Raises:
-        ClusterError: It does not fit into a whole GPU, torch sees none, or others use it; a line for each node.
+        ClusterError: It does not fit into a whole GPU, torch sees none, or others use the GPU. Each
+            node has a line.
     """
-    having = [node for node in alive() if node.resources.get("GPU", 0)]
-    pinned = [NodeAffinitySchedulingStrategy(node.id, soft=False) for node in having]
-    tasks = [_gpu_need.options(scheduling_strategy=there).remote(spec, dataset, data) for there in pinned]
-    measured: list[tuple[Node, MemoryNeed]] = []
-    problems: list[str] = []
-    for node, task in zip(having, tasks, strict=True):
-        try:
-            measured.append((node, ray.get(task, timeout=MEASURE_SECONDS)))
-        except ray.exceptions.GetTimeoutError:
-            ray.cancel(task, force=True)
-            problems.append(f"node {node}: no GPU was free for {MEASURE_SECONDS:.0f} s; wait for those who use it")
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
-            problems.append(f"node {node}: {first_line(cause)}")
-    problems += [
-        f"node {node}: {need.what} does not fit into its GPU of {gigabytes(need.of)}; make it smaller"
-        for node, need in measured
-        if need.bytes is None
-    ]
+    with_gpu = [node for node in alive() if node.resources.get("GPU", 0)]
+    found = ask_nodes(with_gpu, _gpu_need, lambda _: (spec, dataset, data), MEASURE_SECONDS)
+    problems = [f"node {node}: {problem}" for node, need in found if (problem := _gpu_problem(need))]
     if problems:
         raise ClusterError("\n".join(problems))
-    return measured
+    return found
+
+
+def _gpu_problem(need: MemoryNeed | Exception) -> str | None:
+    match need:
+        case TimeoutError():
+            return f"no GPU was free for {MEASURE_SECONDS:.0f} s; wait for those who use it"
+        case Exception():
+            return first_line(need)
+        case MemoryNeed(bytes=None):
+            return f"{need.what} does not fit into its GPU of {gigabytes(need.of)}; make it smaller"
+    return None
 
 
 @ray.remote(num_cpus=0, num_gpus=1, max_calls=1, max_retries=0)
 def _gpu_need(spec: StudyConfig, dataset: Path, data: Path | None) -> MemoryNeed:
-    from tuner.training.probe import gpu_need  # takes seconds: torch
+    from tuner.training.probe import gpu_need  # because torch takes seconds
 
     return gpu_need(spec, dataset, data)
 
@@ -150,37 +153,55 @@ def _check_memory(gpu: float, measured: list[tuple[Node, MemoryNeed]]) -> None:
 
 
 def gigabytes(count: float) -> str:
-    """Bytes for people."""
+    """Format a number of bytes for people."""
     return f"{count / 2**30:.1f} GiB"
 
 
 def trials_on_a_gpu(has: Mapping[str, float], cpu: float, need: MemoryNeed) -> int:
-    """How many trials share each GPU of a node: those that fit into its memory and have their cores beside it."""
+    """Count the trials that share each GPU of a node.
+
+    They fit into its memory and have their cores on the node.
+    """
     by_memory = MEMORY_SHARE * need.of // need.bytes if need.bytes else math.inf
     return max(1, int(min(by_memory, has.get("CPU", 0) // (has["GPU"] * cpu))))
 
 
 def share_of_a_gpu(trials: int) -> float:
-    """What each of so many trials gets, in the ten-thousandths that Ray counts in."""
+    """Return each trial's share of a GPU, in the ten-thousandths that Ray counts in."""
     return (10_000 // trials) / 10_000
 
 
-def count_slots(spec: StudyConfig, share: TrialResources) -> int:
-    """Trials that run side by side on the cluster that is connected; each has all it asks for on one node.
+def count_slots(spec: StudyConfig, trial: TrialResources) -> int:
+    """Count the trials that run in parallel on the connected cluster.
 
     Raises:
         SpecError: Not even one trial fits.
     """
-    have = nodes()
-    asked = {kind: wanted for kind, wanted in share.resources.items() if wanted}
-    for kind, wanted in asked.items():
-        most = max(node.get(kind, 0) for node in have)
-        if wanted > most:
-            where = f" on the largest of {len(have)} nodes" if len(have) > 1 else ""
-            raise SpecError(f"resources.{kind.lower()}: a trial asks for {wanted:g}, there are {most:g}{where}")
-    fitting = sum(min(int(node.get(kind, 0) / wanted + 1e-9) for kind, wanted in asked.items()) for node in have)
+    cluster = nodes()
+    fitting = capacity(cluster, trial)
     if not fitting:
-        both = " and ".join(f"{wanted:g} {kind}" for kind, wanted in asked.items())
-        raise SpecError(f"resources: a trial asks for {both}, and none of {len(have)} nodes has both")
-    wanted_slots = spec.resources.concurrent
-    return fitting if wanted_slots == "auto" else min(fitting, wanted_slots)
+        raise SpecError(_no_room(cluster, trial))
+    limit = spec.resources.concurrent
+    return fitting if limit == "auto" else min(fitting, limit)
+
+
+def capacity(cluster: Iterable[Mapping[str, float]], trial: TrialResources) -> int:
+    """Count the trials that fit into a cluster, each with all its resources on one node.
+
+    >>> capacity([{"CPU": 4, "GPU": 1}, {"CPU": 1}], TrialResources(cpu=1, gpu=0.5))
+    2
+    """
+    tolerance = 1e-9  # because three shares of a third are less than one
+    return sum(
+        min(int(node.get(kind, 0) / amount + tolerance) for kind, amount in trial.asked.items()) for node in cluster
+    )
+
+
+def _no_room(cluster: list[dict[str, float]], trial: TrialResources) -> str:
+    for kind, amount in trial.asked.items():
+        most = max(node.get(kind, 0) for node in cluster)
+        if amount > most:
+            where = f" on the largest of {len(cluster)} nodes" if len(cluster) > 1 else ""
+            return f"resources.{kind.lower()}: a trial asks for {amount:g}, there are {most:g}{where}"
+    both = " and ".join(f"{amount:g} {kind}" for kind, amount in trial.asked.items())
+    return f"resources: a trial asks for {both}, and none of {len(cluster)} nodes has both"

@@ -1,4 +1,4 @@
-"""Before a study starts on a cluster: a look at every node, so that nothing starts where it would fail."""
+"""The check of every node before a study starts, so that nothing starts where it would fail."""
 
 import platform
 import uuid
@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import tuner
-from tuner.cluster.nodes import Node, alive
+from tuner.cluster.nodes import alive, ask_nodes
 from tuner.config.dataset import DatasetConfig
 from tuner.config.study import StudyConfig
 from tuner.data.cache import ensure_cached
 from tuner.errors import ClusterError, UserError
 from tuner.storage import open_storage
 
-LOOK_SECONDS = 900.0
-"""A node has so long to answer; most of it is for a data set that has to be fetched and decoded there."""
+CHECK_SECONDS = 900.0
+"""Seconds to wait for a node, which may have to fetch and decode a data set."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class NodeReport:
     Attributes:
         node: Its host and address.
         resources: `{'CPU': 8.0, 'GPU': 1.0}`.
-        versions: Of Python, Ray, torch and this package, as trials meet them there.
+        versions: Of Python, Ray, torch and this package, as trials meet them on the node.
     """
 
     node: str
@@ -38,74 +37,86 @@ class NodeReport:
     versions: dict[str, str]
 
 
-def check_nodes(spec: StudyConfig, results: str, dataset: Path, data: Path | None) -> list[NodeReport]:
-    """Ask each node of the cluster that is connected whether this study can run there.
+@dataclass(frozen=True)
+class NodeAnswer:
+    """The answer of a node.
 
-    Versions agree with those of this process; what a node writes into the results directory is read here, and the other
-    way round; the data set is at hand, fetched and decoded where it was not.
+    Attributes:
+        versions: As in `NodeReport`.
+        problems: Reasons why the study cannot run on the node.
+        written: Name of the file that the node wrote for the driver to find, or None.
+    """
+
+    versions: dict[str, str]
+    problems: list[str]
+    written: str | None
+
+
+def check_nodes(spec: StudyConfig, results: str, dataset: Path, data: Path | None) -> list[NodeReport]:
+    """Ask each node of the connected cluster whether this study can run on it.
+
+    Its versions must be those of this process. Each must read what the other writes into the
+    results directory. A data set that a node lacks is fetched and decoded on it.
 
     Args:
         spec: The study.
         results: Where its tables and checkpoints will be: a folder or `s3://…`, which exists.
-        dataset: The data set as the cache of this machine holds it.
-        data: Where data sets are looked for first on other machines.
+        dataset: The data set in the cache of this machine.
+        data: Where other machines look for data sets first.
 
     Raises:
-        ClusterError: A line for each thing that is wrong, with the node and the remedy.
+        ClusterError: A line for each problem, with the node and the remedy.
     """
     storage, token = open_storage(results), f".preflight-{uuid.uuid4().hex[:12]}"
-    there = alive()
+    asked = alive()
     storage.write(token, b"")
     try:
-        looks = [_look_at(node, results, token, spec.dataset, dataset, data) for node in there]
-        answered = [(node, _answer(look)) for node, look in zip(there, looks, strict=True)]
-        living = {node.id for node in alive()}
-        answers = [(node, answer) for node, answer in answered if node.id in living]  # others died meanwhile
-        problems: list[str] = []
-        for node, answer in answers:
-            found = [*_differing(answer["versions"]), *answer["problems"]]
-            if answer["wrote"] and not storage.exists(answer["wrote"]):
-                found.append(_not_shared(storage))
-            problems += [f"node {node}: {problem}" for problem in found]
+        results_of = ask_nodes(
+            asked,
+            _check_here,
+            lambda node: (results, token, node.id, spec.dataset, dataset, data),
+            CHECK_SECONDS,
+        )
+        still_alive = {node.id for node in alive()}
+        answers = [(node, _answer(found)) for node, found in results_of if node.id in still_alive]
+        problems = [f"node {node}: {problem}" for node, answer in answers for problem in _problems(answer, storage)]
     finally:
-        for name in (token, *(f"{token}-{node.id}" for node in there)):
+        for name in (token, *(f"{token}-{node.id}" for node in asked)):
             with suppress(OSError):
                 storage.remove(name)
     if problems:
         raise ClusterError("\n".join(problems))
-    return [NodeReport(str(node), node.resources, answer["versions"]) for node, answer in answers]
+    return [NodeReport(str(node), node.resources, answer.versions) for node, answer in answers]
 
 
-def _look_at(
-    node: Node, results: str, token: str, config: DatasetConfig, dataset: Path, data: Path | None
-) -> "ray.ObjectRef[Any]":
-    pinned = NodeAffinitySchedulingStrategy(node.id, soft=False)
-    return _look.options(scheduling_strategy=pinned).remote(results, token, node.id, config, dataset, data)
-
-
-def _answer(look: "ray.ObjectRef[Any]") -> dict[str, Any]:
-    """What a node found; where it could not look, that is the problem."""
-    nothing: dict[str, Any] = {"versions": {}, "wrote": None}
-    try:
-        answer: dict[str, Any] = ray.get(look, timeout=LOOK_SECONDS)
-    except ray.exceptions.GetTimeoutError:
-        return {**nothing, "problems": [f"no answer within {LOOK_SECONDS:.0f} s; is it overloaded?"]}
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        reason = next((line for line in reversed(str(cause).splitlines()) if line.strip()), type(cause).__name__)
-        return {**nothing, "problems": [f"cannot run this package: {reason.strip()}"]}
+def _answer(found: Any) -> NodeAnswer:
+    """Return a node's answer. A node that could not answer has that as its problem."""
+    if isinstance(found, TimeoutError):
+        return NodeAnswer({}, [f"no answer within {CHECK_SECONDS:.0f} s; is it overloaded?"], None)
+    if isinstance(found, Exception):
+        lines = [line.strip() for line in str(found).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(found).__name__
+        return NodeAnswer({}, [f"cannot run this package: {reason}"], None)
+    answer: NodeAnswer = found
     return answer
 
 
+def _problems(answer: NodeAnswer, storage: Any) -> list[str]:
+    problems = [*_other_versions(answer.versions), *answer.problems]
+    if answer.written and not storage.exists(answer.written):
+        problems.append(_not_shared(storage))
+    return problems
+
+
 @ray.remote(num_cpus=0, max_retries=0)
-def _look(
+def _check_here(
     results: str, token: str, node: str, config: DatasetConfig, dataset: Path, data: Path | None
-) -> dict[str, Any]:
-    """On a node: versions, what is wrong, and the name of the file that it wrote for the driver to find."""
-    storage, wrote, problems = open_storage(results), f"{token}-{node}", []
+) -> NodeAnswer:
+    """Check the node that this task runs on."""
+    storage, written, problems = open_storage(results), f"{token}-{node}", []
     try:
         if storage.exists(token):
-            storage.write(wrote, b"")
+            storage.write(written, b"")
         else:
             problems.append(_not_shared(storage))
     except (OSError, UserError) as error:
@@ -114,11 +125,11 @@ def _look(
         ensure_cached(dataset, config, data)
     except UserError as error:
         problems.append(str(error))
-    return {"versions": versions(), "problems": problems, "wrote": None if problems else wrote}
+    return NodeAnswer(versions(), problems, None if problems else written)
 
 
 def versions() -> dict[str, str]:
-    """What must agree on all nodes, as this process has it."""
+    """Return the versions that must agree on all nodes, as this process has them."""
     found = {"Python": platform.python_version(), "tuner": tuner.__version__}
     for package in ("ray", "torch"):
         try:
@@ -128,12 +139,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _differing(theirs: dict[str, str]) -> list[str]:
-    here = versions()
+def _other_versions(of_node: dict[str, str]) -> list[str]:
+    required = versions()
     return [
-        f"has {package} {theirs[package]}, but {here[package]} is here; nodes must have the same (constraints.txt)"
-        for package in theirs
-        if theirs[package] != here[package]
+        f"has {package} {found}, but {required[package]} is here; nodes must have the same (constraints.txt)"
+        for package, found in of_node.items()
+        if found != required[package]
     ]
 
 

@@ -1,0 +1,69 @@
+"""The parts of Ray that are used without being public are still there and do what they did."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from ray.air.execution import PlacementGroupResourceManager
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
+
+from tuner.search.ray_internals import allow_one_more_idle_worker, silence_raylet
+
+TOKEN = "0123456789abcdef" * 4
+
+
+def test_allow_one_more_idle_worker_raises_cache(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("ray"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("ray.tune"), "level", logging.WARNING)
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # or Ray is asked for its cores
+    manager = PlacementGroupResourceManager()
+    storage = SimpleNamespace(experiment_dir_name="none", experiment_fs_path=str(tmp_path))
+    controller = TuneController(resource_manager_factory=lambda: manager, storage=storage)  # type: ignore[arg-type]
+    trial = SimpleNamespace(placement_group_factory=PlacementGroupFactory([{"CPU": 1}]))
+    before = controller._actor_cache.total_max_objects
+    wrapped = controller._wrapped()
+    assert isinstance(wrapped, TrialRunnerWrapper)
+    allow_one_more_idle_worker(wrapped, trial)  # type: ignore[arg-type]
+    assert controller._actor_cache.total_max_objects == before + 1
+    assert not caplog.records
+
+
+def test_silence_raylet_keeps_terminal_quiet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = ray._private.worker
+    message = {"lines": ["a worker died"], "pid": "raylet", "is_err": False}
+    monkeypatch.setattr(worker, "_worker_logs_enabled", True)
+    worker.print_worker_logs(message, sys.stdout)
+    assert "a worker died" in capsys.readouterr().out
+    silence_raylet()
+    worker.print_worker_logs(message, sys.stdout)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_show_token_enables_authentication_with_token(has_token: bool, tmp_path: Path) -> None:
+    (tmp_path / ".ray").mkdir()
+    if has_token:
+        (tmp_path / ".ray" / "auth_token").write_text(TOKEN)
+    program = (
+        "from tuner.search.ray_internals import show_token; show_token();"
+        "from ray._raylet import AuthenticationMode, get_authentication_mode;"
+        "print(get_authentication_mode() == AuthenticationMode.TOKEN)"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**kept, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == (f"{has_token}\n", "")
