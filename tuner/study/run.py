@@ -220,7 +220,7 @@ class StudyRun:
         scratch = ScratchFolder()
         try:
             tune.Tuner(
-                self._resourced(dataset, placement.share),
+                self._resourced(dataset, placement.trial),
                 tune_config=TuneConfig(
                     search_alg=self.searcher,
                     scheduler=self.scheduler,
@@ -274,12 +274,12 @@ class StudyRun:
         results = None if self._address is None else str(self.folder)
         return place(self.spec, dataset, self._data and self._data.absolute(), results=results)
 
-    def _resourced(self, dataset: Path, share: TrialResources) -> Any:
+    def _resourced(self, dataset: Path, trial: TrialResources) -> Any:
         """The trainable with the resources of a trial and what all trials have in common."""
-        device = "cuda" if share.gpu else "cpu"
+        device = "cuda" if trial.gpu else "cpu"
         context = TrialContext(self.spec, str(self.folder), dataset, device, self._data and self._data.absolute())
         shared = tune.with_parameters(self._trainable or TrialTrainable, context=context)
-        return tune.with_resources(shared, PlacementGroupFactory([share.resources]))
+        return tune.with_resources(shared, PlacementGroupFactory([trial.for_ray]))
 
 
 def _flush_if_possible(tables: Tables) -> None:
