@@ -30,6 +30,9 @@ Address = Annotated[
 ]
 HttpAddress = Annotated[str, typer.Option("--address", help="The cluster's head: http://HOST:8265.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; the earlier study is moved aside.")]
+AcceptChanges = Annotated[
+    bool, typer.Option("--accept-changes", help="Resume in spite of changed images, code or precision; recorded.")
+]
 
 
 def load_study_file(study: Path, settings: list[str] | None, name: str | None) -> "StudyConfig":

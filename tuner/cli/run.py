@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.options import (
+    AcceptChanges,
     Address,
     Data,
     Fresh,
@@ -46,6 +47,7 @@ def run(
     name: Name = None,
     settings: Settings = None,
     fresh: Fresh = False,
+    accept_changes: AcceptChanges = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and how long, and stop.")] = False,
     address: Address = None,
 ) -> None:
@@ -56,10 +58,18 @@ def run(
         print_plan(spec, data, address)
     elif address and is_url(address):  # because the study's driver has to run on the cluster
         jobs = connect_jobs(address)
-        job = jobs.submit(spec, "run", results=results, data=data, fresh=fresh, command=again(settings or []))
+        job = jobs.submit(
+            spec,
+            "run",
+            results=results,
+            data=data,
+            fresh=fresh,
+            accept_changes=accept_changes,
+            command=again(settings or []),
+        )
         raise typer.Exit(follow_job(jobs, job))
     else:
-        raise typer.Exit(_run_and_show(spec, results, data, fresh, address, again, settings or []))
+        raise typer.Exit(_run_and_show(spec, results, data, fresh, accept_changes, address, again, settings or []))
 
 
 def _run_and_show(
@@ -67,6 +77,7 @@ def _run_and_show(
     results: str,
     data: Path | None,
     fresh: bool,
+    accept_changes: bool,
     address: str | None,
     again: Callable[[list[str]], str],
     settings: list[str],
@@ -75,13 +86,15 @@ def _run_and_show(
     from tuner.results.folder import StudyFolder, load_study
 
     folder = StudyFolder(f"{results}/{spec.study}")
-    check_before_start(folder, spec, data, fresh)
+    check_before_start(folder, spec, data, fresh, accept_changes)
     if fresh and folder.holds_a_study:
         with folder.lock():
             aside = folder.move_aside(datetime.now(UTC))
         out.print(f"The earlier study was moved to {aside}", soft_wrap=True)
     try:
-        halted = run_here(spec, results, data, load_study(str(folder)) if folder.holds_a_study else None, address)
+        halted = run_here(
+            spec, results, data, load_study(str(folder)) if folder.holds_a_study else None, address, accept_changes
+        )
     except KeyboardInterrupt:
         err.print("Interrupted at once; the same command without --fresh goes on", style="yellow")
         return 130
@@ -96,20 +109,30 @@ def _run_and_show(
     return 0
 
 
-def check_before_start(folder: "StudyFolder", spec: "StudyConfig", data: Path | None, fresh: bool) -> None:
+def check_before_start(
+    folder: "StudyFolder", spec: "StudyConfig", data: Path | None, fresh: bool, accept_changes: bool = False
+) -> None:
     """Refuse at once what the run would refuse under its lock, after Ray has started."""
     from tuner import data as datasets
     from tuner.results.folder import check_comparable
+    from tuner.results.identity import check_identity, identify
 
     if not fresh:
         check_comparable(folder, spec)
-    datasets.split(datasets.load(spec.dataset, data), spec.dataset)
+    dataset = datasets.load(spec.dataset, data)
+    datasets.split(dataset, spec.dataset)
     with folder.lock():
-        pass
+        if not fresh:
+            check_identity(folder, identify(spec, dataset.fingerprint), accept=accept_changes)
 
 
 def run_here(
-    spec: "StudyConfig", results: str, data: Path | None, earlier: "StudyResults | None", address: str | None = None
+    spec: "StudyConfig",
+    results: str,
+    data: Path | None,
+    earlier: "StudyResults | None",
+    address: str | None = None,
+    accept_changes: bool = False,
 ) -> str | None:
     """Run a study and watch it. Returns what stopped it before its end, or None."""
     from tuner.cli.live import watching
@@ -130,7 +153,14 @@ def run_here(
         from tuner.study.run import StudyRun  # because Tune takes seconds
 
         study = StudyRun(
-            spec, results, folder=folder, data=data, observer=observer, address=address, on_lost=end_without_ray
+            spec,
+            results,
+            folder=folder,
+            data=data,
+            observer=observer,
+            address=address,
+            on_lost=end_without_ray,
+            accept_changes=accept_changes,
         )
         study.run()
     return study.halted

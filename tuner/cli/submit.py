@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.options import Data, Fresh, HttpAddress, Name, Results, Settings, load_study_file
+from tuner.cli.options import AcceptChanges, Data, Fresh, HttpAddress, Name, Results, Settings, load_study_file
 from tuner.cli.tables import DEFAULT_RESULTS, err, out, program
 from tuner.errors import UserError
 from tuner.storage import is_url
@@ -25,6 +25,7 @@ def submit(
     name: Name = None,
     settings: Settings = None,
     fresh: Fresh = False,
+    accept_changes: AcceptChanges = False,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Follow the study to its end, or print its job.")
     ] = True,
@@ -41,7 +42,9 @@ def submit(
     spec = load_study_file(study, settings, name)  # before the cluster, which takes seconds
     jobs = connect_jobs(address)
     again = resume_command(study, results, data, name, address, settings or [], verb="submit")
-    job = jobs.submit(spec, "run", results=results, data=data, fresh=fresh, command=again)
+    job = jobs.submit(
+        spec, "run", results=results, data=data, fresh=fresh, accept_changes=accept_changes, command=again
+    )
     if wait:
         raise typer.Exit(follow_job(jobs, job))
     out.print(job, soft_wrap=True)

@@ -92,6 +92,7 @@ class Jobs:
         results: str,
         data: Path | None = None,
         fresh: bool = False,
+        accept_changes: bool = False,
         command: str = "",
     ) -> str:
         """Submit a study. Returns the job's name.
@@ -102,6 +103,7 @@ class Jobs:
             results: Where the tables will be: an absolute path on the cluster, or `s3://…`.
             data: Where the cluster looks for data sets first, an absolute path.
             fresh: Start over.
+            accept_changes: Resume in spite of another identity of the study.
             command: The command that resumes the study from here, for the job to print.
 
         Raises:
@@ -109,7 +111,8 @@ class Jobs:
             UserError: A path is not valid on the cluster.
         """
         _refuse_relative(results, data, spec.dataset.name)
-        options = ["--results", results, *(["--data", str(data)] if data else []), *(["--fresh"] if fresh else [])]
+        options = ["--results", results, *(["--data", str(data)] if data else [])]
+        options += [name for name, given in (("--fresh", fresh), ("--accept-changes", accept_changes)) if given]
         words = ["python", "-m", "tuner", verb, f"{spec.study}.yaml", *options, "--address", "auto"]
         with tempfile.TemporaryDirectory(prefix="tuner-") as staged, self._explained():
             _stage(Path(staged), spec)
