@@ -27,12 +27,14 @@ class LastFraction(Settings):
     """Validation on the last part of the training images, like Keras's `validation_split`."""
 
     last: Fraction
+    """Share of the training images."""
 
 
 class NextImages(Settings):
     """Validation on the `next` images in file order after the first `train` ones."""
 
     next: Annotated[int, Field(gt=0)]
+    """Number of images."""
 
 
 def _check_validation(raw: Any) -> Any:
@@ -79,5 +81,6 @@ class DatasetConfig(Settings):
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the validation split, the same for every trial."""
     augment: Augment = Augment()
+    """Random changes of the training images."""
     pixels: Literal["unit", "symmetric", "standard", "raw"] = "unit"
     """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255."""

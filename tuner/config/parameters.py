@@ -91,6 +91,7 @@ class Choice(Conditional):
     """One of several values."""
 
     choice: Annotated[list[CheckedValue], Field(min_length=1)]
+    """Values: numbers, text, booleans or lists."""
 
     @field_validator("choice")
     @classmethod
@@ -166,6 +167,7 @@ class Float(_Range):
     """A real number from a closed interval."""
 
     bounds: Annotated[tuple[float, float], BeforeValidator(_check_pair)] = Field(alias="float")
+    """Lowest and highest value."""
     step: float | None = None
     """Only multiples of the step above the lowest value."""
 
@@ -186,6 +188,7 @@ class Int(_Range):
     """A whole number from a closed interval."""
 
     bounds: Annotated[tuple[int, int], BeforeValidator(_check_pair)] = Field(alias="int")
+    """Lowest and highest value."""
     step: int | None = None
     """Only multiples of the step above the lowest value."""
 
@@ -204,6 +207,7 @@ class Constant(Conditional):
     """One value for every trial in which its condition holds."""
 
     value: CheckedValue
+    """The value. Without a condition it is written without braces."""
 
     @property
     def kind(self) -> Kind:

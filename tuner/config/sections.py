@@ -17,7 +17,9 @@ class Objective(Settings):
     """Metric of the last epoch that is maximized or minimized, written `{maximize: val_accuracy}`."""
 
     metric: str
+    """Name of the metric."""
     direction: Direction
+    """maximize or minimize, as the metric wants."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,9 +51,11 @@ class Search(Settings):
     """Sampler, number of trials, and the seed of every proposal and training."""
 
     sampler: Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"] = "tpe"
+    """Algorithm that proposes configurations."""
     trials: Annotated[int, Field(ge=1)] | None = None
     """Number of finished trials to reach. Default: 32, or every point of a grid."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every proposal and training."""
 
 
 class AshaConfig(Settings):
@@ -70,6 +74,7 @@ class HyperbandConfig(AshaConfig):
     """ASHA in several brackets, of which bracket k starts k rungs later."""
 
     brackets: Annotated[int, Field(ge=1, le=8)] = 3
+    """Number of brackets."""
 
 
 class MedianConfig(Settings):
@@ -79,6 +84,7 @@ class MedianConfig(Settings):
     """
 
     grace_period: Annotated[int, Field(ge=1)] = 1
+    """Epochs that every trial gets."""
     min_trials: Annotated[int, Field(ge=1)] = 3
     """Other trials that must have reached an epoch before stops."""
 
@@ -87,8 +93,11 @@ class Stopping(Settings):
     """Rule that stops trials early: asha, hyperband, median, or `none`."""
 
     asha: AshaConfig | None = None
+    """Asynchronous successive halving."""
     hyperband: HyperbandConfig | None = None
+    """ASHA in several brackets."""
     median: MedianConfig | None = None
+    """Median rule."""
 
     @model_validator(mode="before")
     @classmethod
@@ -127,10 +136,13 @@ class Budget(Settings):
     """Limit after which trials in flight are interrupted, resumable."""
 
     hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours of the study. None: no limit."""
 
 
 class Repeats(Settings):
     """Training of the best trials with other seeds, after the search."""
 
     top: Annotated[int, Field(ge=1)] | Literal["all"] = 3
+    """Number of best trials that are repeated, or all."""
     seeds: Annotated[int, Field(ge=1)] = 5
+    """Number of other seeds for each of them."""

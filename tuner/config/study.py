@@ -44,18 +44,25 @@ class StudyConfig(Settings):
     study: Annotated[str, BeforeValidator(_check_name)]
     """Name of the study's folder in the results directory."""
     dataset: DatasetConfig = DatasetConfig()
+    """Images, their split, and the scale of their pixels."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Constants of the recipe, which are keys of `TrainingConfig` and hyperparameters."""
     objective: Annotated[list[Objective], BeforeValidator(_as_list), Field(min_length=1)] = Field(
         default_factory=lambda: [Objective.model_validate({"maximize": "val_accuracy"})]
     )
+    """One metric of the last epoch, or a list of several."""
     space: Space
     """Parameters that are searched. {}: a single configuration."""
     search: Search = Search()
+    """Sampler, number of trials and seed."""
     stopping: Stopping = Stopping()
+    """Rule that stops trials early."""
     resources: Resources = Resources()
+    """Cores and GPUs of a trial, and trials side by side."""
     budget: Budget = Budget()
+    """Limit of the study's time."""
     repeats: Repeats | None = None
+    """Training of the best trials with other seeds. None: no repeats."""
     protocol: Literal["clean", "as_published"] = "clean"
     """clean: selection never sees test images. as_published: the protocol of a report.
 

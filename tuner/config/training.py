@@ -17,7 +17,9 @@ class Evaluate(Settings):
     """Evaluation settings. Values other than the defaults reproduce published reports."""
 
     batch_norm: Literal["eval", "train"] = "eval"
+    """Statistics of batch norm in evaluations: learned (eval) or of the batch (train)."""
     augment: bool = False
+    """Change the evaluated images at random, as the training images are."""
 
 
 class TrainingConfig(BaseModel):
@@ -30,11 +32,17 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
     architecture: str = "lenet5"
+    """Name of a network, see [architectures](architectures.md)."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
+    """Images per optimizer step."""
     epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes over the training images."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """Rule of the weight updates. sgd has Nesterov momentum."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Highest learning rate of the schedule."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decay of the weights, decoupled from the gradient in adamw."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Nesterov momentum of sgd. adam and adamw ignore it."""
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
@@ -42,6 +50,7 @@ class TrainingConfig(BaseModel):
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     """Course of the learning rate over the planned epochs, changed at every step."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread over all classes, in training only."""
     init: Literal["pytorch", "keras"] = "pytorch"
     """Initialization as in PyTorch, or as in Keras: Glorot-uniform weights and zero biases."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -51,6 +60,7 @@ class TrainingConfig(BaseModel):
     1.1 to 2.5 times as fast, others slower.
     """
     evaluate: Evaluate = Evaluate()
+    """Settings of evaluations."""
 
     @model_validator(mode="after")
     def _check_architecture(self) -> Self:
