@@ -57,7 +57,9 @@ def _hold_folder(storage: Storage) -> Iterator[None]:
     try:
         lock, folder = _lock_folder(storage.root, made)
     except Timeout:
-        raise _in_use(storage, _read_holder(storage.root)) from None
+        holder = _read_holder(storage.root)
+        _remove_empty(made)
+        raise _in_use(storage, holder) from None
     except OSError as error:
         _remove_empty(made)
         raise StudyError(f"results: {storage} cannot be written: {error.strerror}") from None
@@ -100,13 +102,13 @@ def _lock_folder(root: Path, made: list[Path]) -> tuple[FileLock, int]:
 
 def _make_folders(folder: Path) -> list[Path]:
     """Make a folder with its parents. Return those that this process made, parents first."""
-    made = []
-    for path in [*reversed(folder.parents), folder]:
-        with suppress(FileExistsError):
-            if not path.exists():
-                path.mkdir()
-                made.append(path)
-    return made
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return []
+    except FileNotFoundError:
+        return [*_make_folders(folder.parent), *_make_folders(folder)]
+    return [folder]
 
 
 def _remove_empty(folders: list[Path]) -> None:
