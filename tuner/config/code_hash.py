@@ -42,7 +42,7 @@ def _hash_users_module(module: str) -> str:
             continue
         try:
             tree = _parse(Path(spec.origin))
-        except (SyntaxError, ValueError):  # because it is compiled
+        except (SyntaxError, ValueError, RecursionError):  # because it is compiled, or too deep
             contents[name] = Path(spec.origin).read_bytes()
         else:
             contents[name] = _nodes(tree)
