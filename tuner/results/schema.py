@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import pandas as pd
 import pyarrow as pa
@@ -18,93 +18,102 @@ FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAILED")
 _TIME = pa.timestamp("us", tz="UTC")
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 
-_COLUMNS: dict[Table, dict[str, pa.DataType]] = {
+
+class Column(NamedTuple):
+    """A column: its type, and its meaning in one line."""
+
+    type: pa.DataType
+    doc: str
+
+
+COLUMNS: dict[Table, dict[str, Column]] = {
     "trials": {
-        "study": _TEXT,
-        "number": _INT,
-        "attempt": _INT,
-        "state": _TEXT,
-        "value": _FLOAT,
-        "values": pa.list_(_FLOAT),
-        "best_epoch": _INT,
-        "epochs_run": _INT,
-        "epochs_planned": _INT,
-        "val_accuracy": _FLOAT,
-        "val_loss": _FLOAT,
-        "test_accuracy": _FLOAT,
-        "test_loss": _FLOAT,
-        "train_seconds": _FLOAT,
-        "seconds": _FLOAT,
-        "parameters_count": _INT,
-        "seed": _INT,
-        "protocol": _TEXT,
-        "purpose": _TEXT,
-        "repeat_of": _INT,
-        "origin": _TEXT,
-        "sampler_attrs": _TEXT,
-        "node": _TEXT,
-        "device": _TEXT,
-        "code": _TEXT,
-        "error": _TEXT,
-        "started_at": _TIME,
-        "updated_at": _TIME,
+        "study": Column(_TEXT, "Name of the study."),
+        "number": Column(_INT, "Number of the trial, from 0 in the order of proposals."),
+        "attempt": Column(_INT, "Attempt that wrote the row, from 1."),
+        "state": Column(_TEXT, "RUNNING, COMPLETE, PRUNED or FAILED."),
+        "value": Column(_FLOAT, "First objective after the last epoch."),
+        "values": Column(pa.list_(_FLOAT), "All objectives, in the file's order."),
+        "best_epoch": Column(_INT, "Epoch with the best first objective."),
+        "epochs_run": Column(_INT, "Epochs that the trial has completed."),
+        "epochs_planned": Column(_INT, "Epochs that the trial would run to its end."),
+        "val_accuracy": Column(_FLOAT, "Validation accuracy after the last epoch, 0 to 1."),
+        "val_loss": Column(_FLOAT, "Validation cross-entropy after the last epoch, in nats."),
+        "test_accuracy": Column(_FLOAT, "Test accuracy, measured once at the end of a completed trial."),
+        "test_loss": Column(_FLOAT, "Test cross-entropy, measured with `test_accuracy`."),
+        "train_seconds": Column(_FLOAT, "Seconds of training steps, evaluation left out."),
+        "seconds": Column(_FLOAT, "Seconds of all epochs, evaluation included."),
+        "parameters_count": Column(_INT, "Trainable parameters of the network."),
+        "seed": Column(_INT, "Seed of the training."),
+        "protocol": Column(_TEXT, "clean or as_published."),
+        "purpose": Column(_TEXT, "search, or repeat: a best trial with another seed."),
+        "repeat_of": Column(_INT, "Trial that a repeat trains again."),
+        "origin": Column(_TEXT, "Sampler that proposed the trial, or repeat."),
+        "sampler_attrs": Column(_TEXT, "What the sampler keeps about the trial, as JSON."),
+        "node": Column(_TEXT, "Host that trained the trial."),
+        "device": Column(_TEXT, "Device and number type of the training."),
+        "code": Column(_TEXT, "Hash of the code of the user's own network."),
+        "error": Column(_TEXT, "Reason of a failure, in one line."),
+        "started_at": Column(_TIME, "Time of the trial's start."),
+        "updated_at": Column(_TIME, "Time of the row."),
     },
     "epochs": {
-        "study": _TEXT,
-        "number": _INT,
-        "attempt": _INT,
-        "epoch": _INT,
-        "train_loss": _FLOAT,
-        "train_accuracy": _FLOAT,
-        "val_loss": _FLOAT,
-        "val_accuracy": _FLOAT,
-        "learning_rate": _FLOAT,
-        "train_seconds": _FLOAT,
-        "parameters_count": _INT,
-        "seconds": _FLOAT,
-        "images_per_second": _FLOAT,
-        "peak_memory_bytes": _INT,
-        "at": _TIME,
+        "study": Column(_TEXT, "Name of the study."),
+        "number": Column(_INT, "Number of the trial."),
+        "attempt": Column(_INT, "Attempt that reported the epoch."),
+        "epoch": Column(_INT, "Epoch, from 1; 0 is the untrained network."),
+        "train_loss": Column(_FLOAT, "Mean training loss, with dropout and augmentation."),
+        "train_accuracy": Column(_FLOAT, "Accuracy on the training images during the epoch."),
+        "val_loss": Column(_FLOAT, "Cross-entropy on the validation images, in nats."),
+        "val_accuracy": Column(_FLOAT, "Accuracy on the validation images, 0 to 1."),
+        "learning_rate": Column(_FLOAT, "Learning rate of the epoch's last step."),
+        "train_seconds": Column(_FLOAT, "Seconds of training steps so far, evaluation left out."),
+        "parameters_count": Column(_INT, "Trainable parameters of the network."),
+        "seconds": Column(_FLOAT, "Seconds of the whole epoch, evaluation included."),
+        "images_per_second": Column(_FLOAT, "Training images per second of training."),
+        "peak_memory_bytes": Column(_INT, "Peak memory of tensors on a CUDA device, else empty."),
+        "at": Column(_TIME, "Time of the report."),
     },
     "steps": {
-        "study": _TEXT,
-        "number": _INT,
-        "attempt": _INT,
-        "epoch": _INT,
-        "step": _INT,
-        "train_loss": _FLOAT,
-        "val_loss": _FLOAT,
-        "val_accuracy": _FLOAT,
+        "study": Column(_TEXT, "Name of the study."),
+        "number": Column(_INT, "Number of the trial."),
+        "attempt": Column(_INT, "Attempt that reported the step."),
+        "epoch": Column(_INT, "Epoch of the step."),
+        "step": Column(_INT, "Optimizer steps since the training started."),
+        "train_loss": Column(_FLOAT, "Mean training loss since the row before."),
+        "val_loss": Column(_FLOAT, "Cross-entropy on the validation images, in nats."),
+        "val_accuracy": Column(_FLOAT, "Accuracy on the validation images, 0 to 1."),
     },
     "decisions": {
-        "study": _TEXT,
-        "number": _INT,
-        "attempt": _INT,
-        "bracket": _INT,
-        "rung": _FLOAT,
-        "epoch": _INT,
-        "value": _FLOAT,
-        "cutoff": _FLOAT,
-        "rank": _INT,
-        "of": _INT,
-        "verdict": _TEXT,
-        "at": _TIME,
+        "study": Column(_TEXT, "Name of the study."),
+        "number": Column(_INT, "Number of the trial."),
+        "attempt": Column(_INT, "Attempt that was judged."),
+        "bracket": Column(_INT, "Bracket of the rung."),
+        "rung": Column(_FLOAT, "Epochs of the rung."),
+        "epoch": Column(_INT, "Epoch at which the trial was judged."),
+        "value": Column(_FLOAT, "Objective of the trial there."),
+        "cutoff": Column(_FLOAT, "Value to reach; empty for the first trial at a rung."),
+        "rank": Column(_INT, "Rank of the trial among those at the rung, from 1."),
+        "of": Column(_INT, "Trials at the rung, this one included."),
+        "verdict": Column(_TEXT, "go, stop or complete."),
+        "at": Column(_TIME, "Time of the verdict."),
     },
     "predictions": {
-        "study": _TEXT,
-        "number": _INT,
-        "attempt": _INT,
-        "split": _TEXT,
-        "index": _INT,
-        "label": _INT,
-        "predicted": _INT,
-        "probability": _FLOAT,
+        "study": Column(_TEXT, "Name of the study."),
+        "number": Column(_INT, "Number of the trial."),
+        "attempt": Column(_INT, "Attempt that completed the trial."),
+        "split": Column(_TEXT, "validation or test."),
+        "index": Column(_INT, "Index of the image in its file order."),
+        "label": Column(_INT, "True class."),
+        "predicted": Column(_INT, "Class that the network predicts."),
+        "probability": Column(_FLOAT, "Probability of the predicted class."),
     },
 }
+"""Columns of every table. `docs/results.md` is generated from them."""
 
 _CONTEXT = ("study", "number", "attempt", "at")
 
-EPOCH_COLUMNS = tuple(name for name in _COLUMNS["epochs"] if name not in _CONTEXT)
+EPOCH_COLUMNS = tuple(name for name in COLUMNS["epochs"] if name not in _CONTEXT)
 """Columns of `epochs` that a report contains; the recorder adds study, number, attempt and time."""
 
 ORDER: tuple[Table, ...] = ("epochs", "steps", "decisions", "predictions", "trials")
@@ -124,7 +133,7 @@ PANDAS_TYPES = {_INT: pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 def schema(table: Table, space: Space) -> pa.Schema:
     """Return the columns of a table; `trials` has one per parameter of the space."""
-    columns = dict(_COLUMNS[table])
+    columns = {name: column.type for name, column in COLUMNS[table].items()}
     if table == "trials":
         columns |= {f"param_{name}": _ARROW[parameter.kind] for name, parameter in space.root.items()}
     return pa.schema(list(columns.items()))
@@ -133,7 +142,7 @@ def schema(table: Table, space: Space) -> pa.Schema:
 def table_of(columns: Iterable[str]) -> Table | None:
     """Return the table that shares most columns with a part, or None if none does."""
     names = set(columns)
-    shared = {table: len(names & set(own)) for table, own in _COLUMNS.items() if "number" in names}
+    shared = {table: len(names & set(own)) for table, own in COLUMNS.items() if "number" in names}
     return max(shared, key=lambda table: shared[table], default=None)
 
 
