@@ -71,9 +71,9 @@ def verdict_rates(difference: float, spread: float, seeds: int, studies: int, se
 
 
 def claim_rates(lead: float, spread: float, seeds: int, studies: int, seed: int) -> tuple[dict[str, float], float]:
-    """Return the share of each answer to 'this row is the best', and an error.
+    """Return the share of each answer to 'this row is best'.
 
-    The error is the share of denials if each rival were tested as the only one.
+    The second value is the share of denials if each rival were tested as the only one.
 
     Args:
         lead: Points from the mean of the rivals to the mean of the row.
@@ -94,7 +94,7 @@ def claim_rates(lead: float, spread: float, seeds: int, studies: int, seed: int)
 
 
 def _numbers(runs: np.ndarray) -> list[Number]:
-    """Wrap the runs of each row as a number of a report's table."""
+    """Return the runs of each row as a number of a table."""
     means, spreads, seeds = runs.mean(axis=1).tolist(), _deviations(runs), runs.shape[1]
     return [
         Number(str(row), ACCURACY, mean, spread, seeds, "%", "", {})
@@ -103,7 +103,7 @@ def _numbers(runs: np.ndarray) -> list[Number]:
 
 
 def _deviations(runs: np.ndarray) -> list[float]:
-    """Return the sample deviation of each row; NaN for one seed."""
+    """Return the sample deviation of each row, NaN for one seed."""
     if runs.shape[1] == 1:
         return [float("nan")] * len(runs)
     deviations: list[float] = runs.std(axis=1, ddof=1).tolist()

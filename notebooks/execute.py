@@ -18,7 +18,7 @@ SECONDS = 60
 
 
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Run every cell of a notebook in this folder and keep the outputs.
+    """Run every cell of a notebook and keep the outputs.
 
     Times and the version of Python are left out, because they would change with every run.
 
@@ -34,7 +34,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def main(prefixes: list[str]) -> None:
-    """Execute the notebooks whose names have one of the prefixes, all without any."""
+    """Execute the notebooks whose names have a prefix, or all."""
     for path in sorted(HERE.glob("*.ipynb")):
         if path.name.startswith(tuple(prefixes or [""])):
             print(path.name)

@@ -36,7 +36,7 @@ GRID = [
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Return a function that writes a published study and rows of its tables."""
+    """Return a function that writes a published study with its tables."""
 
     def write(study: str, trials: list[Row], **tables: list[Row]) -> None:
         folder, spec = StudyFolder(tmp_path / study), reported.load_study_file(study)
@@ -88,7 +88,7 @@ def row(compared: pd.DataFrame, row: str, quantity: str) -> "pd.Series[Any]":
 
 
 def verdicts_by_claim(name: str, results: Path, protocol: str = "as_published") -> dict[str, tuple[str, str]]:
-    """Return the verdict and numbers of each claim, by its first 24 characters."""
+    """Return verdict and numbers of each claim by its first characters."""
     claims = reproduction.claims(name, results, protocol)
     return {claim[:24]: (verdict, numbers) for claim, verdict, numbers in claims.iloc[:, 1:].itertuples(index=False)}
 
@@ -301,7 +301,7 @@ RUBIO = {"rubio_small": 1_816_714, "rubio_large_shared": 5_653_578, "rubio_large
 
 
 def rubio(large: float, small: float, best: str = "automobile truck") -> dict[str, list[Row]]:
-    """Return three networks of 20 epochs, and predictions right for the best classes."""
+    """Return three networks whose predictions are right for the best classes."""
     accuracy = {"rubio_small": small, "rubio_large_shared": large, "rubio_large": large}
     trials = [
         trial(number, param_architecture=name, parameters_count=count, train_seconds=99.0)

@@ -90,7 +90,7 @@ def _best_of_the_grid(evidence: Evidence) -> Claim:
 
 
 def _check_best(best: Number, rivals: list[Number], table: list[Number]) -> tuple[str, str]:
-    """Return the verdict on a number called the best, and a text with its rival."""
+    """Return the verdict on a number called best, and its rival."""
     rival, failed = highest(rivals), sum(number.failed for number in rivals)
     reported = max(rivals, key=lambda number: number.reported)
     against = "" if isnan(rival.measured) else f" against {rival.measured:.2f} ({rival.row})"

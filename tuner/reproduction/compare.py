@@ -69,7 +69,7 @@ def _measure_shape(line: Line, runs: Runs) -> Line:
 
 
 def _measure(line: Line, runs: Runs) -> Line:
-    """Convert the reported value to a number and add the mean and spread here."""
+    """Return the reported value as a number with mean and spread here."""
     values, reported_number = runs.values(line), float(line["reported"] or "nan")
     low = high = float("nan")
     middle, spread = values.mean(), values.std()
@@ -149,10 +149,11 @@ def _texts(row: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def printed(compared: pd.DataFrame, by: Literal["epoch", "step"]) -> pd.DataFrame:
-    """Return the reported values by epoch or step, in the units of the studies' tables.
+    """Return the reported values by epoch or step.
 
-    One row per epoch or step, one column per metric. `tuner.plots` takes the frame as `reported`.
-    Numbers whose epoch or step the report does not give are left out.
+    One row per epoch or step, one column per metric in the unit of the studies' tables.
+    `tuner.plots` takes the frame as `reported`. Numbers whose epoch or step the report does not
+    give are left out.
 
     Args:
         compared: Rows of `table` for one of the report's tables.

@@ -29,7 +29,7 @@ TAIL = 0.025
 
 
 class Claim(NamedTuple):
-    """A claim in a sentence, its verdict, and the numbers behind the verdict."""
+    """A claim in a sentence, its verdict, and the numbers behind it."""
 
     claim: str
     verdict: str
@@ -76,11 +76,11 @@ class Evidence:
         return {line["row"]: _number(line) for line in self.compared[chosen].to_dict("records")}
 
     def measured(self, number: Number, metric: str) -> float:
-        """Return the mean of another metric over the seeds of a number; NaN: not run."""
+        """Return the mean of another metric over the seeds, NaN if not run."""
         return float(self.runs.values(number.line | {"metric": metric}).mean())
 
     def by_epoch(self, number: Number) -> "pd.Series[float]":
-        """Return the mean validation accuracy over the seeds, 0 to 1, by epoch."""
+        """Return the mean validation accuracy over the seeds by epoch, 0 to 1."""
         study, trials = self._behind(number)
         if study is None:
             return pd.Series(dtype=float)
@@ -131,7 +131,7 @@ def highest(numbers: Iterable[Number]) -> Number:
 
 
 def missing_verdict(numbers: Iterable[Number]) -> str | None:
-    """Return the verdict if a number is not run or failed, else None."""
+    """Return a verdict if a number is missing, else None."""
     missing = [number.failed for number in numbers if math.isnan(number.measured)]
     if not missing:
         return None
@@ -139,10 +139,10 @@ def missing_verdict(numbers: Iterable[Number]) -> str | None:
 
 
 def compare_means(difference: float, *compared: Number, table: list[Number]) -> str:
-    """Return the verdict on 'the first is above the second or a fixed number'.
+    """Return the verdict on 'the first mean is above the second'.
 
     Args:
-        difference: The first less the second, or less the fixed number.
+        difference: The first less the second, which may be a fixed number.
         compared: One or two numbers of one unit.
         table: Numbers of their table and quantity.
     """
@@ -154,7 +154,7 @@ def compare_means(difference: float, *compared: Number, table: list[Number]) -> 
 
 
 def compare_best(numbers: Iterable[Number], rivals: Iterable[Number], table: list[Number]) -> str:
-    """Return the verdict on 'the best of the numbers is above every rival'.
+    """Return the verdict on 'the best number is above every rival'.
 
     Args:
         numbers: Numbers that the claim calls better.
@@ -172,7 +172,7 @@ def compare_best(numbers: Iterable[Number], rivals: Iterable[Number], table: lis
 
 
 def compare_pairs(pairs: list[tuple[Number, Number]], table: list[Number]) -> str:
-    """Return the verdict on 'in every pair the first is above the second'."""
+    """Return the verdict on 'the first of every pair is higher'."""
     if missing := missing_verdict(number for pair in pairs for number in pair):
         return missing
     if all(_above(first, second, TAIL, table) for first, second in pairs):

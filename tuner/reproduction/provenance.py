@@ -61,7 +61,7 @@ def _join_unique(texts: Iterable[str]) -> str:
 
 
 def _format_hardware(machine: dict[str, Any]) -> str:
-    """Format a machine: `AMD EPYC, 2 cores`, then its GPUs without memory and driver."""
+    """Format processor, cores and GPUs: `AMD EPYC, 2 cores`."""
     gpus = [gpu.partition(",")[0] for gpu in machine["gpus"]]
     return ", ".join([machine["processor"], f"{machine['cores']} cores", *gpus])
 

@@ -56,7 +56,7 @@ class Runs:
         return trials[chosen | trials["repeat_of"].isin(numbers)]
 
     def values(self, line: Mapping[Any, Any]) -> "pd.Series[Any]":
-        """Return the measurements of a reported number, indexed by the number of the trial.
+        """Return the measurements of a reported number by trial number.
 
         They are in the report's unit. The index has a trial several times if the line asks for all
         logged lines of an epoch. Values at the end of a trial count for completed trials only.
@@ -81,7 +81,7 @@ class Runs:
         return not trials.empty and bool((trials["state"] == "FAILED").all())
 
     def shape(self, line: Mapping[Any, Any]) -> str | None:
-        """Return an output shape as the slides write it, `28x28x6`, or None if missing."""
+        """Return an output shape as slides write it, None if missing."""
         path = self._results / SHAPES
         if not path.exists():
             return None

@@ -14,9 +14,9 @@ KINDS = ("Conv2d", "AvgPool2d", "MaxPool2d", "Linear")
 
 
 def write_shapes(name: str, results: Path) -> None:
-    """Write the layers of networks whose shapes a report prints, beside its studies.
+    """Write the layers of networks whose shapes a report prints.
 
-    Most reports print no shapes.
+    The file lies beside the studies. Most reports print no shapes.
 
     Args:
         name: One of `tuner.reproduction.reported.REPORTS`.
@@ -42,6 +42,6 @@ def _rows(architecture: str, image_size: int) -> list[dict[str, object]]:
 
 
 def _text(layer: Layer) -> str:
-    """Format a shape as slides do: `28x28x6` has 6 maps, `120` is a single pixel."""
+    """Format a shape as slides do: `28x28x6`, or `120` for one pixel."""
     maps, *sides = layer.shape
     return "x".join(map(str, [*sides, maps] if any(side > 1 for side in sides) else [maps]))

@@ -69,7 +69,7 @@ class Judgement(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """A sample deviation in the unit of its numbers, and its degrees of freedom."""
+    """A sample deviation and its degrees of freedom."""
 
     value: float
     degrees: int
@@ -90,7 +90,7 @@ def _quantile(degrees: int, tail: float) -> float:
 
 
 def margin(reported: float, unit: str) -> float:
-    """Return the largest difference that does not matter, in the unit. NaN: none."""
+    """Return the largest difference that does not matter, NaN for none."""
     if unit in POINTS and not math.isnan(reported):
         high = reported * POINTS[unit] >= HIGH_ACCURACY
         return (HIGH_ACCURACY_MARGIN if high else ACCURACY_MARGIN) / POINTS[unit]
@@ -98,7 +98,7 @@ def margin(reported: float, unit: str) -> float:
 
 
 def pooled(rows: Iterable[tuple[float, int]], width: float) -> Deviation:
-    """Pool the spreads of rows with each other and with the assumed spread.
+    """Pool the spreads of rows with the assumed spread.
 
     Args:
         rows: Sample deviation and number of seeds of each row; rows with one seed do not count.

@@ -33,9 +33,9 @@ _STUDY_FILES = (_HERE / "studies", _HERE.parents[2] / "search_spaces" / "publish
 
 
 def lines(name: str, protocol: str = "as_published") -> pd.DataFrame:
-    """Return the numbers of a report in its order, one row per number and study.
+    """Return the numbers of a report, one row per number and study.
 
-    Columns are those of the file as text, except:
+    Rows have the order of the report. Columns are those of the file as text, except:
 
     - `scale`: a number.
     - `epoch`: a whole number. Missing: the end of the trial.
@@ -67,7 +67,7 @@ def lines(name: str, protocol: str = "as_published") -> pd.DataFrame:
 
 
 def _twin(study: str, ending: str) -> str:
-    """Return the study of another protocol, or the study itself if it has no twin."""
+    """Return the twin of a study, or the study if there is none."""
     return study + ending if study_file(study + ending).exists() else study
 
 
@@ -78,12 +78,12 @@ def _check(found: str, message: str, known: Mapping[str, str]) -> None:
 
 
 def studies(name: str, protocol: str = "as_published") -> list[str]:
-    """Return the names of the studies behind a report's numbers, in its order."""
+    """Return the studies behind a report's numbers, in its order."""
     return [study for study in lines(name, protocol)["study"].unique() if study]
 
 
 def study_file(study: str) -> Path:
-    """Return the path of a published study's file, in a wheel or a checkout."""
+    """Return the path of a published study's file."""
     paths = [folder / f"{study}.yaml" for folder in _STUDY_FILES]
     return next((path for path in paths if path.exists()), paths[-1])
 
@@ -103,7 +103,7 @@ def load_study_file(study: str, seeds: int | None = None) -> StudyConfig:
 
 
 def images(dataset: Mapping[str, str]) -> str:
-    """Name the images of a study's provenance, by fingerprint if they are not known."""
+    """Name the images of a study, unknown images by their fingerprint."""
     known, fingerprint = _known_images(), dataset["fingerprint"]
     return known.get(fingerprint) or f"{dataset['name']}, a copy that is not known here (fingerprint {fingerprint})"
 
