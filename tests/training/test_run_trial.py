@@ -2,8 +2,6 @@
 
 import gc
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -36,34 +34,6 @@ SPEC = parse_spec(
 STEPS = 5  # of an epoch
 PARAMETERS = {"learning_rate": 2e-2, "dropout": 0.3}
 CLOCK = {"seconds", "train_seconds", "images_per_second", "replayed"}
-HANGING = """
-import sys, time
-from pathlib import Path
-from tests.training.test_run_trial import PARAMETERS, SPEC
-from tuner.training import checkpoint, watchdog
-from tuner.training.run_trial import run_trial
-
-def go():
-    return run_trial(SPEC, sys.argv[1], Path(sys.argv[2]), 0, PARAMETERS, 1)
-
-def slow_then_hang(self):
-    global calls
-    calls += 1
-    save(self)
-    time.sleep(0.5 if calls <= 6 else 60)
-
-list(go())  # what is imported late is imported now
-watchdog.HANG_SECONDS, calls = 2.0, 0
-save, checkpoint.Checkpointer.save_if_due = checkpoint.Checkpointer.save_if_due, slow_then_hang
-reports = go()
-next(reports)
-print("an epoch longer than a hang", flush=True)
-time.sleep(2.4)
-print("a pause longer than a hang", flush=True)
-next(reports)
-"""
-
-
 Reports = Iterator[dict[str, Any]]
 Run = Callable[..., Reports]
 
@@ -82,16 +52,6 @@ def threads_as_before() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return load(SPEC.dataset, cache=tmp_path_factory.mktemp("cache")).folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hanging(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen[str]"]:
-    """A process of its own that mostly sleeps, beside the other tests."""
-    command = [sys.executable, "-c", HANGING, str(tmp_path_factory.mktemp("hanging")), str(dataset)]
-    root, pipe = Path(__file__).parents[2], subprocess.PIPE
-    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True) as process:
-        yield process
-        process.kill()
 
 
 @pytest.fixture
@@ -347,20 +307,11 @@ def test_run_trial_ends_on_nan_loss(
         list(run(learning_rate=1e20))
 
 
-def test_run_trial_raises_user_errors(tmp_path: Path, dataset: Path, run: Run) -> None:
+def test_run_trial_raises_user_errors(tmp_path: Path, dataset: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNER_CACHE", str(dataset.parents[1]))
     with pytest.raises(DataError, match=r"^[^\n]+$"):
         list(run(images=tmp_path / "no-images"))
     lonely = {"architecture": "rubio_small", "batch_size": 1, "epochs": 1}
     spec = parse_spec({"study": "lonely", "dataset": SPEC.to_dict()["dataset"], "training": lonely, "space": {}})
     with pytest.raises(SpecError, match=r"^batch_size: rubio_small [^\n]+$"):
         next(run_trial(spec, str(tmp_path), dataset, 0, {}, 1))
-
-
-def test_watchdog_ends_only_a_hanging_step(
-    hanging: "subprocess.Popen[str]",
-) -> None:
-    said, complained = hanging.communicate(timeout=60)
-    assert said.splitlines() == ["an epoch longer than a hang", "a pause longer than a hang"]
-    assert hanging.returncode == 1
-    assert "Timeout" in complained
-    assert "slow_then_hang" in complained

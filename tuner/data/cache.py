@@ -10,7 +10,7 @@ import numpy as np
 
 from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import DATASETS
-from tuner.data import sources
+from tuner.data import progress, sources
 from tuner.data.dataset import Dataset, Decoded, Part, reason, write
 from tuner.data.splits import stratified_sample
 from tuner.errors import DataError
@@ -80,10 +80,8 @@ def _user_cache() -> Path:
 
 def _build(entry: Path, source: sources.Source, fingerprint: str, image_size: int | None) -> None:
     """Decode `source` into `entry`, in one process at a time."""
-    from filelock import FileLock
-
     entry.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(entry.with_name(f"{entry.name}.lock")):
+    with progress.locked(entry.with_name(f"{entry.name}.lock")):
         if entry.exists():  # because another process was faster
             return
         unfinished = entry.with_name(f"{entry.name}.unfinished")

@@ -10,6 +10,7 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data import progress
 from tuner.errors import DataError, first_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -92,6 +93,7 @@ def write(folder: Path, name: str, fingerprint: str, classes: tuple[str, ...], t
     """Write the new cache entry `folder` and wait until it is on disk."""
     folder.mkdir(parents=True)
     for file, array in zip(ARRAYS, (*train, *test), strict=True):
+        progress.report()
         with (folder / f"{file}.npy").open("wb") as stream:
             np.save(stream, np.ascontiguousarray(array))
             _sync(stream)

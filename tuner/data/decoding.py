@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tuner.data import progress
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.errors import DataError
 
@@ -30,6 +31,7 @@ def decode(image: bytes | Path, origin: str, image_size: int | None) -> Pixels:
     Raises:
         DataError: The image is truncated, of no known format, or deeper than 8 bits.
     """
+    progress.report()
     try:
         with Image.open(image if isinstance(image, Path) else io.BytesIO(image)) as opened:
             if opened.mode not in GRAY | COLOR:
@@ -82,5 +84,8 @@ def resized(decoded: Decoded, image_size: int | None) -> Decoded:
 def _resized(part: Part, image_size: int) -> Part:
     planes = part.images.reshape(-1, *part.images.shape[2:])
     size = (image_size, image_size)
-    small = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR)) for plane in planes]
-    return Part(np.stack(small).reshape(*part.images.shape[:2], *size), part.labels)
+    small = np.empty((len(planes), *size), np.uint8)
+    for i, plane in enumerate(planes):
+        progress.report()
+        small[i] = np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
+    return Part(small.reshape(*part.images.shape[:2], *size), part.labels)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tuner.config.dataset import DatasetConfig
+from tuner.data import progress
 from tuner.data.dataset import Dataset
 from tuner.data.splits import Indices, split
 
@@ -175,6 +176,7 @@ def _moments(train: ImageSubset) -> tuple[Tensor, Tensor]:
     """Return mean and deviation per channel, (C,) float64, of pixels scaled to [0, 1]."""
     sums = torch.zeros(2, train.pool.shape[1], dtype=torch.float64, device=train.pool.device)
     for start in range(0, len(train), 256):  # because they fit into a processor's cache
+        progress.report()
         planes = train.batch(slice(start, start + 256))[0].flatten(2).float()
         sums += torch.stack([planes.sum(2), planes.square_().sum(2)]).double().sum(1)
     mean, square = sums / (len(train) * train.pool[0, 0].numel())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import DATASETS
+from tuner.data import progress
 from tuner.data.dataset import Decoded
 from tuner.data.formats import digits, image_folder, parquet, torchvision
 from tuner.errors import DataError, suggest
@@ -38,6 +39,7 @@ class Source:
         """Hash the files' contents, names and decoding, as 32 hexadecimal digits."""
         digest = hashlib.blake2b(f"{FORMAT} {self.name if self.known else ''} {image_size}".encode(), digest_size=16)
         for name, path in self.files.items():
+            progress.report()
             with path.open("rb") as stream:
                 digest.update(f"\n{name} {hashlib.file_digest(stream, 'blake2b').hexdigest()}".encode())
         return digest.hexdigest()

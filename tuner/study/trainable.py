@@ -50,18 +50,18 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def _attempt(self) -> Iterator[dict[str, Any]]:
-        from tuner.data.cache import ensure_cached
         from tuner.training.run_trial import run_trial
 
         context, config = self._context, self.config
         yield from run_trial(
             context.spec,
             context.folder,
-            ensure_cached(context.dataset, context.spec.dataset, context.data),
+            context.dataset,
             number=config["number"],
             parameters=config["parameters"],
             seed=config["seed"],
             device=context.device,
+            data=context.data,
         )
 
     def step(self) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from tuner.errors import first_line
 from tuner.results.folder import StudyFolder
 from tuner.storage import Storage
 from tuner.training.loop import Trainer
-from tuner.training.watchdog import arm
 
 CHECKPOINT_SECONDS = 15.0
 """Seconds between two checkpoints of a trial, also within an epoch."""
@@ -51,7 +50,7 @@ class Checkpointer:
         self._trainer = weakref.proxy(trainer)  # because a cycle would keep its memory after the trial
         self.reports: list[dict[str, Any]] = []
         self._wait = CHECKPOINT_SECONDS
-        self._saved_at = self._armed_at = time.monotonic()
+        self._saved_at = time.monotonic()
 
     @property
     def train_seconds(self) -> float:
@@ -95,11 +94,8 @@ class Checkpointer:
         return reports
 
     def save_if_due(self) -> None:
-        """Save if a checkpoint is due, and restart the watchdog. Called after each step."""
+        """Save if a checkpoint is due. Called after each step."""
         now = time.monotonic()
-        if now - self._armed_at > 1.0:
-            self._armed_at = now
-            arm()
         if now - self._saved_at < self._wait:
             return
         kept = {"identity": self._identity, "reports": self.reports, "training": self._trainer.state_dict()}

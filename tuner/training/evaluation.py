@@ -12,6 +12,7 @@ from tuner.data.augment import augment
 from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.training.precision import Precision
 from tuner.training.seeds import batches, derive_step_seed, seed_global_generator, shuffled
+from tuner.training.watchdog import beat
 
 EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
 """Images per evaluation batch.
@@ -87,6 +88,7 @@ class Evaluator:
         precision = self._preparer.precision
         with torch.inference_mode():
             for step, indices in enumerate(self._batches(len(images), epoch)):
+                beat()
                 batch = self._preparer.prepare(
                     images.batch(indices)[0],
                     augmented=self._config.evaluate.augment,

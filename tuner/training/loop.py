@@ -34,6 +34,7 @@ from tuner.training.optimizer import build_optimizer, learning_rate_at, set_lear
 from tuner.training.precision import Precision
 from tuner.training.seeds import batches, derive_step_seed, shuffled
 from tuner.training.torch_internals import step_uncompiled
+from tuner.training.watchdog import beat
 
 CHECK_EVERY = 50
 """Steps between two checks of the loss, each of which waits for the device."""
@@ -195,6 +196,7 @@ class Trainer:
 
     def _train_batch(self, indices: Tensor) -> Tensor:
         """Take one optimizer step and return its loss, without waiting for the device."""
+        beat()
         images, labels = self.data.train.batch(indices)
         images = self._preparer.prepare(images, augmented=True, purpose="training", epoch=self.epoch, step=self._step)
         with self._preparer.precision.autocast(self.device):

@@ -9,6 +9,7 @@ import torch
 
 from tuner.config.parameters import Value
 from tuner.config.study import StudyConfig
+from tuner.data.cache import ensure_cached
 from tuner.data.device import ImageSubset, device_data
 from tuner.errors import TrialError
 from tuner.results.folder import StudyFolder
@@ -26,6 +27,7 @@ def run_trial(
     parameters: Mapping[str, Value],
     seed: int,
     device: str = "cpu",
+    data: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train or resume a trial, yielding one report per epoch.
 
@@ -38,11 +40,12 @@ def run_trial(
     Args:
         spec: The study.
         folder: Its folder.
-        dataset: The data set's cache entry.
+        dataset: The data set's cache entry, by its path on the machine that made it.
         number: The trial's number.
         parameters: The trial's parameters.
         seed: The seed of its training.
         device: The device that trains: cpu | cuda.
+        data: Folder in which this machine searches data sets first.
 
     Raises:
         TrialError: The trial cannot be trained, and a retry would not help.
@@ -51,7 +54,7 @@ def run_trial(
     _prepare_process(spec, device)
     trainer = Trainer(
         spec.training_config(parameters),
-        device_data(dataset, spec.dataset, device),
+        device_data(ensure_cached(dataset, spec.dataset, data), spec.dataset, device),
         seed=seed,
         log_every=spec.log_every,
         on_step=lambda: keeper.save_if_due(),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.data import progress
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.data.decoding import resized
 from tuner.errors import DataError
@@ -75,11 +76,9 @@ def download(name: str, downloads: Path, searched: list[Path]) -> None:
     Raises:
         DataError: The download failed. The error tells where the files may be put instead.
     """
-    from filelock import FileLock
-
     downloads.mkdir(parents=True, exist_ok=True)
     folder = Path(FOLDERS[name]).parts[0]
-    with FileLock(downloads / f".{folder}.lock"):
+    with progress.locked(downloads / f".{folder}.lock"):
         if (downloads / folder).exists():
             return
         unfinished = downloads / f".{folder}.download"
@@ -104,7 +103,8 @@ def _download(name: str, folder: Path) -> None:
     timeout_before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # because it prints each mirror that fails
+        # silently, because it prints each mirror that fails
+        with progress.reporting(), contextlib.redirect_stdout(io.StringIO()):
             getattr(torchvision.datasets, TORCHVISION[name])(folder, download=True)
     finally:
         socket.setdefaulttimeout(timeout_before)

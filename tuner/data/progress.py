@@ -1,0 +1,57 @@
+"""Progress of long work on images, reported to whoever watches the process."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPORT_SECONDS = 1.0
+"""Seconds between two reports while waiting."""
+
+
+def _ignore() -> None:
+    """Do nothing, because nobody watches this process."""
+
+
+listener: Callable[[], None] = _ignore
+"""Function called after each image, each batch, and each second of healthy waiting."""
+
+
+def report() -> None:
+    """Report that the work has moved on."""
+    listener()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, reporting progress while another process holds it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=REPORT_SECONDS)
+        except Timeout:
+            report()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Report progress all the while, for work that has its own timeout."""
+    ended = threading.Event()
+
+    def keep_reporting() -> None:
+        while not ended.wait(REPORT_SECONDS):
+            report()
+
+    thread = threading.Thread(target=keep_reporting, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
