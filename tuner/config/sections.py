@@ -68,6 +68,7 @@ class AshaConfig(Settings):
     grace_period: Annotated[int, Field(ge=1)] = 1
     """Epochs that every trial gets, and the first rung."""
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
+    """Ratio of two rungs, and of the trials that reach and pass a rung."""
 
 
 class HyperbandConfig(AshaConfig):
