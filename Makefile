@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test test-cluster notebooks check bench bench-scale format clean
+.PHONY: setup run test test-cluster notebooks pictures check bench bench-scale format clean
 
 setup: .venv/ready
 
@@ -27,6 +27,9 @@ test-cluster: setup
 
 notebooks: setup
 	$(BIN)/python notebooks/execute.py
+
+pictures: setup
+	$(BIN)/python docs/make_pictures.py
 
 check: setup
 	$(BIN)/ruff check .

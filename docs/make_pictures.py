@@ -1,0 +1,137 @@
+"""Make the README's pictures: the live panel of a real study, and a figure of committed results.
+
+`make pictures` runs it. The digits study trains in a pseudo-terminal, so it takes half a minute.
+"""
+
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import pexpect
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+from rich.color import ColorType
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+from tuner import load_study, plots
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+STUDY = ROOT / "search_spaces" / "digits.yaml"
+RESULTS = ROOT / "notebooks" / "results" / "cifar"
+WIDTH, HEIGHT = 100, 14
+FONT_SIZE = 22
+REDRAW = re.compile(r"\r?\x1b\[2K(?:\x1b\[1A\x1b\[2K)*")
+"""Sequence with which the live display erases its last frame."""
+CONTROL = re.compile(r"\x1b\[\?\d+[hl]|\r")
+
+
+def run_in_terminal(results: str) -> str:
+    """Run the digits study in a pseudo-terminal and return all that it wrote."""
+    command = ["-m", "tuner", "run", str(STUDY), "--results", results]
+    child = pexpect.spawn(
+        sys.executable, command, dimensions=(HEIGHT, WIDTH), encoding="utf-8", timeout=600, cwd=str(ROOT)
+    )
+    written: str = child.read()
+    child.close()
+    if child.exitstatus:
+        raise SystemExit(f"the digits study ended with exit code {child.exitstatus}:\n{written[-2000:]}")
+    return written
+
+
+def frames(written: str) -> Iterator[str]:
+    """Return each frame of the live display, with its colours."""
+    for frame in REDRAW.split(written):
+        text = CONTROL.sub("", frame).strip("\n")
+        if " running, " in text and "left" in text and text.count("\n") <= HEIGHT:
+            yield text
+
+
+def choose(written: str) -> str:
+    """Return the frame in which most is seen: two thirds of the trials, and several running ones."""
+
+    def distance(frame: str) -> float:
+        done, total = map(int, re.findall(r"(\d+)/(\d+) trials", Text.from_ansi(frame).plain)[0])
+        running = int(re.findall(r"(\d+) running", Text.from_ansi(frame).plain)[0])
+        return abs(done / total - 2 / 3) + (running < 2)
+
+    return min(frames(written), key=distance)
+
+
+def colour(style: Style | None, background: bool = False) -> tuple[int, int, int]:
+    """Return the colour of a style in the theme."""
+    if background or style is None or style.color is None or style.color.type == ColorType.DEFAULT:
+        return MONOKAI.background_color if background else MONOKAI.foreground_color
+    return style.color.get_truecolor(MONOKAI)
+
+
+def draw_terminal(text: Text, path: Path) -> None:
+    """Draw lines of a terminal as a PNG."""
+    console = Console(width=WIDTH, force_terminal=True, color_system="truecolor", legacy_windows=False)
+    lines = console.render_lines(text, pad=False)
+    fonts = {
+        bold: ImageFont.truetype(
+            font_manager.findfont(f"DejaVu Sans Mono:weight={'bold' if bold else 'regular'}"), FONT_SIZE
+        )
+        for bold in (False, True)
+    }
+    cell, height, margin = fonts[False].getlength("x"), int(FONT_SIZE * 1.35), FONT_SIZE
+    size = (int(WIDTH * cell) + 2 * margin, len(lines) * height + 2 * margin)
+    image = Image.new("RGB", size, colour(None, background=True))
+    draw = ImageDraw.Draw(image)
+    for row, line in enumerate(lines):
+        column = 0
+        for segment in Segment.simplify(line):
+            style = segment.style
+            dim = style is not None and bool(style.dim)
+            ink = tuple(channel * 6 // 10 for channel in colour(style)) if dim else colour(style)
+            font = fonts[style is not None and bool(style.bold)]
+            draw.text((margin + column * cell, margin + row * height), segment.text, ink, font)
+            column += segment.cell_length
+    image.quantize(32).save(path, optimize=True)
+
+
+def draw_live_panel() -> None:
+    """Run the digits study and draw one frame of its panel, below the command."""
+    results = tempfile.mkdtemp(prefix="pictures-")
+    try:
+        frame = choose(run_in_terminal(results))
+    finally:
+        shutil.rmtree(results, ignore_errors=True)
+    command = Text("$ tuner run search_spaces/digits.yaml\n\n")
+    draw_terminal(command + Text.from_ansi(frame), PICTURES / "live.png")
+
+
+def draw_search() -> None:
+    """Draw the learning curves and the trials of the committed search over CIFAR-10."""
+    study = load_study(RESULTS)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    plots.learning_curves(study.epochs, trials=study.trials, ax=left)
+    plots.optimization_history(study.trials, study.spec.objective[0].direction, ax=right)
+    figure.savefig(PICTURES / "search.png", dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Make both pictures."""
+    PICTURES.mkdir(exist_ok=True)
+    draw_search()
+    draw_live_panel()
+    for path in sorted(PICTURES.glob("*.png")):
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KB")
+
+
+if __name__ == "__main__":
+    main()
