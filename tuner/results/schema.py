@@ -52,7 +52,7 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "sampler_attrs": Column(_TEXT, "What the sampler keeps about the trial, as JSON."),
         "node": Column(_TEXT, "Host that trained the trial."),
         "device": Column(_TEXT, "Device and number type of the training."),
-        "code": Column(_TEXT, "Hash of the code of the user's own network."),
+        "code": Column(_TEXT, "Hash of the code that trained it: of the user's network, or of this package."),
         "error": Column(_TEXT, "Reason of a failure, in one line."),
         "started_at": Column(_TIME, "Time of the trial's start."),
         "updated_at": Column(_TIME, "Time of the row."),
