@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test test-cluster notebooks pictures check bench bench-scale format clean
+.PHONY: setup run test-fast test test-cluster notebooks pictures check bench bench-scale format clean
 
 setup: .venv/ready
 
@@ -16,13 +16,19 @@ setup: .venv/ready
 run: setup
 	$(BIN)/python -m tuner run search_spaces/digits.yaml
 
-# Two processes side by side, for much of what is tested is Ray starting and ending; a file stays in one of them.
+# Two processes, because Ray starts and ends often. Each runs whole files.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+test-fast: setup
+	@echo "Runs the tests that need no Ray, in two processes: under a minute on two cores."
+	$(PYTEST) -m 'not ray'
+
 test: setup
+	@echo "Runs all tests but those of clusters, in two processes: about five minutes on two cores."
 	$(PYTEST) -m 'not cluster'
 
 test-cluster: setup
+	@echo "Runs the tests of clusters, whose nodes start and die: about five minutes on two cores."
 	$(PYTEST) -m cluster
 
 notebooks: setup

@@ -10,13 +10,32 @@ import pytest
 from tests.support.object_store import ObjectStore
 
 LONGEST = ["test_kill", "test_survival", "test_jobs", "test_main", "test_run", "test_s3"]
-"""Files that take longest are begun first where two processes share the tests, or one would wait for the other."""
+"""Test files that take longest. Two processes begin with them, so that neither waits for the other."""
 
 
+@pytest.hookimpl(tryfirst=True)  # because -m selects by markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Fast tests first where one process runs them, long ones first where several do."""
+    """Mark tests with Ray by their fixtures. Put the longest files first if several processes run."""
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        if "starts_ray" in fixtures or item.get_closest_marker("cluster"):
+            item.add_marker("ray")
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def starts_ray() -> None:
+    """Give the marker `ray` to tests that start Ray, through whatever fixture they request this."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_ray_without_marker(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make every start of a local Ray fail where no selected test has the marker `ray`."""
+    with pytest.MonkeyPatch.context() as environment:
+        if not any(item.get_closest_marker("ray") for item in request.session.items):
+            environment.setenv("RAY_TMPDIR", "/dev/null")  # because Ray makes its folder there
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +59,7 @@ def object_store(idle_object_store: ObjectStore) -> ObjectStore:
 
 
 @pytest.fixture(scope="session")
-def ray_session(idle_object_store: ObjectStore) -> Iterator[str]:  # noqa: ARG001
+def ray_session(starts_ray: None, idle_object_store: ObjectStore) -> Iterator[str]:  # noqa: ARG001
     """A local Ray with two cores, whose workers know the object store; gives its address."""
     import ray
 

@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 import tuner
+from tests.support.environment import clean_environment
+from tests.support.waiting import PATIENCE, wait_until
 from tuner.reproduction.reported import load_study_file
 from tuner.results.folder import StudyFolder
 from tuner.results.tables import now
@@ -43,9 +45,13 @@ def command(*arguments: object) -> list[str]:
 
 def call(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run the command outside of a terminal."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TUNER_", "RAY_", "TUNE_"))}
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=120, cwd=ROOT, env=inherited | environment
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=ROOT,
+        env=clean_environment() | environment,
     )
 
 
@@ -64,7 +70,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(results: Path) -> "subprocess.CompletedProcess[str]":
+def first(starts_ray: None, results: Path) -> "subprocess.CompletedProcess[str]":  # noqa: ARG001
     """Run a small study for the tests below."""
     return call("run", DIGITS, *SMALL, "--results", results)
 
@@ -294,6 +300,7 @@ def test_dry_run_prints_plan_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.usefixtures("starts_ray")
 def test_run_exits_1_when_no_trial_completes(tmp_path: Path) -> None:
     hopeless = ("--set", "space.learning_rate=1e20", "--set", "search.trials=2")
     done = call("run", DIGITS, *hopeless, "--results", tmp_path)
@@ -320,7 +327,7 @@ def terminal(*arguments: object) -> Iterator[tuple["subprocess.Popen[bytes]", in
         os.close(reader)
 
 
-def read_until(said: str, stream: int, seconds: float = 90) -> str:
+def read_until(said: str, stream: int, seconds: float = PATIENCE) -> str:
     """Return the text of a terminal until it holds `said`, or until its process is gone."""
     shown, until = b"", time.monotonic() + seconds
     with suppress(OSError):  # because Linux raises when the process has closed it
@@ -348,6 +355,7 @@ def alive(process: int) -> bool:
     return False
 
 
+@pytest.mark.usefixtures("starts_ray")
 def test_ctrl_c_exits_130_and_run_resumes(tmp_path: Path) -> None:
     (tmp_path / "long.yaml").write_text(LONG)
     arguments = ("run", tmp_path / "long.yaml", "--results", tmp_path)
@@ -359,15 +367,12 @@ def test_ctrl_c_exits_130_and_run_resumes(tmp_path: Path) -> None:
         assert started
         process.send_signal(signal.SIGINT)
         shown = read_until("", stream)
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE) == 130
     assert "Interrupted; " in shown
     assert "Traceback" not in shown
     study = tuner.load_study(tmp_path / "long")
     assert (study.trials["state"] == "RUNNING").any()
-    until = time.monotonic() + 60
-    while any(map(alive, started)):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_until(lambda: not any(map(alive, started)))
 
     done = call(*arguments)
     assert (done.returncode, done.stderr) == (0, "")

@@ -3,8 +3,6 @@
 import os
 import shutil
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 import tuner
 from tests.support.nodes import study_file
+from tests.support.observers import Outage
 from tests.support.trainables import StudiousTrial
 from tuner.errors import StudyError
 from tuner.storage import Storage
@@ -20,7 +19,7 @@ from tuner.study.run import StudyRun
 from tuner.training.checkpoint import write_state
 
 pytestmark = pytest.mark.usefixtures("ray_session")
-TRIALS, EPOCHS = 8, 12
+TRIALS, EPOCHS = 5, 4
 
 
 class Disk:
@@ -56,56 +55,29 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def when(parts: int, folder: Path, then: list[object]) -> threading.Thread:
-    """From a thread of its own, when so many parts of the trials are written: call, or sleep so many seconds."""
-
-    def watch() -> None:
-        while len(list(folder.glob("small/trials/part-*"))) < parts:
-            time.sleep(0.05)
-        for step in then:
-            time.sleep(step) if isinstance(step, int) else step()  # type: ignore[operator]
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
-
-
-def test_rows_wait_while_the_disk_is_full_and_are_all_written_once_there_is_space(
-    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.5)
-    full: list[float] = []
-
-    def note() -> None:
-        full.append(time.time())
-
+def test_rows_wait_while_the_disk_is_full(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.2)
     spec = tuner.load_spec(study_file(tmp_path, TRIALS, EPOCHS, keep_weights=0))
-    filling = when(4, disk.place, [disk.fill, note, 4, note, disk.free])
+    outage = Outage(disk.fill, disk.free)
     with pytest.warns(UserWarning, match=r"No space left on device.*; rows wait, and are written once") as warned:
-        study = StudyRun(spec, disk.place, trainable=StudiousTrial).run()
-    filling.join()
+        study = StudyRun(spec, disk.place, observer=outage, trainable=StudiousTrial).run()
     assert len(warned) == 1, [str(one.message) for one in warned]
     assert list(study.trials["number"]) == list(range(TRIALS))
     assert set(study.trials["state"]) == {"COMPLETE"}
     assert set(study.trials["attempt"]) == {1}  # not one trial was disturbed
     for _, rows in study.epochs.groupby("number"):
         assert list(rows["epoch"]) == list(range(1, EPOCHS + 1))
-    begun, ended = full
-    at = study.epochs["at"].map(lambda moment: moment.timestamp())
-    assert ((at > begun) & (at < ended)).any(), "nothing was trained meanwhile"
+    assert outage.meanwhile, "nothing was trained meanwhile"
+    assert {*outage.meanwhile} <= {*zip(study.epochs["number"], study.epochs["epoch"], strict=True)}
 
 
-def test_a_disk_that_stays_full_ends_the_study_in_words_and_the_study_goes_on_once_there_is_space(
-    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_study_resumes_after_a_disk_stayed_full(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.2)
     monkeypatch.setattr(recorder, "PATIENCE_SECONDS", 1.0)
     spec = tuner.load_spec(study_file(tmp_path, TRIALS, EPOCHS, keep_weights=0))
-    filling = when(4, disk.place, [disk.fill])
     said = r"small: the last rows could not be written and are lost: .*No space left on device"
     with pytest.warns(UserWarning, match="rows wait"), pytest.raises(StudyError, match=said) as raised:
-        StudyRun(spec, disk.place, trainable=StudiousTrial).run()
-    filling.join()
+        StudyRun(spec, disk.place, observer=Outage(disk.fill), trainable=StudiousTrial).run()
     assert str(raised.value).endswith("; the same command goes on from what was written")
     before = tuner.load_study(disk.place / "small").trials.query("state == 'COMPLETE'").set_index("number")
     assert 1 <= len(before) < TRIALS

@@ -9,13 +9,14 @@ import pandas as pd
 import tuner
 from tests.support import study_driver
 from tests.support.trainables import StudiousTrial
+from tests.support.waiting import wait_until
 from tuner.results.schema import FINISHED
 from tuner.search.optuna_study import rebuild_study
 from tuner.search.schedulers import make_scheduler
 from tuner.study.run import StudyRun
 
 KILLS = 10
-TRIALS = 90
+TRIALS = 30
 SPEC = f"""
 study: killed
 dataset: {{name: digits, validation: 0.2}}
@@ -39,12 +40,11 @@ def finished(folder: Path) -> pd.DataFrame:
 def run_until_killed(spec: Path, results: Path, address: str, chance: random.Random) -> None:
     """Start a driver, and kill it some time after its first new rows, or before there is any."""
     folder = results / "killed"
+    before = {*folder.glob("trials/part-*")}
     process = study_driver.start(spec, results, address, StudiousTrial)
-    before = len(list(folder.glob("trials/part-*")))
-    early = chance.random() < 0.2
-    while not early and process.is_alive() and len(list(folder.glob("trials/part-*"))) <= before + 1:
-        time.sleep(0.05)
-    time.sleep(chance.uniform(0, 4 if early else 0.5))
+    wanted = 0 if (early := chance.random() < 0.2) else chance.randint(3, 9)
+    wait_until(lambda: not process.is_alive() or len({*folder.glob("trials/part-*")} - before) >= wanted)
+    time.sleep(chance.uniform(0, 2 if early else 0.5))
     process.kill()
     process.join()
 

@@ -226,12 +226,28 @@ def test_interrupted_trials_go_on_from_their_checkpoints_under_their_own_numbers
         assert set(epochs["attempt"]) == {1, 2}
 
 
-def test_a_budget_ends_a_study_and_leaves_its_trials_in_flight(tmp_path: Path) -> None:
+class Clock(NullObserver):
+    """A clock that an hour passes on when the first epoch is reported."""
+
+    passed = 0.0
+
+    def monotonic(self) -> float:
+        return self.passed
+
+    def epoch_reported(self, row: Row) -> None:  # noqa: ARG002
+        self.passed = 3601.0
+
+
+def test_a_budget_ends_a_study_and_leaves_its_trials_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("tuner.study.run.time", clock)
     training = {"architecture": "vazquez_base", "epochs": 1_000_000}
-    run = StudyRun(digits(training=training, budget={"hours": 3 / 3600}), tmp_path, trainable=FreeTrial)
+    spec = digits(training=training, budget={"hours": 1})
+    run = StudyRun(spec, tmp_path, observer=clock, trainable=FreeTrial)
     results = run.run()
     assert run.halted == "budget"
     assert set(results.trials["state"]) == {"RUNNING"}
+    assert len(results.epochs)
 
 
 def test_a_trial_that_was_stopped_just_before_the_kill_is_pruned_when_the_study_goes_on(tmp_path: Path) -> None:

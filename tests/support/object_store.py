@@ -5,10 +5,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from tests.support.waiting import wait_until
 
 SERVERS = ("master", "volume", "filer", "s3")
 ACCESS_KEY, SECRET_KEY = "tests", "only-for-tests"
@@ -64,11 +65,8 @@ class ObjectStore:
                 stderr=log,
                 env=os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
             )
-        until = time.monotonic() + 60
-        while not self._answers():
-            assert self._process.poll() is None, f"the server ended; see {self._folder}/log"
-            assert time.monotonic() < until, f"the server does not answer; see {self._folder}/log"
-            time.sleep(0.1)
+        wait_until(self._answers_or_ended)
+        assert self._process.poll() is None, f"the server ended; see {self._folder}/log"
         files = fs.S3FileSystem(
             access_key=ACCESS_KEY,
             secret_key=SECRET_KEY,
@@ -80,9 +78,12 @@ class ObjectStore:
         with files.open_output_stream(f"{BUCKET}/.ready") as file:
             file.write(b"ready")
 
-    def _answers(self) -> bool:
+    def _answers_or_ended(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            return True
         try:
-            urllib.request.urlopen(self.endpoint, timeout=1)
+            urllib.request.urlopen(self.endpoint, timeout=10)
         except urllib.error.HTTPError:
             return True
         except OSError:
