@@ -1,7 +1,6 @@
 """A study whose images, network or settings have changed since its rows: refused in one line, or accepted."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import tuner
+from tests.support.environment import clean_environment
 from tests.support.image_files import write_folder
+from tests.support.waiting import PATIENCE
 
 CLASSES = ["cat", "dog"]
 STUDY = """
@@ -33,10 +34,9 @@ class Net(nn.Sequential):
 
 def call(folder: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
     """Run the study of a folder, with the images below `data`."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TUNER_", "RAY_", "TUNE_"))}
     words = [sys.executable, "-m", "tuner", "run", "own.yaml", "--data", "data", *map(str, arguments)]
-    environment = inherited | {"TUNER_CACHE": str(folder.parent / "cache")}
-    return subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=folder, env=environment)
+    environment = clean_environment() | {"TUNER_CACHE": str(folder.parent / "cache")}
+    return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, cwd=folder, env=environment)
 
 
 def refused(folder: Path, *arguments: object) -> str:
@@ -51,7 +51,7 @@ def refused(folder: Path, *arguments: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(starts_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
     """A folder with a study of one trial that has ended."""
     folder = tmp_path_factory.mktemp("changed") / "first"
     for part in ("train", "test"):
