@@ -18,7 +18,7 @@ from tuner.config.code_hash import hash_network
 from tuner.config.study import StudyConfig
 from tuner.errors import StudyError, type_and_line
 from tuner.results.folder import StudyFolder
-from tuner.results.schema import is_search, outcome, parameters_to_row
+from tuner.results.schema import EPOCH_COLUMNS, is_search, outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import Proposal
 from tuner.study.observer import Observer, Row
@@ -30,19 +30,6 @@ RETRY_SECONDS = 5.0
 PATIENCE_SECONDS = 600.0
 """At its end a study waits at most so long until what it has to write is taken."""
 
-_EPOCH_COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "learning_rate",
-    "train_seconds",
-    "parameters_count",
-    "seconds",
-    "images_per_second",
-    "peak_memory_bytes",
-)
 _LATEST = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_seconds", "parameters_count", "device")
 
 
@@ -162,7 +149,7 @@ class Recorder(tune.Callback):
             row["error"] = error
             return
         if not (result.get("replayed") and result["epoch"] in known):
-            report = {name: result.get(name) for name in _EPOCH_COLUMNS}
+            report = {name: result.get(name) for name in EPOCH_COLUMNS}
             self._append_measured(row, report, result)
             known.pop(result["epoch"], None)
             known[result["epoch"]] = report
