@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE
 from tuner.config.study import parse_spec
 from tuner.results.folder import StudyFolder
 from tuner.results.tables import now
@@ -76,7 +77,7 @@ def rooms(file: Path) -> set[str]:
 def heavy_after(code: str, *arguments: str) -> tuple[set[str], "subprocess.CompletedProcess[str]"]:
     """Heavy packages that a new process has imported after some code, and how the process ended."""
     command = [sys.executable, "-c", WATCHED, code, *arguments]
-    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, timeout=PATIENCE)
     return {*json.loads(done.stderr.splitlines()[-1])} & {*HEAVY}, done
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.image_files import noise, write_folder, write_parquet, write_png
+from tests.support.waiting import PATIENCE
 from tuner.config.dataset import DatasetConfig
 from tuner.data import Dataset, load
 from tuner.data.cache import ensure_cached
@@ -44,7 +45,7 @@ def test_open_imports_neither_torch_nor_decoder(tmp_path: Path) -> None:
     load(DatasetConfig(name=str(tmp_path / "own.parquet")), None, tmp_path)
     heavy = "print([name for name in ('torch', 'torchvision', 'sklearn', 'pyarrow', 'ray') if name in sys.modules])"
     process = loading(tmp_path / "own.parquet", tmp_path, then=heavy)
-    assert process.communicate(timeout=60)[0].splitlines()[1] == "[]"
+    assert process.communicate(timeout=PATIENCE)[0].splitlines()[1] == "[]"
 
 
 def test_load_decodes_without_torch(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_load_decodes_without_torch(tmp_path: Path) -> None:
     process = loading(
         tmp_path / "own.parquet", tmp_path, then="print([name for name in ('torch', 'ray') if name in sys.modules])"
     )
-    assert process.communicate(timeout=60)[0].splitlines()[1] == "[]"
+    assert process.communicate(timeout=PATIENCE)[0].splitlines()[1] == "[]"
 
 
 def test_load_maps_arrays_read_only(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_load_in_two_processes_makes_one_entry(tmp_path: Path) -> None:
     write_folder(tmp_path / "shapes", "train", ["a", "b"], 10, 6, 6)
     slowly = at("os.rename", ".unfinished", "time.sleep(1)")  # so that the others come while one is not done
     processes = [loading(tmp_path / "shapes", tmp_path / "cache", first=slowly) for _ in range(4)]
-    said = {process.communicate(timeout=120)[0] for process in processes}
+    said = {process.communicate(timeout=PATIENCE)[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * 4
     assert len(said) == 1
     folder = said.pop().split()[0]
@@ -114,7 +115,7 @@ def test_load_ignores_a_killed_decoding(tmp_path: Path, event: str, path: str) -
     arrays = tmp_path / "cache" / "arrays"
     killed = at(event, path, "os.kill(os.getpid(), 9)")
     process = loading(tmp_path / "shapes", tmp_path / "cache", first=killed)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL
     left = [path for path in arrays.iterdir() if path.is_dir()]
     assert [path.suffix for path in left] == [".unfinished"]

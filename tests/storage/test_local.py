@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.object_store import BUCKET
+from tests.support.waiting import PATIENCE
 from tuner.errors import StudyError
 from tuner.storage import Storage, open_storage
 
@@ -168,7 +169,7 @@ def test_read_returns_only_whole_versions(storage: Storage) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     seen: set[bytes] = set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     try:
         for reads in itertools.count():
             seen.add(storage.read("file"))

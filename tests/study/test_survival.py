@@ -20,6 +20,7 @@ from tests.support.nodes import (
     study_file,
     wait_until,
 )
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.cluster
 EPOCHS = 30
@@ -61,7 +62,7 @@ def test_a_head_that_is_killed_ends_the_command_and_the_same_command_goes_on_wit
         driver = start(command, environment)
         wait_until(lambda: epochs_are_written(tmp_path), driver)
         node.kill()
-        out, err = driver.communicate(timeout=60)
+        out, err = driver.communicate(timeout=PATIENCE)
         assert (driver.returncode, err.count("\n")) == (1, 1), err
         assert err.startswith(LOST)
         assert "the same command goes on once Ray is back" in err
@@ -70,7 +71,7 @@ def test_a_head_that_is_killed_ends_the_command_and_the_same_command_goes_on_wit
         node = head()
         node.wait_for_port("127.0.0.1", port)
         driver = start(command, environment)
-        out, err = driver.communicate(timeout=120)
+        out, err = driver.communicate(timeout=PATIENCE)
         assert (driver.returncode, err) == (0, ""), out
     finally:
         node.kill()
@@ -95,10 +96,10 @@ def test_a_ray_of_our_own_that_is_killed_ends_the_command_and_the_same_command_g
     children = subprocess.run(["ps", "--ppid", str(driver.pid), "-o", "pid=,comm="], capture_output=True, text=True)
     (pid,) = [line.split()[0] for line in children.stdout.splitlines() if line.split()[1] == killed]
     os.kill(int(pid), signal.SIGKILL)
-    out, err = driver.communicate(timeout=60)
+    out, err = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 1, out
     assert err.splitlines()[-1] == f"{LOST}; what was finished is kept, and the same command goes on"
     driver = start(command, environment)
-    out, err = driver.communicate(timeout=120)
+    out, err = driver.communicate(timeout=PATIENCE)
     assert (driver.returncode, err) == (0, ""), out
     assert_whole(tuner.load_study(tmp_path / "small"), 2, EPOCHS)

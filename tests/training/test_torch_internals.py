@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn, optim
 
+from tests.support.waiting import PATIENCE
 from tuner.config.training import TrainingConfig
 from tuner.training.optimizer import build_optimizer
 from tuner.training.torch_internals import is_out_of_memory, step_uncompiled
@@ -33,7 +34,7 @@ print("torch._dynamo" in sys.modules)
 
 
 def test_optimizers_do_not_import_the_compiler() -> None:
-    done = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.image_files import write_folder
+from tests.support.waiting import PATIENCE
 from tuner.config.dataset import DatasetConfig
 from tuner.config.study import parse_spec
 from tuner.data import load
 
 ROOT = Path(__file__).parents[2]
-HANG_SECONDS = 3.0
+HANG_SECONDS = 6.0
 STUDY = {
     "study": "watched",
     "dataset": {"name": "digits", "train": 320, "validation": 64},
@@ -53,7 +54,7 @@ list(go(digits))  # imports what is imported late
 watchdog.HANG_SECONDS = HANG_SECONDS
 """
 SLOW_STEPS = """
-checkpoint.Checkpointer.save_if_due = pausing(checkpoint.Checkpointer.save_if_due, 0.8)
+checkpoint.Checkpointer.save_if_due = pausing(checkpoint.Checkpointer.save_if_due, 0.25 * HANG_SECONDS)
 reports = go(study="slow")
 next(reports)
 time.sleep(1.5 * HANG_SECONDS)
@@ -62,7 +63,7 @@ print("done")
 """
 SLOW_EVALUATION = """
 evaluation.EVALUATION_BATCH = {"cpu": 8}
-slow = pausing(lambda: None, 0.4)
+slow = pausing(lambda: None, 0.15 * HANG_SECONDS)
 prepare = evaluation.BatchPreparer.prepare
 def prepare_slowly(self, images, **keywords):
     if keywords["purpose"] == "evaluation":
@@ -73,7 +74,7 @@ assert next(go(study="slow"))["epoch"] == 1
 print("done")
 """
 SLOW_DECODING = """
-image_folder.decode = pausing(image_folder.decode, 0.2)
+image_folder.decode = pausing(image_folder.decode, 0.05 * HANG_SECONDS)
 reports = go(study="slow", dataset={"name": argument, "validation": 8}, log_every=None)
 assert next(reports)["epoch"] == 1
 print("done")
@@ -127,7 +128,7 @@ class Trials:
     def wait(self, name: str) -> tuple[int, str, str]:
         """Return how a process ended, and what it printed."""
         process = self._processes[name]
-        out, err = process.communicate(timeout=400)
+        out, err = process.communicate(timeout=PATIENCE)
         return process.returncode, out, err
 
     def kill(self) -> None:
