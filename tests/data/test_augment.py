@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.support.cuda import needs_cuda
 from tests.support.image_files import noise
 from tuner.config.dataset import Augment
 from tuner.data.augment import augment, crop, flip, move
@@ -165,7 +166,7 @@ def test_augment_keeps_pixels_between_0_and_255() -> None:
     assert augmented.max() <= 255
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_cuda
 def test_augment_on_gpu_equals_cpu() -> None:
     on_cpu, on_gpu = (augment(batch().to(device), EVERYTHING, seeded()) for device in ("cpu", "cuda"))
     torch.testing.assert_close(on_gpu.cpu(), on_cpu, atol=0.05, rtol=0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.cuda import needs_cuda
 from tests.support.image_files import noise, write_folder
 from tuner.config.dataset import DatasetConfig, NextImages
 from tuner.data import Dataset, load, split
@@ -139,7 +140,7 @@ def test_device_data_opens_once_per_worker(dataset: Dataset) -> None:
     assert device_data(dataset.folder, DatasetConfig(validation=10), "cpu") is not first
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_cuda
 def test_subset_on_gpu_equals_cpu(dataset: Dataset) -> None:
     config = DatasetConfig(validation=20, pixels="standard")
     on_cpu, on_gpu = DeviceDataset.open(dataset, config), DeviceDataset.open(dataset, config, "cuda")

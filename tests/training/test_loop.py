@@ -5,6 +5,7 @@ import math
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name
 
+from tests.support.cuda import needs_cuda
 from tuner import models, training
 from tuner.config.dataset import Augment, DatasetConfig
 from tuner.config.training import Evaluate, TrainingConfig
@@ -45,8 +47,6 @@ BATCH_STATISTICS = TrainingConfig(
 )
 LOG_EVERY = 4
 STILL = 1e-30  # a learning rate that leaves the weights where they are
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 class InterruptedTrainingError(Exception):
@@ -417,19 +417,54 @@ def test_result_has_speed_and_memory(opened: Callable[..., DeviceDataset]) -> No
     assert run.parameters_count == 32 * (9 + 1) + 128 * (32 * 3 * 3 + 1) + 10 * (128 + 1)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
+@contextmanager
+def memory_limited_to(more: int) -> Iterator[None]:
+    """Let this process take only some bytes more than it has."""
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="limits the address space as Linux does")
+
+
+@needs_linux
 def test_out_of_memory_is_one_line(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=300, validation=100))
     wide = TrainingConfig(architecture="vazquez_base", filters=8192, dense=64, batch_size=300)  # 354 MB of maps
     run = Trainer(wide, data)
-    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + 100 * 2**20, hard))
-    try:
-        with pytest.raises(OutOfMemoryError, match=r"^vazquez_base with batch_size 300 does not fit .* memory of cpu$"):
-            next(run)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    complaint = r"^vazquez_base with batch_size 300 does not fit .* memory of cpu$"
+    with memory_limited_to(100 * 2**20), pytest.raises(OutOfMemoryError, match=complaint):
+        next(run)
+
+
+@needs_linux
+def test_evaluation_batch_is_halved_until_it_fits(opened: Callable[..., DeviceDataset]) -> None:
+    data = opened(DatasetConfig(train=300, validation=125))
+    run = Trainer(TrainingConfig(architecture="vazquez_base", filters=8192, dense=8, batch_size=4), data)
+    expected = run.evaluate(data.validation)
+    sizes: list[int] = []
+    run.model.register_forward_pre_hook(lambda _, images: sizes.append(len(images[0])))
+    with memory_limited_to(90 * 2**20):  # 125 images make 147 MB of maps
+        assert run.evaluate(data.validation) == pytest.approx(expected, rel=1e-5)
+    assert sizes[0] == 125
+    assert max(sizes[1:]) < 125
+    assert sizes[-1] <= sizes[1]
+
+
+@needs_linux
+@pytest.mark.parametrize("evaluate", [Evaluate(batch_norm="train"), Evaluate(augment=True)])
+def test_evaluation_batch_that_decides_numbers_stays(evaluate: Evaluate, opened: Callable[..., DeviceDataset]) -> None:
+    data = opened(DatasetConfig(train=300, validation=125))
+    config = TrainingConfig(architecture="vazquez_base", filters=8192, dense=8, batch_size=125, evaluate=evaluate)
+    run = Trainer(config, data)
+    run.evaluate(data.validation)
+    with memory_limited_to(90 * 2**20), pytest.raises(OutOfMemoryError):
+        run.evaluate(data.validation)
 
 
 def test_other_errors_are_not_memory_errors(opened: Callable[..., DeviceDataset]) -> None:

@@ -2,9 +2,18 @@
 
 import pytest
 import torch
+from torch import nn
 
+from tests.support.cuda import needs_cuda
 from tuner import models
-from tuner.training.precision import Precision, choose, on_cpu
+from tuner.training.precision import Precision, Wanted, choose
+
+CPU = torch.device("cpu")
+
+
+def on_cpu(wanted: Wanted = "auto") -> Precision:
+    return choose(wanted, CPU, nn.Conv2d(1, 1, 1), capability=(9, 0))
+
 
 ON_CPU = on_cpu()
 
@@ -41,12 +50,26 @@ def test_channels_last_gives_the_same_logits(name: str) -> None:
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_choose_leaves_the_network_unchanged() -> None:
-    model = models.build("rubio_small", in_channels=3, classes=10, image_size=32).cuda()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    images, labels = torch.rand(64, 3, 32, 32, device="cuda"), torch.arange(64, device="cuda") % 10
-    chosen = choose(model, images, labels)
-    assert chosen in [Precision(bfloat16=a, channels_last=b) for a in (False, True) for b in (False, True)]
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None for parameter in model.parameters())
+@pytest.mark.parametrize(
+    ("wanted", "capability", "convolutional", "bfloat16", "channels_last"),
+    [
+        ("auto", (9, 0), True, True, True),
+        ("auto", (8, 0), True, True, True),
+        ("auto", (8, 0), False, True, False),
+        ("auto", (7, 5), True, False, False),
+        ("float32", (9, 0), True, False, False),
+        ("bfloat16", (7, 0), True, True, True),
+    ],
+)
+def test_precision_on_cuda_follows_the_rule(
+    wanted: Wanted, capability: tuple[int, int], convolutional: bool, bfloat16: bool, channels_last: bool
+) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 1)) if convolutional else nn.Sequential(nn.Linear(1, 1))
+    chosen = choose(wanted, torch.device("cuda"), model, capability)
+    assert chosen == Precision(bfloat16=bfloat16, channels_last=channels_last)
+
+
+@needs_cuda
+def test_precision_takes_the_devices_own_capability() -> None:
+    gpu, model = torch.device("cuda", 0), nn.Conv2d(1, 1, 1)
+    assert choose("auto", gpu, model) == choose("auto", gpu, model, torch.cuda.get_device_capability(gpu))

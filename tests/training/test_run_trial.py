@@ -190,6 +190,16 @@ def test_run_trial_retrains_since_the_checkpoint(
 
 
 @pytest.mark.usefixtures("save_at_every_step")
+def test_resumed_rows_tell_how_they_were_computed(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill_after(8, run(), monkeypatch)
+    kept = torch.load(checkpoint(tmp_path), weights_only=True)
+    kept["training"]["precision"]["bfloat16"] = True  # as a GPU would have left it
+    torch.save(kept, checkpoint(tmp_path))
+    reports = list(run())
+    assert [report["device"] for report in reports] == ["cpu", "cpu bf16", "cpu bf16"]
+
+
+@pytest.mark.usefixtures("save_at_every_step")
 def test_run_trial_ignores_another_trainings_checkpoint(
     tmp_path: Path,
     dataset: Path,

@@ -56,8 +56,8 @@ class TrainingConfig(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number type of the forward pass. Weights are float32 in any case.
 
-    auto: the fastest on CUDA, float32 on a CPU. With bfloat16, processors that have AVX512-BF16 or AMX are
-    1.1 to 2.5 times as fast, others slower.
+    auto: bfloat16 on CUDA devices of compute capability 8.0 or more, else float32. With bfloat16, processors
+    that have AVX512-BF16 or AMX are 1.1 to 2.5 times as fast, others slower.
     """
     evaluate: Evaluate = Evaluate()
     """Settings of evaluations."""

@@ -17,6 +17,7 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from tuner import data
 from tuner.cluster.connection import connected
+from tuner.cluster.gpus import lowest_capability
 from tuner.cluster.health import is_alive, watched
 from tuner.cluster.placement import Placement, TrialResources, place
 from tuner.config.registry import architecture
@@ -102,6 +103,7 @@ class StudyRun:
         self._address = address
         self._on_lost = on_lost or (lambda _: None)
         self._trainable = trainable
+        self._capability: tuple[int, ...] | None = None
         self._accept_changes = accept_changes
         self.searcher: OptunaSearcher
         self.scheduler: Scheduler
@@ -131,7 +133,7 @@ class StudyRun:
                 stack.enter_context(watched(self._on_lost, joined=self._address is not None))
                 placement = self._place(dataset.folder)
                 self.folder.write_spec(self.spec)
-                stack.callback(self._end_provenance, self._begin_provenance(dataset, accepted))
+                stack.callback(self._end_provenance, self._begin_provenance(dataset, accepted, placement))
                 self.folder.write_identity(identity)
                 halting = StudyStopper(self.spec.budget.hours, self.folder.storage.check_writable)
                 stack.enter_context(_signals(halting))
@@ -180,12 +182,15 @@ class StudyRun:
                 )
         return dataset
 
-    def _begin_provenance(self, dataset: data.Dataset, accepted: list[str]) -> dict[str, Any]:
+    def _begin_provenance(self, dataset: data.Dataset, accepted: list[str], placement: Placement) -> dict[str, Any]:
         record = self.folder.provenance() or {"study": self.spec.study, "runs": []}
         described = {"name": dataset.name, "fingerprint": dataset.fingerprint}
         run = describe_run(described, self.spec.search.seed) | {"accepted_changes": accepted}
         run |= {"started_at": now().isoformat(), "stopped_at": None}
         record["runs"].append(run)
+        if placement.trial.gpu and not record.get("gpu_capability"):  # kept, so that all trials compute alike
+            record["gpu_capability"] = lowest_capability()
+        self._capability = tuple(record.get("gpu_capability") or ()) or None
         self.folder.write_provenance(record)
         return record
 
@@ -277,7 +282,15 @@ class StudyRun:
     def _resourced(self, dataset: Path, trial: TrialResources) -> Any:
         """The trainable with the resources of a trial and what all trials have in common."""
         device = "cuda" if trial.gpu else "cpu"
-        context = TrialContext(self.spec, str(self.folder), dataset, device, self._data and self._data.absolute())
+        context = TrialContext(
+            self.spec,
+            str(self.folder),
+            dataset,
+            device,
+            self._data and self._data.absolute(),
+            gpu=trial.gpu,
+            capability=self._capability,
+        )
         shared = tune.with_parameters(self._trainable or TrialTrainable, context=context)
         return tune.with_resources(shared, PlacementGroupFactory([trial.for_ray]))
 

@@ -22,6 +22,8 @@ class TrialContext:
         dataset: The data set as the driver's cache holds it, see `tuner.data.Dataset.open`.
         device: Where trials are trained: cpu | cuda, the GPU that Ray gives them.
         data: Where data sets are looked for first on a machine without that cache; None: as `tuner.data.load` does.
+        gpu: Share of a GPU that each trial has, which limits its memory.
+        capability: CUDA compute capability that decides `precision: auto` for the whole study.
     """
 
     spec: StudyConfig
@@ -29,6 +31,8 @@ class TrialContext:
     dataset: Path
     device: str
     data: Path | None = None
+    gpu: float = 0.0
+    capability: tuple[int, ...] | None = None
 
 
 class TrialTrainable(tune.Trainable):
@@ -62,6 +66,8 @@ class TrialTrainable(tune.Trainable):
             seed=config["seed"],
             device=context.device,
             data=context.data,
+            gpu=context.gpu,
+            capability=context.capability,
         )
 
     def step(self) -> dict[str, Any]:

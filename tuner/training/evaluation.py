@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from tuner.config.training import TrainingConfig
 from tuner.data.augment import augment
 from tuner.data.device import DeviceDataset, ImageSubset
+from tuner.training.memory import release_memory
 from tuner.training.precision import Precision
 from tuner.training.seeds import batches, derive_step_seed, seed_global_generator, shuffled
+from tuner.training.torch_internals import is_out_of_memory
 from tuner.training.watchdog import beat
 
 EVALUATION_BATCH = {"cpu": 125, "cuda": 1000}
@@ -73,6 +75,7 @@ class Evaluator:
     ) -> None:
         self._config, self._data, self._model = config, data, model
         self._preparer, self._seed = preparer, seed
+        self._size = EVALUATION_BATCH[data.device.type]
 
     def loss_and_accuracy(self, images: ImageSubset, epoch: int) -> tuple[float, float]:
         """Return the mean cross-entropy (nats) and the accuracy (0 to 1)."""
@@ -82,7 +85,26 @@ class Evaluator:
         return loss.item(), accuracy.item()
 
     def logits(self, images: ImageSubset, epoch: int) -> Tensor:
-        """Return logits (N, classes), float32 on the device, in the order of `images`."""
+        """Return logits (N, classes), float32 on the device, in the order of `images`.
+
+        Batches that do not fit into memory are halved, unless their size decides the numbers.
+        """
+        while True:
+            try:
+                return self._logits(images, epoch)
+            except (RuntimeError, MemoryError) as error:
+                if self._size == 1 or self._size_decides_numbers or not is_out_of_memory(error):
+                    raise
+            self._size = (self._size + 1) // 2
+            release_memory(self._data.device)
+
+    @property
+    def _size_decides_numbers(self) -> bool:
+        """True if the batches draw numbers or are normalized by their own statistics."""
+        return self._config.evaluate.batch_norm == "train" or self._config.evaluate.augment
+
+    def _logits(self, images: ImageSubset, epoch: int) -> Tensor:
+        """Return logits, from batches of the current size."""
         self._model.train(self._config.evaluate.batch_norm == "train")
         logits = torch.empty(len(images), len(self._data.classes), device=self._data.device)
         precision = self._preparer.precision
@@ -106,7 +128,7 @@ class Evaluator:
         if self._config.evaluate.batch_norm == "train":
             order = shuffled(count, derive_step_seed(self._seed, "evaluation order", epoch))
             return batches(order.to(device), self._config.batch_size)
-        return batches(torch.arange(count).to(device), EVALUATION_BATCH[device.type])
+        return batches(torch.arange(count).to(device), self._size)
 
 
 @contextmanager

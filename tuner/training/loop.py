@@ -26,12 +26,11 @@ from tuner.config.training import TrainingConfig
 from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.errors import NotFiniteError, SpecError
 from tuner.results.schema import EpochResult, StepResult
-from tuner.training import precision
 from tuner.training.evaluation import BatchPreparer, Evaluator, unchanged_buffers
 from tuner.training.memory import memory_errors_as
 from tuner.training.network import build_network
 from tuner.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
-from tuner.training.precision import Precision
+from tuner.training.precision import Capability, Precision, choose
 from tuner.training.seeds import batches, derive_step_seed, shuffled
 from tuner.training.torch_internals import step_uncompiled
 from tuner.training.watchdog import beat
@@ -61,6 +60,7 @@ class Trainer:
         seed: int = 0,
         log_every: int | None = None,
         on_step: Callable[[], None] | None = None,
+        capability: Capability | None = None,
     ) -> None:
         """Build network and optimizer on the device of `data`.
 
@@ -71,6 +71,7 @@ class Trainer:
             log_every: Steps between two lines of the step log. Each line costs an evaluation.
             on_step: A function called after every step. It may call `state_dict`, or end the
                 training by raising.
+            capability: CUDA compute capability that decides `precision: auto`; None: the device's.
 
         Raises:
             SpecError: The images are too small for the network, or too few for its batch norm.
@@ -92,7 +93,7 @@ class Trainer:
         with memory_errors_as(self._what, self.device):
             self.model = build_network(config, data, seed)
             self.parameters_count = models.parameters_count(self.model)
-            self._set_precision(self._choose_precision())
+            self._set_precision(choose(config.precision, self.device, self.model, capability))
             self._optimizer = build_optimizer(self.model.parameters(), config)
         self._evaluator = Evaluator(config, data, self.model, self._preparer, seed)
 
@@ -248,15 +249,6 @@ class Trainer:
             peak_memory_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             steps=lines,
         )
-
-    def _choose_precision(self) -> Precision:
-        """Choose number format and memory order, on a CUDA device by timing them."""
-        wanted = self.config.precision
-        chosen = precision.on_cpu(wanted)
-        if self.device.type == "cuda":
-            images, labels = self.data.train.batch(slice(0, self.config.batch_size))
-            chosen = precision.choose(self.model, self.data.normalize(images), labels, wanted)
-        return chosen
 
     def _set_precision(self, chosen: Precision) -> None:
         self._preparer.precision = chosen

@@ -1,20 +1,17 @@
 """Number format of the forward pass and memory order of the images."""
 
-import copy
-import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's own name
-from torch import Tensor, nn
+from torch import nn
 
-PROBE_STEPS = 10
-"""Training steps timed per way of computing."""
+BFLOAT16_SINCE = (8, 0)
+"""Least CUDA compute capability with bfloat16 in hardware: Ampere's."""
 
 Wanted = Literal["auto", "float32", "bfloat16"]
+Capability = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -39,42 +36,29 @@ class Precision:
         return " ".join(filter(None, words if device.type == "cuda" else words[:2]))
 
 
-def on_cpu(wanted: Wanted = "auto") -> Precision:
-    """Return a CPU's choice: float32 unless bfloat16 is asked for, and channels-last.
+def choose(wanted: Wanted, device: torch.device, model: nn.Module, capability: Capability | None = None) -> Precision:
+    """Choose number format and memory order by rule, equally for all trials of an architecture.
 
-    Channels-last was 1.1 to 1.5 times as fast for every network here (one thread). It makes batch
-    statistics less exact, by 1e-4 of their size for batches of 64 images of 32x32.
-    """
-    return Precision(bfloat16=wanted == "bfloat16", channels_last=True)
-
-
-def choose(model: nn.Module, images: Tensor, labels: Tensor, wanted: Wanted = "auto") -> Precision:
-    """Time some training steps each way and return the fastest.
+    - On CUDA, `auto` is bfloat16 if the compute capability is 8.0 or more, else float32. Networks
+      with convolutions that compute in bfloat16 are channels-last.
+    - On a CPU, `auto` is float32, and every network is channels-last. That was 1.1 to 1.5 times as
+      fast for every network here (one thread). It makes batch statistics less exact, by 1e-4 of
+      their size for batches of 64 images of 32x32.
 
     Args:
-        model: The network, on its CUDA device. It is not changed.
-        images: A batch (N, C, H, W) float32 on that device, as large as those of the training.
-        labels: (N,) int64 on that device.
-        wanted: The number format; auto: the faster one.
+        wanted: The number format that the study asks for.
+        device: The device that trains.
+        model: The network.
+        capability: Compute capability that counts for the whole study; None: that of `device`.
     """
-    formats = {"auto": (False, True), "float32": (False,), "bfloat16": (True,)}[wanted]
-    ways = [Precision(bfloat16, channels_last) for bfloat16, channels_last in product(formats, (False, True))]
-    return min(ways, key=lambda way: _seconds(way, copy.deepcopy(model), images, labels))
+    if device.type != "cuda":
+        return Precision(bfloat16=wanted == "bfloat16", channels_last=True)
+    if wanted == "auto":
+        bfloat16 = (capability or torch.cuda.get_device_capability(device)) >= BFLOAT16_SINCE
+    else:
+        bfloat16 = wanted == "bfloat16"
+    return Precision(bfloat16, channels_last=bfloat16 and _has_convolutions(model))
 
 
-def _seconds(way: Precision, model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Time PROBE_STEPS forward and backward passes, after as many to warm up."""
-    device = images.device
-    model = model.to(memory_format=way.memory_format).train()
-    images = images.to(memory_format=way.memory_format)
-    started = 0.0
-    for step in range(2 * PROBE_STEPS):
-        if step == PROBE_STEPS:
-            torch.cuda.synchronize(device)
-            started = time.perf_counter()
-        model.zero_grad(set_to_none=True)
-        with way.autocast(device):
-            loss = F.cross_entropy(model(images), labels)
-        torch.autograd.backward(loss)
-    torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+def _has_convolutions(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())

@@ -19,12 +19,8 @@ from tuner.errors import OutOfMemoryError, SpecError, TrialError, TunerError
 from tuner.results.schema import EpochResult
 from tuner.training.evaluation import EVALUATION_BATCH
 from tuner.training.loop import Trainer
+from tuner.training.memory import CONTEXT_BYTES
 
-CONTEXT_BYTES = 700 << 20
-"""Memory of CUDA itself per process, beside PyTorch's pool.
-
-500 to 700 MB are usual. It is not measured.
-"""
 TIMED = 5
 """Recipes timed per architecture, or as many as begin within TIMED_SECONDS."""
 TIMED_SECONDS = 2.0

@@ -15,6 +15,8 @@ from tuner.errors import TrialError
 from tuner.results.folder import StudyFolder
 from tuner.training.checkpoint import Checkpointer, identity, write_state
 from tuner.training.loop import Trainer
+from tuner.training.memory import limit_memory, release_memory
+from tuner.training.precision import Capability
 from tuner.training.watchdog import watched
 
 
@@ -28,6 +30,8 @@ def run_trial(
     seed: int,
     device: str = "cpu",
     data: Path | None = None,
+    gpu: float = 1.0,
+    capability: Capability | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train or resume a trial, yielding one report per epoch.
 
@@ -46,26 +50,28 @@ def run_trial(
         seed: The seed of its training.
         device: The device that trains: cpu | cuda.
         data: Folder in which this machine searches data sets first.
+        gpu: Share of a GPU that the trial has, which limits its memory.
+        capability: CUDA compute capability that decides `precision: auto`; None: the device's.
 
     Raises:
         TrialError: The trial cannot be trained, and a retry would not help.
         UserError: Data or recipe do not allow it.
     """
-    _prepare_process(spec, device)
+    _prepare_process(spec, device, gpu)
     trainer = Trainer(
         spec.training_config(parameters),
         device_data(ensure_cached(dataset, spec.dataset, data), spec.dataset, device),
         seed=seed,
         log_every=spec.log_every,
         on_step=lambda: keeper.save_if_due(),
+        capability=capability,
     )
-    described = {"device": trainer.device_description}
     before = trainer.evaluate(trainer.data.validation) if spec.untrained else None
     study = StudyFolder(folder)
     keeper = Checkpointer(study, number, identity(spec, dataset, parameters, seed), trainer)
     for report in keeper.resume():
         yield {**report, "replayed": True}
-    yield from _train(trainer, keeper, described, before)
+    yield from _train(trainer, keeper, before)
     if spec.keep_weights:
         write_state(study.storage, study.weights(number), trainer.model.state_dict())
     yield {
@@ -76,26 +82,32 @@ def run_trial(
     }
 
 
-def _prepare_process(spec: StudyConfig, device: str) -> None:
-    """Set the number of threads and check that the device is visible.
+def _prepare_process(spec: StudyConfig, device: str, gpu: float) -> None:
+    """Set the number of threads and, on a GPU, the limit of memory.
 
     Raises:
         TrialError: torch sees no GPU.
     """
     torch.set_num_threads(spec.resources.cpu)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrialError("Ray gave the trial a GPU, but torch sees none; is this torch built for its driver?")
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise TrialError("Ray gave the trial a GPU, but torch sees none; is this torch built for its driver?")
+        limit_memory(gpu, torch.device("cuda", 0))
+        release_memory(torch.device("cuda", 0))  # what the trial before this one has left
 
 
 def _train(
     trainer: Trainer,
     keeper: Checkpointer,
-    described: Mapping[str, Any],
     before: tuple[float, float] | None,
 ) -> Iterator[dict[str, Any]]:
     """Train the remaining epochs, yielding every report but the last, which is only kept."""
     planned = trainer.config.epochs
-    constant = {"epochs_planned": planned, "parameters_count": trainer.parameters_count, **described}
+    constant = {
+        "epochs_planned": planned,
+        "parameters_count": trainer.parameters_count,
+        "device": trainer.device_description,  # after resuming, because a checkpoint keeps its precision
+    }
     for result in trainer:
         report = {**asdict(result), **constant}
         report["train_seconds"] += keeper.train_seconds

@@ -1,0 +1,28 @@
+"""All trials of a study compute alike, whichever GPUs later runs of it find."""
+
+from pathlib import Path
+
+import pytest
+
+from tuner import data
+from tuner.cluster.placement import Placement, TrialResources
+from tuner.config.study import parse_spec
+from tuner.study import run
+from tuner.study.run import StudyRun
+
+SPEC = {"study": "kept", "training": {"architecture": "vazquez_base"}, "space": {}}
+
+
+@pytest.mark.parametrize(("gpu", "expected"), [(0.5, [(8, 0), (8, 0)]), (0.0, [None, None])])
+def test_capability_of_the_first_run_is_kept(
+    gpu: float, expected: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = parse_spec(SPEC)
+    dataset = data.load(spec.dataset, cache=tmp_path / "cache")
+    found = []
+    for capability in ((8, 0), (7, 5)):
+        monkeypatch.setattr(run, "lowest_capability", lambda capability=capability: capability)
+        study = StudyRun(spec, tmp_path)
+        study._begin_provenance(dataset, [], Placement(TrialResources(1.0, gpu), slots=1))
+        found.append(study._capability)
+    assert found == expected
