@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import tuner
+from tests.support.waiting import PATIENCE, wait_until
 from tuner.results.provenance import source
 
 pytestmark = pytest.mark.cluster
@@ -54,10 +54,8 @@ class Head:
         command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", *options]
         with (folder / "log").open("w") as log:
             self._process = subprocess.Popen([*map(str, command)], env=self.environment(), stdout=log, stderr=log)
-        until = time.monotonic() + 90
-        while self.tuner("ls", "--address", self.http).returncode:
-            assert self._process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < until, (folder / "log").read_text()
+        wait_until(lambda: self._process.poll() is not None or not self.tuner("ls", "--address", self.http).returncode)
+        assert self._process.poll() is None, (folder / "log").read_text()
 
     def environment(self, home: Path | None = None) -> dict[str, str]:
         """Return a user's environment, whose home folder may hold the token."""
@@ -68,11 +66,11 @@ class Head:
     def tuner(self, *arguments: str, home: Path | None = None) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "tuner", *arguments]
         environment = self.environment(home)
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +120,7 @@ def test_follow_returns_the_studys_exit_code(head: Head, tmp_path: Path) -> None
     with subprocess.Popen(command, cwd=ROOT, env=head.environment(), **pipes) as follower:  # type: ignore[call-overload]
         follower.stdout.readline()  # it is connected
         follower.send_signal(signal.SIGINT)
-        _, said = follower.communicate(timeout=60)
+        _, said = follower.communicate(timeout=PATIENCE)
     assert follower.returncode == 130
     assert said.splitlines()[-1] == f"The job goes on; to follow it again: python -m tuner {' '.join(follow)}"
 

@@ -10,13 +10,15 @@ import pytest
 import tuner
 from tests.support import namespaces
 from tests.support.namespaces import Network, address
-from tests.support.nodes import ROOT, RayNode, assert_whole, operators_environment, study_file, wait_until
+from tests.support.nodes import ROOT, RayNode, assert_whole, operators_environment, study_file
+from tests.support.waiting import PATIENCE, wait_until
 
 DRIVER = """
 import sys
 import time
 from pathlib import Path
 from tests.support.trainables import PlacedTrial
+from tests.support.waiting import PATIENCE, wait_until
 from tuner.cluster import connection, nodes
 from tuner.config.study import load_spec
 from tuner.study.run import StudyRun
@@ -69,7 +71,7 @@ def test_study_survives_a_node_without_network(tmp_path: Path) -> None:
             join(JOINING)
             wait_until(lambda: has_begun(JOINING), driver)
             hold.unlink()
-            _, err = driver.communicate(timeout=120)
+            _, err = driver.communicate(timeout=PATIENCE)
             assert driver.returncode == 0, err
         finally:
             for node in nodes:

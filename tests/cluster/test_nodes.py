@@ -13,7 +13,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 import tuner
-from tests.support.nodes import ROOT, RayNode, assert_whole, wait_until
+from tests.support.nodes import ROOT, RayNode, assert_whole
+from tests.support.waiting import PATIENCE, wait_until
 from tuner.cluster.connection import SYSTEM_CONFIG
 
 pytestmark = pytest.mark.cluster
@@ -88,7 +89,7 @@ class Nodes:
     def wait_for(self, ip: str) -> None:
         """Wait until a node that was not started here has joined."""
         command = [sys.executable, "-c", WAITING, self.cluster.address, ip]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=60, capture_output=True)
+        subprocess.run(command, cwd=ROOT, check=True, timeout=PATIENCE, capture_output=True)
 
     def kill(self, ip: str) -> None:
         """End a node's processes without a warning, as a power cut does."""
@@ -125,7 +126,7 @@ resources: {resources or {"cpu": 1}}
 
 def run_command(spec: Path, address: str, verb: str = "run") -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "tuner", verb, str(spec), "--results", str(spec.parent), "--address", address]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
 
 
 DOOMED, JOINING = "127.0.0.3", "127.0.0.4"
@@ -145,7 +146,7 @@ def results(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     nodes.join(JOINING)
     wait_until((placed / JOINING).exists, driver)
     hold.unlink()
-    assert driver.wait(timeout=120) == 0
+    assert driver.wait(timeout=PATIENCE) == 0
     return folder
 
 
@@ -234,7 +235,7 @@ def test_start_ships_package_and_user_modules(nodes: Nodes, tmp_path: Path) -> N
     (tmp_path / "own_network.py").write_text("class Net: ...")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}  # of the driver alone
     command = [sys.executable, "-c", TRAVELLED, nodes.cluster.address]
-    done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     of_user, of_package = done.stdout.splitlines()
     assert Path(of_user).parent != tmp_path
@@ -243,7 +244,7 @@ def test_start_ships_package_and_user_modules(nodes: Nodes, tmp_path: Path) -> N
 
 def test_start_refuses_address_without_cluster() -> None:
     addresses = ["127.0.0.1:9", "ray://somewhere:10001", "somewhere"]
-    done = subprocess.run([sys.executable, "-c", REFUSED, *addresses], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", REFUSED, *addresses], capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout.splitlines() == [
         "--address: no Ray cluster at '127.0.0.1:9' (Connection refused);"
         " allowed: auto or HOST:PORT of a running cluster",

@@ -18,9 +18,8 @@ from tests.support.nodes import (
     free_port,
     operators_environment,
     study_file,
-    wait_until,
 )
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.cluster
 EPOCHS = 30

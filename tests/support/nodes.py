@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import PATIENCE
 from tuner.results.folder import StudyResults
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ class RayNode:
     def wait_for_port(self, host: str, port: int) -> None:
         """Wait until somebody listens at a port, as seen from the node."""
         knock = f"until (: > /dev/tcp/{host}/{port}) 2> /dev/null; do sleep 0.1; done"
-        subprocess.run([*self._inside, "bash", "-c", knock], check=True, timeout=120)
+        subprocess.run([*self._inside, "bash", "-c", knock], check=True, timeout=PATIENCE)
 
     def kill(self) -> None:
         """Kill all its processes, as a power cut does."""
@@ -95,13 +95,6 @@ resources: {{cpu: 1}}
         + "".join(f"{name}: {value}\n" for name, value in more.items())
     )
     return file
-
-
-def wait_until(true: Callable[[], Any], driver: "subprocess.Popen[str]") -> None:
-    """Wait until a condition is true. Fail when the driver ends first."""
-    while not true():
-        assert driver.poll() is None, driver.communicate()
-        time.sleep(0.1)
 
 
 def assert_whole(study: StudyResults, trials: int, epochs: int) -> None:
