@@ -18,7 +18,6 @@ import sys
 import time
 from pathlib import Path
 from tests.support.trainables import PlacedTrial
-from tests.support.waiting import PATIENCE, wait_until
 from tuner.cluster import connection, nodes
 from tuner.config.study import load_spec
 from tuner.study.run import StudyRun
