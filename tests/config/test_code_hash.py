@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import typer
 
 from tuner.config.code_hash import hash_network
 
@@ -91,3 +92,9 @@ def test_hash_reads_code_nested_beyond_recursion(package: Path, depth: int) -> N
 def test_hash_of_known_networks_is_that_of_the_package() -> None:
     assert hash_network("lenet5") == hash_network("torchvision:resnet18")
     assert len(hash_network("lenet5")) == 16
+
+
+def test_hash_of_an_installed_network_has_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = hash_network("typer.main:Typer")
+    monkeypatch.setattr(typer, "__version__", "0.0.1")
+    assert hash_network("typer.main:Typer") != before

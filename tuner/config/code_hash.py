@@ -33,11 +33,14 @@ def _hash_package() -> str:
 
 
 def _hash_users_module(module: str) -> str:
-    contents: dict[str, Any] = {}
+    """Hash a module with those that it imports, or an installed one with its package's version."""
+    top = module.partition(".")[0]
+    is_installed = _is_installed(top)
+    contents: dict[str, Any] = {"": getattr(sys.modules.get(top), "__version__", None) if is_installed else None}
     pending = [*_with_parents(module)]
     while pending:
         name = pending.pop()
-        spec = None if name in contents else _users_spec(name)
+        spec = None if name in contents else _find(name)
         if spec is None or spec.origin is None or not Path(spec.origin).is_file():
             continue
         try:
@@ -46,7 +49,7 @@ def _hash_users_module(module: str) -> str:
             contents[name] = Path(spec.origin).read_bytes()
         else:
             contents[name] = _nodes(tree)
-            pending += _imports(tree, spec)
+            pending += [] if is_installed else filter(_is_users, _imports(tree, spec))
     return _digest(sorted(contents.items()))
 
 
@@ -109,19 +112,19 @@ def _with_parents(module: str) -> Iterator[str]:
     return (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-def _users_spec(module: str) -> ModuleSpec | None:
-    """Find a module of the user. Installed modules and Python's own are none."""
+def _is_users(module: str) -> bool:
     top = module.partition(".")[0]
-    if top in sys.stdlib_module_names or top == _PACKAGE.name:
-        return None
+    return top not in sys.stdlib_module_names and top != _PACKAGE.name and not _is_installed(top)
+
+
+def _is_installed(top: str) -> bool:
+    spec = _find(top)
+    paths = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or [])]
+    return any({"site-packages", "dist-packages"} & set(Path(path).parts) for path in paths)
+
+
+def _find(module: str) -> ModuleSpec | None:
     try:
-        if _is_installed(find_spec(top)):
-            return None
         return find_spec(module)
     except Exception:  # because a package above the module is imported, and may raise anything
         return None
-
-
-def _is_installed(spec: ModuleSpec | None) -> bool:
-    paths = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or [])]
-    return any({"site-packages", "dist-packages"} & set(Path(path).parts) for path in paths)
