@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test-fast test test-cluster notebooks pictures check bench bench-scale format clean
+.PHONY: setup run test-fast test test-cluster notebooks pictures check bench bench-scale gpu format clean
 
 setup: .venv/ready
 
@@ -48,6 +48,9 @@ bench: setup
 bench-scale: setup
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/rungs.py
+
+gpu: setup
+	$(BIN)/python benchmarks/gpu.py
 
 format: setup
 	$(BIN)/ruff check --fix .
