@@ -1,6 +1,8 @@
 """A study's folder: one process runs it, everyone reads it, and what is no study is refused."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,12 +13,16 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tests.support.object_store import BUCKET
+from tuner.cli.tables import show_studies
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
-from tuner.results.folder import StudyFolder, load_study
-from tuner.results.schema import parameters_to_row
+from tuner.results.folder import StudyFolder, find_studies, load_study
+from tuner.results.schema import ORDER, parameters_to_row
 
 START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 HOLDING = """
@@ -140,8 +146,17 @@ def test_provenance_is_read_as_written(folder: StudyFolder) -> None:
         == {"runs": [{"seed": 0, "host": "ä"}]}
         == json.loads(folder.storage.path("provenance.json").read_text())
     )
-    folder.storage.write("provenance.json", b"{")
-    assert folder.provenance() == {}
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"{}", b'{"runs": 1}'])
+def test_damaged_provenance_is_kept(folder: StudyFolder, content: bytes) -> None:
+    folder.storage.write("provenance.json", content)
+    with pytest.warns(UserWarning, match=rf"^{folder}/provenance\.json is damaged and is passed over: ."):
+        assert folder.provenance() == {}
+    assert folder.storage.read("provenance.json") == content
+    folder.write_provenance({"runs": []})
+    assert folder.storage.read("provenance.json.broken") == content
+    assert folder.provenance() == {"runs": []}
 
 
 def test_move_aside_moves_whole_study(folder: StudyFolder) -> None:
@@ -150,6 +165,99 @@ def test_move_aside_moves_whole_study(folder: StudyFolder) -> None:
     assert aside == folder.storage.root.with_name("demo.until-20260102T030405")
     assert not folder.holds_a_study
     assert load_study(aside).best["value"] == 0.5
+
+
+def test_move_aside_keeps_earlier_study(folder: StudyFolder) -> None:
+    for count in range(3):
+        write_trials(folder, study(), *((number, "COMPLETE", 0.5) for number in range(count + 1)))
+        folder.move_aside(START)
+    aside = [folder.storage.root.with_name(f"demo.until-20260102T030405{end}") for end in ("", "-2", "-3")]
+    assert [len(load_study(path).trials) for path in aside] == [1, 2, 3]
+
+
+@pytest.fixture(params=["folder", "object store"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A path that is not there yet, on a disk and in an object store."""
+    if request.param == "folder":
+        return f"{tmp_path}/results/demo"
+    request.getfixturevalue("object_store")
+    return f"s3://{BUCKET}{tmp_path}/results/demo"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "deeper/notes.txt", ".hidden", "trials/part-1.parquet", "study.yml"])
+def test_lock_refuses_and_keeps_other_files(root: str, name: str) -> None:
+    folder = StudyFolder(root)
+    folder.storage.write(name, b"mine")
+    first = name.partition("/")[0]
+    with pytest.raises(StudyError) as caught, folder.lock():
+        pass
+    assert str(caught.value) == f"{root}: holds other files ('{first}') and no study; use another --name"
+    assert folder.storage.read(name) == b"mine"
+    assert folder.storage.entries() == [first]
+
+
+def test_lock_refuses_study_file_of_a_user(root: str) -> None:
+    folder = StudyFolder(root)
+    text = b"# mine\n" + study().to_yaml().encode()
+    folder.storage.write("study.yaml", text)
+    with pytest.raises(StudyError, match=r"holds other files \('study.yaml'\) and no study; use another --name$"):
+        folder.lock().__enter__()
+    assert folder.storage.read("study.yaml") == text
+    folder.write_spec(study())  # as a driver that was killed at once leaves it
+    with folder.lock():
+        pass
+
+
+def test_lock_keeps_what_others_write_meanwhile(root: str) -> None:
+    folder = StudyFolder(root)
+    with folder.lock():
+        folder.storage.write("notes.txt", b"mine")
+    assert folder.storage.read("notes.txt") == b"mine"
+    assert folder.storage.names("") == ["/notes.txt"]
+
+
+def test_lock_leaves_no_empty_folder(tmp_path: Path) -> None:
+    with StudyFolder(tmp_path / "results" / "demo").lock():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_is_shared_by_one_object(folder: StudyFolder) -> None:
+    with folder.lock():
+        with folder.lock():
+            pass
+        with pytest.raises(StudyError, match="is being run by process"), StudyFolder(str(folder)).lock():
+            pass
+
+
+@pytest.mark.parametrize("name", [*ORDER, "checkpoints", "logs"])
+def test_lock_refuses_file_for_folder(folder: StudyFolder, name: str) -> None:
+    write_trials(folder, study(), (0, "COMPLETE", 0.5))
+    shutil.rmtree(folder.storage.root / name, ignore_errors=True)
+    folder.storage.write(name, b"mine")
+    with pytest.raises(StudyError) as caught:
+        folder.lock().__enter__()
+    assert str(caught.value) == f"{folder}/{name}: found a file; allowed: a folder; move it away"
+    assert folder.storage.read(name) == b"mine"
+
+
+def test_find_studies_lists_sound_ones(folder: StudyFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    write_trials(folder, study(), (0, "COMPLETE", 0.5))
+    results = folder.storage.root.parent
+    for name in ("no-yaml", "no-table", "no-type"):
+        shutil.copytree(folder.storage.root, results / name)
+    (results / "no-yaml" / "study.yaml").write_text("study: [")
+    shutil.rmtree(results / "no-table" / "trials")
+    (results / "no-table" / "trials").write_text("mine")
+    part = next((results / "no-type" / "trials").iterdir())
+    pq.write_table(pa.table({"number": ["a"]}), part)
+    (results / "link").symlink_to("nowhere")
+    assert [found.name for found in find_studies(results)] == ["demo", "no-table", "no-type", "no-yaml"]
+    with pytest.warns(UserWarning, match="its checksum is wrong"):
+        show_studies(find_studies(results))
+    shown = capsys.readouterr()
+    assert re.search(r"^demo +1 ", shown.out, re.MULTILINE)
+    assert len(shown.err.splitlines()) == 2
 
 
 ROWS = ((3, "COMPLETE", 0.7), (1, "COMPLETE", 0.9), (2, "COMPLETE", 0.9), (4, "PRUNED", 0.99), (5, "FAILED", 1.0))

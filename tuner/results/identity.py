@@ -1,16 +1,14 @@
 """Identity of a study: what decides its numbers beside its file, kept with it and compared before each run."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import cache
 
 from tuner.config.code_hash import hash_network
 from tuner.config.registry import Scalar
 from tuner.config.study import StudyConfig
 from tuner.config.user_models import is_own
 from tuner.errors import StudyError, first_line
-
-if TYPE_CHECKING:
-    from tuner.results.folder import StudyFolder
+from tuner.results.folder import StudyFolder
 
 Identity = Mapping[str, Scalar]
 """Values by the words that name them in a refusal."""
@@ -59,7 +57,7 @@ def _text(identity: Identity, key: str) -> str:
     return str(value)[:_SHOWN_DIGITS] if is_hash else str(value)
 
 
-def _changes_since(folder: "StudyFolder", new: Identity) -> list[str]:
+def _changes_since(folder: StudyFolder, new: Identity) -> list[str]:
     try:
         old = folder.identity()
     except ValueError as error:
@@ -67,7 +65,7 @@ def _changes_since(folder: "StudyFolder", new: Identity) -> list[str]:
     return [] if old is None else list_changes(old, new)
 
 
-def check_identity(folder: "StudyFolder", new: Identity, *, accept: bool = False) -> list[str]:
+def check_identity(folder: StudyFolder, new: Identity, *, accept: bool = False) -> list[str]:
     """Compare a study's identity with that of its rows, and return the changes that are accepted.
 
     A study of an earlier version, whose folder keeps no identity, is not compared.
@@ -84,3 +82,27 @@ def check_identity(folder: "StudyFolder", new: Identity, *, accept: bool = False
     if changes and not accept:
         raise StudyError(f"{folder}: its rows were made differently ({'; '.join(changes)}); {WAYS_ON}")
     return changes
+
+
+@cache
+def check_code(folder: str, name: str) -> None:
+    """Refuse a user's network that was edited after its study had started.
+
+    A success is remembered, because a process imports the code once.
+
+    Args:
+        folder: Path or URL of the study's folder.
+        name: The architecture, not yet imported by this process.
+
+    Raises:
+        StudyError: The code is not that of the study's identity.
+    """
+    if not is_own(name):
+        return
+    key, study = f"code of {name}", StudyFolder(folder)
+    try:
+        kept = (study.identity() or {}).get(key)
+    except ValueError as error:
+        raise StudyError(f"{folder}/identity.json: damaged: {first_line(error)}") from None
+    if kept is not None and (changes := list_changes({key: kept}, {key: hash_network(name)})):
+        raise StudyError(f"{changes[0]}: edited while the study runs; restore it, or run the study again")

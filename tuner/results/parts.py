@@ -90,14 +90,21 @@ def _decode(name: str, content: bytes) -> pa.Table:
     if has_digest and not check_bytes(name, content):
         raise _DamagedError("its checksum is wrong")
     try:
-        rows = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-        if not has_digest:
-            rows.validate(full=True)  # because Parquet has no checksum of its footer
+        file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+        rows = file.read()
+        if not has_digest:  # because Parquet has no checksum of its footer
+            rows.validate(full=True)
+            _check_count(rows.num_rows, file.metadata.num_rows)
     except MemoryError:
         raise
     except Exception as error:  # because flipped bits raise errors of many kinds
         raise _DamagedError(first_line(error)) from error
     return rows
+
+
+def _check_count(rows: int, expected: int) -> None:
+    if rows != expected:
+        raise _DamagedError(f"found {rows} of {expected} rows")
 
 
 def _check_table(rows: pa.Table, table: Table) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner import __version__
+from tuner.storage.redaction import redact_command
 
 PACKAGES = ("ray", "torch", "torchvision", "optuna", "cmaes", "numpy", "pandas", "pyarrow", "scikit-learn")
 
@@ -33,7 +34,7 @@ def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
         "hardware": _hardware(),
         "dataset": dataset,
         "seed": seed,
-        "command": sys.orig_argv,
+        "command": redact_command(sys.orig_argv),
         "directory": str(Path.cwd()),
     }
 

@@ -54,6 +54,7 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "device": Column(_TEXT, "Device and number type of the training."),
         "code": Column(_TEXT, "Hash of the code that trained it: of the user's network, or of this package."),
         "error": Column(_TEXT, "Reason of a failure, in one line."),
+        "error_kind": Column(_TEXT, "diverged, memory, configuration, crash or environment."),
         "started_at": Column(_TIME, "Time of the trial's start."),
         "updated_at": Column(_TIME, "Time of the row."),
     },

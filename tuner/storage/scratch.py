@@ -1,5 +1,6 @@
 """Scratch folders on the disk of this machine, removed even if their process was killed."""
 
+import os
 import shutil
 import tempfile
 from contextlib import suppress
@@ -11,14 +12,17 @@ _PREFIX, _LOCK = "tuner-", ".scratch-lock"
 
 
 class ScratchFolder:
-    """A folder in the system's temporary folder that is locked while its process lives.
+    """A temporary folder that is locked while its process lives.
 
     Making one removes those of dead processes.
+
+    Args:
+        parent: Folder to make it in. None: the system's temporary folder.
     """
 
-    def __init__(self) -> None:
-        sweep_scratch_folders()
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    def __init__(self, parent: Path | None = None) -> None:
+        sweep_scratch_folders(parent)
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         unlocked = self.path / f"{_LOCK}.new"
         self._lock = FileLock(unlocked)
         self._lock.acquire(timeout=0)
@@ -30,11 +34,24 @@ class ScratchFolder:
         self._lock.release()
 
 
-def sweep_scratch_folders() -> None:
+def sweep_scratch_folders(parent: Path | None = None) -> None:
     """Remove the scratch folders of processes that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
+    for path in (parent or Path(tempfile.gettempdir())).glob(f"{_PREFIX}*/{_LOCK}"):
         lock = FileLock(path)
         with suppress(OSError, Timeout):  # because its process lives, or is another user's
             lock.acquire(timeout=0)
             shutil.rmtree(path.parent, ignore_errors=True)
             lock.release()
+
+
+def home_folder() -> Path:
+    """Return the user's home folder, or a temporary one for a user without home and name.
+
+    Containers run by a number that no user has.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        folder = Path(tempfile.gettempdir()) / f"home-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
