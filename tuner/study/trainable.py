@@ -10,6 +10,7 @@ from ray import tune
 
 from tuner.config.study import StudyConfig
 from tuner.errors import TunerError
+from tuner.results.identity import check_code
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class TrialTrainable(tune.Trainable):
         from tuner.training.run_trial import run_trial
 
         context, config = self._context, self.config
+        for name in context.spec.architectures:
+            check_code(context.folder, name)
         yield from run_trial(
             context.spec,
             context.folder,

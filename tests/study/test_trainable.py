@@ -1,0 +1,53 @@
+"""A worker's trial, run in this process."""
+
+from pathlib import Path
+
+import pytest
+
+from tuner import data
+from tuner.config.study import StudyConfig, parse_spec
+from tuner.errors import StudyError
+from tuner.results.folder import StudyFolder
+from tuner.results.identity import identify
+from tuner.study.trainable import TrialContext, TrialTrainable
+
+NET = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, in_channels, classes, image_size, *, width=4):
+        super().__init__(nn.Flatten(), nn.Linear(in_channels * image_size**2, classes))
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module with a network, below the import path."""
+    file = tmp_path / f"net_{tmp_path.name}.py"
+    file.write_text(NET)
+    monkeypatch.syspath_prepend(tmp_path)
+    return file
+
+
+def begin(spec: StudyConfig, folder: Path) -> TrialTrainable:
+    """A worker with the first trial of a study that has just begun."""
+    dataset = data.load(spec.dataset)
+    study = StudyFolder(folder)
+    study.write_spec(spec)
+    study.write_identity(identify(spec, dataset.fingerprint))
+    trial = TrialTrainable.__new__(TrialTrainable)  # without Ray's own set-up
+    proposal = {"number": 0, "parameters": {}, "seed": 0, "purpose": "search"}
+    trial.setup(proposal, TrialContext(spec, str(folder), dataset.folder, "cpu"))
+    return trial
+
+
+def test_trial_refuses_a_network_edited_meanwhile(module: Path, tmp_path: Path) -> None:
+    training = {"architecture": f"{module.stem}:Net", "epochs": 1}
+    trial = begin(parse_spec({"study": "s", "training": training, "space": {}}), tmp_path / "s")
+    module.write_text(NET.replace("classes))", "classes), nn.ReLU())"))
+    with pytest.raises(StudyError, match="edited while the study runs"):
+        trial.step()
+    module.write_text(f"# restored\n{NET}")
+    trial.reset_config(trial.config)
+    assert trial.step()["epoch"] == 1
