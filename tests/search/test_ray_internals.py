@@ -67,3 +67,27 @@ def test_show_token_enables_authentication_with_token(has_token: bool, tmp_path:
         text=True,
     )
     assert (done.stdout, done.stderr) == (f"{has_token}\n", "")
+
+
+def test_interruptible_start_releases_other_threads(tmp_path: Path) -> None:
+    """Ray finds the file of its gcs_server that only another thread can write meanwhile."""
+    program = f"""
+import threading, time
+from pathlib import Path
+from ray._private import node
+from tuner.search.ray_internals import interruptible_start
+
+original, node_id = node.wait_for_persisted_port, "0" * 56
+waiting = threading.Event()
+def write():
+    waiting.wait()
+    time.sleep(0.2)
+    Path({str(tmp_path)!r}, f"gcs_server_port_{{node_id}}").write_text("4711")
+threading.Thread(target=write).start()
+with interruptible_start():
+    waiting.set()
+    print(node.wait_for_persisted_port({str(tmp_path)!r}, node_id, "gcs_server_port", timeout_ms=60_000))
+print(node.wait_for_persisted_port is original)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "4711\nTrue\n", done.stderr

@@ -3,18 +3,21 @@
 import logging
 import os
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
 
-from tuner.cluster.code import sources
-from tuner.cluster.health import CONNECT_SECONDS, is_alive, lost, remember_endpoints
-from tuner.errors import ClusterError, first_line
-from tuner.search.ray_internals import silence_raylet
+from tuner.cluster.code import stage
+from tuner.cluster.health import CONNECT_SECONDS, is_alive, lost, remember_endpoints, start_failed, watched_start
+from tuner.errors import ClusterError, RayLostError, first_line
+from tuner.search.ray_internals import interruptible_start, silence_raylet
 from tuner.storage import is_url
+from tuner.storage.scratch import ScratchFolder, home_folder
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints failed trials' tracebacks at every verbosity
@@ -31,6 +34,11 @@ ENVIRONMENT = {
 SYSTEM_CONFIG = {"prestart_worker_first_driver": False}
 """Ray prestarts no workers, because actors never take them and their start takes cores."""
 
+MAX_FOLDER_BYTES = 24
+"""Bytes of the longest folder for Ray's files, because a socket's path has at most 107."""
+
+_scratch: ScratchFolder | None = None
+"""Folder of the local Ray that `start` started."""
 _connected = _joined = False
 """Set by `start`: this process was connected to Ray, and the Ray was a running cluster."""
 
@@ -40,7 +48,11 @@ def joined() -> bool:
     return _joined
 
 
-def start(address: str | None = None, architectures: Iterable[str] = ()) -> None:
+def start(
+    address: str | None = None,
+    architectures: Iterable[str] = (),
+    on_lost: Callable[[RayLostError], None] | None = None,
+) -> None:
     """Connect this process to Ray, unless it is connected already.
 
     Called before Tune is imported, Ray's processes start during that import.
@@ -50,11 +62,13 @@ def start(address: str | None = None, architectures: Iterable[str] = ()) -> None
             its head node. None: start a local Ray.
         architectures: Networks that the study names. With an address, every node gets the modules
             of the user's networks, and this package whatever version is installed there.
+        on_lost: Called from another thread if a local Ray is lost while it starts. It should end
+            the process, because Ray does not return soon. None: nothing.
 
     Raises:
         ClusterError: There is no cluster at the address, or no study can run on it.
     """
-    for name, value in ENVIRONMENT.items():
+    for name, value in {"HOME": str(home_folder()), **ENVIRONMENT}.items():
         os.environ.setdefault(name, value)
     # because the tables and logs hold what happens to trials
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -63,15 +77,41 @@ def start(address: str | None = None, architectures: Iterable[str] = ()) -> None
     if not ray.is_initialized():
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address is None:
-            ray.init(address="local", include_dashboard=False, _system_config=SYSTEM_CONFIG, **quiet)
+            with watched_start(on_lost) if on_lost else nullcontext():
+                _start_local(**quiet)
         else:
-            modules = [str(path) for path in sources(architectures)]
-            _join(address, runtime_env={"py_modules": modules}, **quiet)
+            _join(address, architectures, **quiet)
         _connected, _joined = True, address is not None
     remember_endpoints()
 
 
-def _join(address: str, **settings: Any) -> None:
+def _start_local(**settings: Any) -> None:
+    """Start a local Ray, whose files are removed at its end or by the next driver."""
+    global _scratch
+    _scratch = ScratchFolder(_short_folder())
+    try:
+        with interruptible_start():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                _temp_dir=str(_scratch.path),
+                _system_config=SYSTEM_CONFIG,
+                **settings,
+            )
+    except Exception as error:
+        _remove_scratch()
+        raise start_failed(first_line(error)) from error
+
+
+def _short_folder() -> Path:
+    """Return the folder for a local Ray's files, short enough for the names of its sockets."""
+    if named := os.environ.get("RAY_TMPDIR"):
+        return Path(named)
+    temporary = Path(tempfile.gettempdir())
+    return temporary if len(os.fsencode(temporary)) <= MAX_FOLDER_BYTES else Path("/tmp")
+
+
+def _join(address: str, architectures: Iterable[str], **settings: Any) -> None:
     """Connect to a running cluster, or raise ClusterError with one line."""
     allowed = "allowed: auto or HOST:PORT of a running cluster"
     if is_url(address):  # because only `tuner.cluster.jobs` submits studies through a URL
@@ -86,7 +126,9 @@ def _join(address: str, **settings: Any) -> None:
         reason = getattr(error, "strerror", None) or error
         raise ClusterError(f"--address: no Ray cluster at '{address}' ({reason}); {allowed}") from None
     try:
-        ray.init(address=address, **settings)
+        with tempfile.TemporaryDirectory(prefix="tuner-") as staged:
+            modules = [str(path) for path in stage(Path(staged), architectures)]
+            ray.init(address=address, runtime_env={"py_modules": modules}, **settings)
     except (ConnectionError, AuthenticationError) as error:
         hint = "" if address == "auto" else f"; if it asks for a token, set RAY_AUTH_MODE=token and {TOKEN_REMEDY}"
         raise ClusterError(f"--address: no Ray cluster at '{address}' ({first_line(error)}){hint}; {allowed}") from None
@@ -114,3 +156,11 @@ def connected(address: str | None = None, architectures: Iterable[str] = ()) -> 
         if _connected:
             _connected = _joined = False
             ray.shutdown()
+            _remove_scratch()
+
+
+def _remove_scratch() -> None:
+    global _scratch
+    if _scratch is not None:
+        _scratch.remove()
+        _scratch = None

@@ -1,11 +1,14 @@
 """The health of Ray: its head node, and its process on this machine."""
 
+import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 
@@ -17,6 +20,10 @@ WATCH_SECONDS = 3.0
 """Seconds between two checks of a running study's Ray."""
 LOST_SECONDS = 30.0
 """Seconds for a head node to come back before Ray is lost."""
+START_SECONDS = 0.2
+"""Seconds between two checks of a local Ray that starts."""
+STARTED = {"gcs_server", "raylet"}
+"""Processes without which a local Ray cannot start."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,57 @@ def lost(joined: bool) -> RayLostError:
 
 
 @contextmanager
+def watched_start(on_lost: Callable[[RayLostError], None]) -> Iterator[None]:
+    """Watch the processes of a local Ray while it starts.
+
+    Ray itself waits for a minute, and then ends the process with a page of its log.
+
+    Args:
+        on_lost: Called in another thread if one ends. The children of this process were killed.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        running: set[str] = set()
+        while not ended.wait(START_SECONDS):
+            living, ended_names = _children()
+            names = STARTED & set(living.values())
+            if gone := (STARTED & ended_names) | (running - names):
+                for process in living:
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+                on_lost(start_failed(f"its process {min(gone)} ended"))
+                return
+            running |= names
+
+    threading.Thread(target=watch, name="watch-start", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def start_failed(reason: str) -> RayLostError:
+    """Make the error for a local Ray that did not start."""
+    return RayLostError(f"Ray did not start: {reason}; the study is as it was, and the same command goes on")
+
+
+def _children() -> tuple[dict[int, str], set[str]]:
+    """Return this process's living children and the names of the dead ones. Linux only."""
+    living: dict[int, str] = {}
+    dead: set[str] = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            state, parent = rest.split()[:2]
+            if int(parent) == os.getpid() and state == "Z":
+                dead.add(name)
+            elif int(parent) == os.getpid():
+                living[int(stat.parent.name)] = name
+    return living, dead
+
+
+@contextmanager
 def watched(on_lost: Callable[[RayLostError], None], *, joined: bool) -> Iterator[None]:
     """Watch Ray from a thread for as long as this process is connected.
 
@@ -92,6 +150,7 @@ def watched(on_lost: Callable[[RayLostError], None], *, joined: bool) -> Iterato
         joined: Whether Ray is a running cluster, not a local Ray.
     """
     endpoints = _endpoints
+    patience = LOST_SECONDS if joined else CONNECT_SECONDS  # because no local head comes back
     ended = threading.Event()
 
     def watch() -> None:
@@ -100,7 +159,7 @@ def watched(on_lost: Callable[[RayLostError], None], *, joined: bool) -> Iterato
         while not ended.wait(WATCH_SECONDS):
             if _head_answers(endpoints):
                 answered = time.monotonic()
-            if not _raylet_answers(endpoints) or time.monotonic() - answered > LOST_SECONDS:
+            if not _raylet_answers(endpoints) or time.monotonic() - answered > patience:
                 on_lost(lost(joined))
                 return
 

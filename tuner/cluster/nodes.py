@@ -10,6 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ruamel.yaml import YAML
 
 from tuner.cluster import connection
+from tuner.storage.scratch import home_folder
 
 HEAD = "node:__internal_head__"
 """Ray's name for a resource that only the head node has."""
@@ -57,7 +58,7 @@ def nodes() -> list[dict[str, float]]:
     living = _living()
     resources: list[dict[str, float]] = [node["Resources"] for node in living]
     if connection.joined() and _is_head(living):
-        config = Path("~/ray_bootstrap_config.yaml").expanduser()
+        config = home_folder() / "ray_bootstrap_config.yaml"
         resources += autoscaler_capacity(config, len(living) - 1)
     return resources
 

@@ -14,6 +14,7 @@ from tuner.data import progress, sources
 from tuner.data.dataset import Dataset, Decoded, Part, reason, write
 from tuner.data.splits import stratified_sample
 from tuner.errors import DataError
+from tuner.storage.scratch import home_folder
 
 HELD_OUT = 0.2
 """Share of the images that become test images if a data set has none."""
@@ -75,7 +76,7 @@ def _from_environment(variable: str) -> Path | None:
 
 
 def _user_cache() -> Path:
-    return _from_environment("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return _from_environment("XDG_CACHE_HOME") or home_folder() / ".cache"
 
 
 def _build(entry: Path, source: sources.Source, fingerprint: str, image_size: int | None) -> None:

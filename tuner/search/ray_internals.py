@@ -4,10 +4,17 @@ The tests of this module fail when an upgrade of Ray takes one of these parts aw
 """
 
 import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # because Tune takes a second
     from ray.tune.experiment import Trial
+
+STEP_MILLISECONDS = 50
+"""Milliseconds of a step in which no other thread runs."""
 
 
 def allow_one_more_idle_worker(controller: Any, trial: "Trial") -> None:
@@ -26,6 +33,39 @@ def allow_one_more_idle_worker(controller: Any, trial: "Trial") -> None:
     cache = getattr(unwrapped, "_actor_cache", None)
     if cache is not None:
         cache.increase_max(trial.placement_group_factory)
+
+
+def release_idle_workers(controller: Any) -> None:
+    """End the workers that Tune keeps for later trials, because they hold their resources.
+
+    Args:
+        controller: What Tune hands to schedulers.
+    """
+    unwrapped = getattr(controller, "_tune_controller", controller)
+    unwrapped._cleanup_cached_actors(force_all=True)
+
+
+def worker_of(trial: "Trial") -> str:
+    """Return Ray's identifier of the worker that has just begun a trial."""
+    worker: Any = trial.temporary_state.ray_actor
+    return str(worker._actor_id.hex())
+
+
+def node_of(worker: str) -> str | None:
+    """Return Ray's identifier of the node on which a worker ran. It may be dead by now."""
+    import ray
+
+    address = ray._private.state.actors(worker).get("Address", {})
+    return address.get("NodeID") or None
+
+
+def error_of(trial: "Trial") -> Exception | None:
+    """Return the error that ended a trial. None if Tune kept none.
+
+    Tune hands no error to its callbacks. It writes the error to this process's scratch folder.
+    """
+    error: Exception | None = trial.get_pickled_error()
+    return error
 
 
 def silence_raylet() -> None:
@@ -52,3 +92,30 @@ def show_token() -> None:
         tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     finally:
         logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def interruptible_start() -> Iterator[None]:
+    """Let other threads run while Ray waits for its gcs_server.
+
+    Ray waits up to 30 seconds without releasing the interpreter's lock. No other thread can find
+    out meanwhile that the gcs_server has ended. Here it waits in steps of `STEP_MILLISECONDS`.
+    """
+    node: Any = import_module("ray._private.node")
+    wait = node.wait_for_persisted_port
+
+    def wait_in_steps(*arguments: Any, timeout_ms: int, **options: Any) -> int:
+        until = time.monotonic() + timeout_ms / 1000
+        while True:
+            try:
+                return int(wait(*arguments, timeout_ms=min(timeout_ms, STEP_MILLISECONDS), **options))
+            except RuntimeError:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(STEP_MILLISECONDS / 1000)
+
+    node.wait_for_persisted_port = wait_in_steps
+    try:
+        yield
+    finally:
+        node.wait_for_persisted_port = wait
