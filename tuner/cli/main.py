@@ -21,9 +21,11 @@ from tuner import __version__
 from tuner.cli.reproduce import reproduce
 from tuner.cli.run import run, validate
 from tuner.cli.show import list_studies, show
+from tuner.cli.streams import flush_or_discard, outlive_readers
 from tuner.cli.submit import submit
 from tuner.cli.tables import end_without_ray, err, out
 from tuner.errors import RayLostError, UserError
+from tuner.storage.redaction import redact
 
 app = typer.Typer(
     help="Hyperparameter search for PyTorch image classifiers: YAML in, Ray Tune and Optuna, Parquet out.",
@@ -58,12 +60,12 @@ def exit_with_error(error: UserError) -> NoReturn:
     if os.environ.get("TUNER_DEBUG"):
         traceback.print_exception(error)
     for line in str(error).splitlines():
-        err.print(line, style="red", soft_wrap=True, markup=False)
+        err.print(redact(line), style="red", soft_wrap=True, markup=False)
     sys.exit(2)
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
-    err.print(f"warning: {message}", style="yellow", soft_wrap=True, markup=False)
+    err.print(redact(f"warning: {message}"), style="yellow", soft_wrap=True, markup=False)
 
 
 def main() -> None:
@@ -71,6 +73,7 @@ def main() -> None:
 
     A user's mistake is one line on standard error, with exit code 2.
     """
+    outlive_readers()
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -81,3 +84,5 @@ def main() -> None:
         end_without_ray(error)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        flush_or_discard()

@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,4 +40,6 @@ def load_study_file(study: Path, settings: list[str] | None, name: str | None) -
     """Read a study file with the settings of the command line."""
     from tuner.config.study import load_spec
 
-    return load_spec(study, [*(settings or []), *([f"study={name}"] if name else [])])
+    # in quotes, because YAML reads 1355700, true and 2024-01-01 as other things than text
+    quoted = [] if name is None else [f"study={json.dumps(name, ensure_ascii=False)}"]
+    return load_spec(study, [*(settings or []), *quoted])

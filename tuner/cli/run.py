@@ -119,9 +119,9 @@ def check_before_start(
 
     if not fresh:
         check_comparable(folder, spec)
-    dataset = datasets.load(spec.dataset, data)
-    datasets.split(dataset, spec.dataset)
-    with folder.lock():
+    with folder.lock():  # first, because decoding images may take minutes
+        dataset = datasets.load(spec.dataset, data)
+        datasets.split(dataset, spec.dataset)
         if not fresh:
             check_identity(folder, identify(spec, dataset.fingerprint), accept=accept_changes)
 
@@ -149,7 +149,7 @@ def run_here(
         from tuner.cluster import connection
 
         with signals_later():
-            connection.start(address, spec.architectures)
+            connection.start(address, spec.architectures, end_without_ray)
         from tuner.study.run import StudyRun  # because Tune takes seconds
 
         study = StudyRun(

@@ -12,6 +12,7 @@ from tuner.cli.options import AcceptChanges, Data, Fresh, HttpAddress, Name, Res
 from tuner.cli.tables import DEFAULT_RESULTS, err, out, program
 from tuner.errors import UserError
 from tuner.storage import is_url
+from tuner.storage.redaction import redact
 
 if TYPE_CHECKING:  # because Ray takes seconds
     from tuner.cluster.jobs import Jobs
@@ -66,7 +67,7 @@ def follow_job(jobs: "Jobs", job: str) -> int:
     try:
         return jobs.follow(job, _write)
     except KeyboardInterrupt:
-        err.print(f"The job goes on; to follow it again: {follow_command}", style="yellow", soft_wrap=True)
+        err.print(f"The job goes on; to follow it again: {redact(follow_command)}", style="yellow", soft_wrap=True)
         return 130
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.errors import RayLostError, StudyError
+from tuner.storage.redaction import redact
 
 if TYPE_CHECKING:  # because pandas, torch and Ray take seconds, which --help should not
     import pandas as pd
@@ -26,7 +27,8 @@ PIPED_WIDTH = 200
 """Columns of the output without a terminal, because files and programs want unfolded tables."""
 DEFAULT_RESULTS = "results"
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH)
+_IN_TERMINAL = sys.stdout is not None and sys.stdout.isatty()
+out = Console(highlight=False, width=None if _IN_TERMINAL or "COLUMNS" in os.environ else PIPED_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 
@@ -65,7 +67,7 @@ def show_studies(folders: "Iterable[StudyFolder]") -> None:
         try:
             table.add_row(folder.name, *_study_cells(folder))
         except StudyError as error:
-            err.print(str(error), style="red", soft_wrap=True, markup=False)
+            err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
     out.print(table)
 
 
@@ -161,9 +163,9 @@ def print_next_steps(
     elif (trials["state"] == "COMPLETE").any() and spec.search.sampler != "grid" and not spec.single:
         kept = [setting for setting in settings if not setting.startswith("search.trials=")]
         steps = {"more trials": command([*kept, f"search.trials={2 * (spec.search.trials or 1)}"]), **steps}
-    out.print(f"\nTables: {study.folder}", soft_wrap=True, markup=False)
+    out.print(redact(f"\nTables: {study.folder}"), soft_wrap=True, markup=False)
     for name, step in steps.items():
-        out.print(f"  {name + ':':13}{step}", soft_wrap=True, markup=False)
+        out.print(f"  {name + ':':13}{redact(step)}", soft_wrap=True, markup=False)
 
 
 def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Iterable[float], cost: "Estimate") -> None:
@@ -194,5 +196,5 @@ def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Itera
 def end_without_ray(error: RayLostError) -> NoReturn:
     """Print the error and exit at once, because calls into a lost Ray may not return."""
     out.show_cursor()
-    err.print(str(error), style="red", soft_wrap=True, markup=False)
+    err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
     os._exit(1)

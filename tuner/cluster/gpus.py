@@ -7,7 +7,7 @@ import ray
 from tuner.cluster.nodes import alive, ask_nodes
 
 ANSWER_SECONDS = 60.0
-"""Seconds to wait for a node's answer. A node that does not answer is not counted."""
+"""Seconds to wait for a node's answer before leaving it out."""
 
 Capability = tuple[int, int]
 
@@ -21,7 +21,7 @@ def lowest_capability() -> Capability | None:
 
 @ray.remote(num_cpus=0, max_calls=1, max_retries=0)
 def _capabilities() -> list[Capability]:
-    """Ask the driver of a node's GPUs, because torch would need a GPU of its own."""
+    """Ask the driver of a node, because torch would need a free GPU."""
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     return parse_capabilities(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout)
 

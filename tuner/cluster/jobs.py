@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import shlex
-import shutil
 import tempfile
 import time
 import uuid
@@ -22,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tuner.cluster.code import sources
+from tuner.cluster.code import stage
 from tuner.cluster.connection import TOKEN_REMEDY
 from tuner.config.registry import DATASETS
 from tuner.config.study import StudyConfig
@@ -30,6 +29,7 @@ from tuner.errors import ClusterError, UserError, suggest
 from tuner.results.provenance import COMMAND, SOURCE, source
 from tuner.search.ray_internals import show_token
 from tuner.storage import is_url
+from tuner.storage.redaction import redact
 
 STUDY, RESULTS = "tuner_study", "tuner_results"
 """Keys of a job's metadata."""
@@ -121,7 +121,7 @@ class Jobs:
                 entrypoint=shlex.join(words),
                 submission_id=f"{spec.study}-{uuid.uuid4().hex[:8]}",
                 runtime_env={"working_dir": staged, "env_vars": _environment(command)},
-                metadata={STUDY: spec.study, RESULTS: results},
+                metadata={STUDY: spec.study, RESULTS: redact(results)},
             )
             return _ask_until_ready(submit)
 
@@ -246,11 +246,7 @@ def _refuse_relative(results: str, data: Path | None, dataset: str) -> None:
 
 def _stage(folder: Path, spec: StudyConfig) -> None:
     """Write a job's files: this package, the modules of the user's networks, and the study."""
-    for path in sources(spec.architectures):
-        if path.is_dir():
-            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(path, folder)
+    stage(folder, spec.architectures)
     (folder / f"{spec.study}.yaml").write_text(spec.to_yaml())
 
 

@@ -1,0 +1,57 @@
+"""The command line with streams that are closed, full, or of an old encoding."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import tuner
+from tests.cli.test_main import DIGITS, ROOT, command
+
+SMALL = ("--set", "search.trials=1", "--set", "space.epochs=2")
+
+
+def shell(words: str, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command within a shell's line, as `{} | head -1`."""
+    line = words.format('"$@"')
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}", "bash", *command(*arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+def test_run_outlives_a_closed_pipe(tmp_path: Path) -> None:
+    done = shell("{} | head -1", "run", DIGITS, *SMALL, "--results", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Study digits: 1 trials")
+    assert list(tuner.load_study(tmp_path / "digits").trials["state"]) == ["COMPLETE"]
+
+
+@pytest.mark.parametrize("words", ["{} > /dev/full", "{} >&-", "{} 2>&- >&-"])
+def test_output_that_cannot_be_written_is_ignored(words: str) -> None:
+    done = shell(words, "validate", DIGITS)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
+def test_old_encodings_replace_characters_they_lack(tmp_path: Path) -> None:
+    done = shell("{}", "show", "“", "--results", tmp_path, PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["1355700", "007", "1e5", "true", "null", "2024-01-01", "0x1F", "1_000", "off"])
+def test_names_are_text_whatever_they_look_like(name: str, tmp_path: Path) -> None:
+    done = shell("{}", "validate", DIGITS, "--name", name)
+    assert (done.returncode, done.stderr) == (0, f"{DIGITS}: valid\n")
+    (tmp_path / "again.yaml").write_text(done.stdout)
+    assert tuner.load_spec(tmp_path / "again.yaml").study == name
+
+
+def test_refusals_hide_secrets(tmp_path: Path) -> None:
+    done = shell("{}", "ls", "--results", tmp_path / "none?token=abc")
+    assert done.returncode == 2
+    assert "none?token=***" in done.stderr
