@@ -1,8 +1,9 @@
-"""Measure all that needs a GPU, in under ten minutes on one, and write one JSON file.
+"""Measure all that needs a GPU in under ten minutes.
 
 The parts: the tests marked `cuda`, speed beside a bare loop, memory of a process, ResNet-9 towards
-94 % on CIFAR-10, and the 30 trainings of report 001's Table 1. Each part is written when it ends.
-A part that would begin after the deadline is skipped. Without a GPU the script exits with 2.
+94 % on CIFAR-10, and the 30 trainings of report 001's Table 1.
+All is written to one JSON file, part by part. A part that would begin after the deadline is skipped.
+Without a GPU the script exits with 2.
 
     python benchmarks/gpu.py [--data DIR] [--output FILE] [--minutes N]
 """
@@ -53,7 +54,7 @@ def read_study(path: str) -> Report:
 
 
 def table1_studies() -> list[Report]:
-    """Return the studies of report 001, whose rows are the 30 of its Table 1."""
+    """Return the studies behind the 30 rows of report 001's Table 1."""
     studies = [read_study(f"search_spaces/published/{name}.yaml") for name in TABLE1]
     return [{key: value for key, value in study.items() if key != "repeats"} for study in studies]
 
@@ -72,7 +73,7 @@ def resnet_study() -> Report:
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of all parts; a test makes them tiny.
+    """Sizes of all parts, which a test makes tiny.
 
     Attributes:
         device: Device that trains: cuda | cpu.
@@ -113,7 +114,7 @@ def run_tests(plan: Plan) -> Report:
 
 
 def measure_speed(plan: Plan) -> Report:
-    """Measure images per second of each recipe, with the training loop and with a bare loop."""
+    """Measure images per second of the training loop and a bare loop."""
     return {study["study"]: dict(_speeds(plan, parse_spec(study))) for study in plan.timed}
 
 
@@ -128,7 +129,7 @@ def _speeds(plan: Plan, spec: StudyConfig) -> Iterator[tuple[str, Any]]:
 
 
 def bare_speed(recipe: TrainingConfig, data: DeviceDataset) -> float:
-    """Measure images per second of the loop that a person writes: shuffled batches, forward, backward, step."""
+    """Measure images per second of a loop as a person writes it."""
     model = build_network(recipe, data, seed=0)
     precision = choose(recipe.precision, data.device, model)
     model.to(memory_format=precision.memory_format).train()
@@ -161,7 +162,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def measure_memory(plan: Plan) -> Report:
-    """Measure what CUDA itself takes per process, and how many of the largest trials share the GPU."""
+    """Measure the memory of CUDA itself and of the largest trial."""
     spec = parse_spec(plan.resnet)
     need = gpu_need(spec, load(spec.dataset, plan.data).folder, plan.data)
     return {
@@ -210,7 +211,7 @@ def train_resnet(plan: Plan) -> Report:
 
 
 def reproduce_table1(plan: Plan) -> Report:
-    """Train the rows of Table 1, as studies if Ray and Optuna are here, else one after the other."""
+    """Train the rows of Table 1, with or without Ray."""
     began = time.monotonic()
     train_study = _with_ray if plan.use_ray else _with_loop
     rows = [row for study in plan.table1 for row in train_study(plan, study)]
@@ -225,7 +226,7 @@ def reproduce_table1(plan: Plan) -> Report:
 
 
 def _with_ray(plan: Plan, study: Report) -> Iterator[Report]:
-    """Run a study in a scratch folder within the time left, and return its completed trials."""
+    """Run a study within the time left and yield its completed trials."""
     if plan.seconds_left <= 0:
         return
     from tuner.study.run import run_study
@@ -298,7 +299,10 @@ def _gpu(device: str) -> Report | None:
 
 
 def main() -> int:
-    """Run the benchmark. Return 2 without a GPU, 1 if a part failed or was skipped, else 0."""
+    """Run the benchmark and return its exit code.
+
+    It is 2 without a GPU, 1 if a part failed or was skipped, else 0.
+    """
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("TUNER_DATA"), help="folder of data sets")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "gpu.json", help="the JSON file")

@@ -31,7 +31,7 @@ def loading(name: Path, cache: Path, first: str = "", then: str = "") -> subproc
 
 
 def at(event: str, path: str, action: str) -> str:
-    """Code that makes Python do `action` just before it opens or renames a file whose path ends so."""
+    """Code that does `action` before a file of that ending is opened or renamed."""
     return (
         "import os, sys, time\n"
         "def watch(event, args):\n"
@@ -141,7 +141,7 @@ def test_open_refuses_a_folder_without_entry(tmp_path: Path) -> None:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An entry that another machine made of `own.parquet`; this one has a cache of its own, still empty."""
+    """Entry that another machine made of `own.parquet`, beside an empty cache."""
     write_parquet(tmp_path / "own.parquet", noise(20, 6, 6), [0, 1] * 10)
     entry = load(DatasetConfig(name="own.parquet"), tmp_path, tmp_path / "there").folder
     shutil.rmtree(tmp_path / "there")

@@ -16,7 +16,7 @@ from tuner.data.device import DeviceDataset, device_data
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Two classes of 40 images, 6x6, RGB; and 10 test images."""
+    """Two classes of 40 RGB images of 6x6, with 10 test images."""
     write_folder(tmp_path / "shapes", "train", ["a", "b"], 40, 6, 6, 3)
     write_folder(tmp_path / "shapes", "test", ["a", "b"], 5, 6, 6, 3)
     return load(DatasetConfig(name=str(tmp_path / "shapes")), None, tmp_path)
@@ -59,7 +59,7 @@ def test_subset_keeps_file_order(dataset: Dataset) -> None:
 
 @pytest.mark.parametrize("validation", [{"last": 0.2}, 5000])
 def test_subset_on_cpu_stays_mapped(tmp_path: Path, validation: object) -> None:
-    """80 MB of images: neither opening them nor cutting a batch may copy them into the process."""
+    """Neither opening 80 MB of images nor cutting a batch may copy them."""
     from tuner.data.dataset import Part, write
 
     labels = np.resize(np.arange(10), 20_000)

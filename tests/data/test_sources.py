@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def refusal(root: Path, cache: Path, **config: object) -> str:
-    """What `load` says against the configuration: one line."""
+    """Return the one line with which `load` refuses a configuration."""
     with pytest.raises(DataError) as caught:
         load(DatasetConfig.model_validate(config), root, cache)
     assert "\n" not in str(caught.value)

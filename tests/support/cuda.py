@@ -1,4 +1,4 @@
-"""Mark of the tests that need a GPU: `make gpu` runs them where there is one."""
+"""Mark of the tests that need a GPU."""
 
 from collections.abc import Callable
 from typing import Any

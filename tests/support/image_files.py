@@ -35,7 +35,7 @@ def write_png(path: Path, pixels: NDArray[Any]) -> None:
 
 
 def write_folder(place: Path, part: str, classes: Sequence[str], per_class: int, *shape: int) -> Pixels:
-    """`place/part/<class>/<i>.png`; returns the pixels in the order of classes and files."""
+    """Write `place/part/<class>/<i>.png` and return the pixels in that order."""
     written = []
     for number, name in enumerate(classes):
         for i, pixels in enumerate(noise(per_class, *shape, seed=number)):
@@ -70,14 +70,14 @@ def write_idx(path: Path, values: NDArray[Any]) -> None:
 
 
 def write_mnist(place: Path, train: NDArray[Any], test: NDArray[Any]) -> None:
-    """MNIST's four files in `place`; labels are 0 to 9, over and over."""
+    """Write MNIST's four files, with labels 0 to 9 repeated."""
     for part, images in (("train", train), ("t10k", test)):
         write_idx(place / f"{part}-images-idx3-ubyte", images)
         write_idx(place / f"{part}-labels-idx1-ubyte", np.resize(TEN, len(images)))
 
 
 def python2_batch(rows: Pixels, labels: Iterable[int]) -> bytes:
-    """A batch of CIFAR-10 as Python 2 pickled it, opcode by opcode: byte strings, and NumPy's old module names."""
+    """Pickle a batch of CIFAR-10 as Python 2 did, opcode by opcode."""
     return b"".join(
         (
             b"\x80\x02}(U\x04data",
@@ -91,7 +91,7 @@ def python2_batch(rows: Pixels, labels: Iterable[int]) -> bytes:
 
 
 def write_cifar10(place: Path, batches: Pixels) -> None:
-    """CIFAR-10's six files in `place`, of images (6, n, 3, 32, 32); labels are 0 to 9, over and over."""
+    """Write CIFAR-10's six files of images (6, n, 3, 32, 32), with labels 0 to 9."""
     place.mkdir(parents=True, exist_ok=True)
     for name, images in zip([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], batches, strict=True):
         (place / name).write_bytes(python2_batch(images.reshape(len(images), -1), np.resize(TEN, len(images))))

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Tiny(nn.Module):
-    """One hidden layer. Its forward looks at values, as networks may that are not built on the meta device."""
+    """Network with one hidden layer, whose forward depends on values."""
 
     def __init__(
         self,

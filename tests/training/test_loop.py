@@ -1,4 +1,4 @@
-"""Training of real images (digits): it learns, repeats bit for bit, goes on from checkpoints, stops when it must."""
+"""Training on real images (digits): learning, repeating, resuming and stopping."""
 
 import dataclasses
 import math
@@ -50,7 +50,7 @@ STILL = 1e-30  # a learning rate that leaves the weights where they are
 
 
 class InterruptedTrainingError(Exception):
-    """What ends a training from outside."""
+    """End of a training from outside."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,7 +76,7 @@ def opened(digits: Dataset) -> Callable[..., DeviceDataset]:
 
 
 def numbers(result: EpochResult) -> dict[str, Any]:
-    """What does not depend on the clock."""
+    """Return what does not depend on the clock."""
     clock = {"seconds", "train_seconds", "images_per_second"}
     return {key: value for key, value in dataclasses.asdict(result).items() if key not in clock}
 

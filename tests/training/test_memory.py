@@ -1,4 +1,4 @@
-"""Memory of a GPU: each process has its share, and leaves what it does not use."""
+"""Memory of a GPU: each process is limited to its share."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Optimizers step as PyTorch's plain ones do; schedules are PyTorch's, step by step."""
+"""Optimizers and schedules agree with PyTorch's, step by step."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""How a network is computed on a device."""
+"""Number format and memory order of a network on a device."""
 
 import pytest
 import torch

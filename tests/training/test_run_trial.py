@@ -1,4 +1,4 @@
-"""An attempt at a trial, on real digits: what it reports, what survives an interruption, and what it leaves behind."""
+"""Attempts at a trial, on real digits: reports, resuming and files."""
 
 import gc
 import shutil
@@ -74,7 +74,7 @@ def save_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def numbers(reports: Reports) -> list[dict[str, Any]]:
-    """What does not depend on the clock."""
+    """Return what does not depend on the clock."""
     return [{key: value for key, value in report.items() if key not in CLOCK} for report in reports]
 
 
@@ -83,7 +83,7 @@ def checkpoint(folder: Path) -> Path:
 
 
 def kill_after(calls: int, reports: Reports, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Train until something might have been saved for the n-th time, and let the process die there."""
+    """Train until the n-th call of `save_if_due` and die there."""
     made: list[dict[str, Any]] = []
     save, count = Checkpointer.save_if_due, 0
 
@@ -287,7 +287,7 @@ def test_run_trial_writes_no_unwanted_weights(tmp_path: Path, run: Run) -> None:
 
 
 def test_run_trial_frees_its_memory(run: Run) -> None:
-    """Without waiting for the garbage collector: the next trial of the same worker needs the room."""
+    """The next trial of the worker needs the memory at once."""
 
     def trainings() -> int:
         return sum(type(thing) is Trainer for thing in gc.get_objects())

@@ -1,4 +1,4 @@
-"""The watchdog over real trials: it ends those that hang, and never one that is only slow."""
+"""The watchdog ends real trials that hang, and spares slow ones."""
 
 import os
 import subprocess

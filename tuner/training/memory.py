@@ -35,7 +35,7 @@ def memory_errors_as(what: str, device: torch.device) -> Iterator[None]:
 
 
 def pool_fraction(share: float, total: int) -> float:
-    """Return the fraction of a GPU's memory that a process may take for its tensors.
+    """Return the fraction of a GPU's memory for a process's tensors.
 
     Args:
         share: Share of the GPU that the process has. A whole GPU is not limited.
@@ -51,6 +51,6 @@ def limit_memory(share: float, device: torch.device) -> None:
 
 
 def release_memory(device: torch.device) -> None:
-    """Return the unused memory of this process to its GPU, for the processes beside it."""
+    """Return the unused memory of this process to its GPU."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

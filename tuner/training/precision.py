@@ -37,7 +37,9 @@ class Precision:
 
 
 def choose(wanted: Wanted, device: torch.device, model: nn.Module, capability: Capability | None = None) -> Precision:
-    """Choose number format and memory order by rule, equally for all trials of an architecture.
+    """Choose number format and memory order by rule.
+
+    The rule is the same for all trials of a study and an architecture.
 
     - On CUDA, `auto` is bfloat16 if the compute capability is 8.0 or more, else float32. Networks
       with convolutions that compute in bfloat16 are channels-last.

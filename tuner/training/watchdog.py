@@ -14,7 +14,7 @@ HANG_SECONDS = 900.0
 """Seconds without a beat after which a worker hangs and is ended."""
 
 _beaten_at: float | None = None
-"""Time of the last beat that restarted the timeout, or None while nothing is watched."""
+"""Time of the last restart, or None while nothing is watched."""
 
 
 def watched(train: Callable[P, Iterator[dict[str, Any]]]) -> Callable[P, Iterator[dict[str, Any]]]:
@@ -43,7 +43,10 @@ def _next_watched(reports: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def beat() -> None:
-    """Restart the timeout, if the worker is watched. Every batch of every loop calls it."""
+    """Restart the timeout, if the worker is watched.
+
+    Every batch of every loop calls it.
+    """
     if _beaten_at is not None and time.monotonic() - _beaten_at > HANG_SECONDS / 100:
         _restart()
 
