@@ -12,7 +12,10 @@ import tuner
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 DIGESTS: dict[str, str] = json.loads(Path(__file__).with_name("committed_frames.json").read_text())
-"""Digest of each table's frame as it was first read, by `<study>/<table>`."""
+"""Digest of each table's frame by `<study>/<table>`, of the columns that its part has.
+
+Results that are committed again need new digests, made with the version that wrote them.
+"""
 
 
 def digest(frame: pd.DataFrame) -> str:
