@@ -288,6 +288,7 @@ def test_version_and_help_answer() -> None:
         assert (done.returncode, said in done.stdout) == (0, True)
 
 
+@pytest.mark.usefixtures("starts_ray")
 def test_dry_run_prints_plan_and_writes_nothing(tmp_path: Path) -> None:
     done = call("run", DIGITS, "--dry-run", "--results", tmp_path / "results")
     assert (done.returncode, done.stderr) == (0, "")
