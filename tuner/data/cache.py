@@ -14,7 +14,6 @@ from tuner.data import progress, sources
 from tuner.data.dataset import Dataset, Decoded, Part, reason, write
 from tuner.data.splits import stratified_sample
 from tuner.errors import DataError
-from tuner.storage.scratch import home_folder
 
 HELD_OUT = 0.2
 """Share of the images that become test images if a data set has none."""
@@ -76,6 +75,8 @@ def _from_environment(variable: str) -> Path | None:
 
 
 def _user_cache() -> Path:
+    from tuner.storage.scratch import home_folder  # late, because the storage imports pyarrow
+
     return _from_environment("XDG_CACHE_HOME") or home_folder() / ".cache"
 
 
