@@ -47,7 +47,7 @@ def idle_object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Obje
         for name, value in store.environment.items():
             environment.setenv(name, value)
         yield store
-    store.stop()
+    store.close()
     shutil.rmtree(folder)
 
 

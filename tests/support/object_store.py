@@ -16,15 +16,21 @@ ACCESS_KEY, SECRET_KEY = "tests", "only-for-tests"
 BUCKET = "studies"
 
 
+def reserve(port: int) -> socket.socket:
+    """Take a port that other programs must not get. It refuses connections."""
+    taken = socket.socket()
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    taken.bind(("127.0.0.1", port))
+    return taken
+
+
 class ObjectStore:
     """The server; `environment` is what its users need."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2 * len(SERVERS))]
-        ports = [str(each.getsockname()[1]) for each in sockets]
-        for each in sockets:
-            each.close()
+        self._reserved = [reserve(0) for _ in range(2 * len(SERVERS))]
+        ports = [str(each.getsockname()[1]) for each in self._reserved]
         http, grpc = ports[: len(SERVERS)], ports[len(SERVERS) :]
         self._ports = [f"-{server}.port={port}" for server, port in zip(SERVERS, http, strict=True)]
         self._ports += [f"-{server}.port.grpc={port}" for server, port in zip(SERVERS, grpc, strict=True)]
@@ -37,6 +43,7 @@ class ObjectStore:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         self._grpc = grpc
+        self._all_ports = [int(port) for port in ports]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -58,6 +65,7 @@ class ObjectStore:
             "-volume.max=100",
         ]
         program = Path(sys.executable).with_name("weed")
+        self._release()
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [program, "-logtostderr=true", "server", *options],
@@ -90,12 +98,22 @@ class ObjectStore:
             return False
         return True
 
+    def close(self) -> None:
+        """Stop the server for good."""
+        self.stop()
+        self._release()
+
+    def _release(self) -> None:
+        while self._reserved:
+            self._reserved.pop().close()
+
     def stop(self) -> None:
         """Kill the server, if it runs, and remove the sockets that it leaves."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._reserved = [reserve(port) for port in self._all_ports]
         for port in self._grpc:
             for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                 left.unlink()
