@@ -1,4 +1,4 @@
-"""A study's folder: the only module that knows its paths, and the way to read a study back."""
+"""A study's folder, with all its paths, and the way to read it."""
 
 import json
 import warnings
@@ -76,7 +76,7 @@ class StudyFolder:
             return {}
 
     def write_provenance(self, record: dict[str, Any]) -> None:
-        """Write the provenance; rename a damaged one to `.broken` first."""
+        """Write the provenance, and rename a damaged one to `.broken` first."""
         with suppress(FileNotFoundError):
             try:
                 _check_provenance(json.loads(self.storage.read("provenance.json")))
@@ -147,7 +147,7 @@ class StudyFolder:
                 self._is_locked = False
 
     def _check_entries(self) -> None:
-        """Raise StudyError unless the folder is free, or holds a study whose files can be written."""
+        """Raise StudyError unless the folder is free or holds a study."""
         entries = self.storage.entries()
         if entries and not self._is_study(entries):
             raise StudyError(f"{self}: holds other files ('{entries[0]:.80}') and no study; use another --name")

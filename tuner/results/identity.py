@@ -1,4 +1,4 @@
-"""Identity of a study: what decides its numbers beside its file, kept with it and compared before each run."""
+"""Identity of a study: what decides its numbers beside its file."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -1,4 +1,4 @@
-"""Parts of a table: their names, the digest of their bytes, and the checks of their contents."""
+"""Parts of a table: names, digests of bytes, and checks of contents."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ from tuner.errors import StudyError, first_line
 from tuner.results.schema import Table, table_of
 
 _DIGEST = re.compile(r"part-\d{20}-([0-9a-f]{32})\.parquet$")
-"""Name of a part with the digest of its bytes; older parts have six random digits instead."""
+"""Name of a part with the digest of its bytes, which older parts lack."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _check_table(rows: pa.Table, table: Table) -> None:
 
 
 def _check_columns(rows: pa.Table, expected: pa.Schema, *, has_digest: bool) -> None:
-    """Refuse a part with a column of another type, or with a column that lost its name."""
+    """Refuse a part with a column of another type or name."""
     names = rows.column_names
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise _DamagedError(f"found two columns '{doubled[0]}'")

@@ -16,10 +16,10 @@ from tuner.storage.redaction import redact_command
 PACKAGES = ("ray", "torch", "torchvision", "optuna", "cmaes", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 SOURCE = "TUNER_SOURCE"
-"""Environment variable of a copied package: the `source` of the checkout it was copied from."""
+"""Environment variable of a copied package with its checkout's `source`."""
 
 COMMAND = "TUNER_COMMAND"
-"""Environment variable of a job on a cluster: the command that submitted it, printed for resuming."""
+"""Environment variable of a job with the command that submitted it."""
 
 
 def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:

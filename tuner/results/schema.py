@@ -115,7 +115,7 @@ COLUMNS: dict[Table, dict[str, Column]] = {
 _CONTEXT = ("study", "number", "attempt", "at")
 
 EPOCH_COLUMNS = tuple(name for name in COLUMNS["epochs"] if name not in _CONTEXT)
-"""Columns of `epochs` that a report contains; the recorder adds study, number, attempt and time."""
+"""Columns of `epochs` that a report contains. The recorder adds the others."""
 
 ORDER: tuple[Table, ...] = ("epochs", "steps", "decisions", "predictions", "trials")
 """The order of writing: a finished trial's row comes last."""
@@ -133,7 +133,7 @@ PANDAS_TYPES = {_INT: pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 def schema(table: Table, space: Space) -> pa.Schema:
-    """Return the columns of a table; `trials` has one per parameter of the space."""
+    """Return the columns of a table, for `trials` with those of the parameters."""
     columns = {name: column.type for name, column in COLUMNS[table].items()}
     if table == "trials":
         columns |= {f"param_{name}": _ARROW[parameter.kind] for name, parameter in space.root.items()}
@@ -148,7 +148,7 @@ def table_of(columns: Iterable[str]) -> Table | None:
 
 
 def parameters_to_row(space: Space, parameters: Mapping[str, Value]) -> dict[str, Any]:
-    """Make the `param_*` cells of a trial; lists and mixed choices become JSON text."""
+    """Make the `param_*` cells of a trial, with lists as JSON text."""
     return {
         f"param_{name}": json.dumps(parameters[name]) if space[name].kind == "json" else parameters[name]
         for name in parameters
@@ -157,7 +157,7 @@ def parameters_to_row(space: Space, parameters: Mapping[str, Value]) -> dict[str
 
 
 def parameters_from_row(space: Space, row: Mapping[Any, Any]) -> dict[str, Value]:
-    """Read the parameters of a trial from its row; inverse of `parameters_to_row`."""
+    """Read the parameters of a trial from its row."""
     parameters: dict[str, Value] = {}
     for name, parameter in space.root.items():
         cell = row.get(f"param_{name}")
@@ -211,7 +211,7 @@ def is_search(row: pd.DataFrame) -> "pd.Series[bool]": ...
 @overload
 def is_search(row: Mapping[Any, Any]) -> bool: ...
 def is_search(row: Any) -> Any:
-    """Return True if a trial belongs to the search, for one row or for each row of a frame."""
+    """Return True if a trial belongs to the search, for each row."""
     return row["purpose"] == "search"
 
 

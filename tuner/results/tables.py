@@ -1,4 +1,4 @@
-"""The tables of a study in Parquet, appended while it runs and compacted by its driver.
+"""The tables of a study in Parquet, which its driver writes.
 
 Rows are kept in parts, `<table>/part-<time>-<digest>.parquet`. Each part has the whole schema and
 appears whole or not at all. Rows are never changed: a trial's latest row counts, and readers drop
@@ -68,7 +68,7 @@ class Tables:
         self.storage.write(*encode_part(table, rows, compression))
 
     def compact(self) -> None:
-        """Set damaged parts aside, and merge the sound parts of each table into one.
+        """Set damaged parts aside, and merge the sound ones of each table.
 
         Only the driver may call this, under the study's lock. A reader in between, or after a kill,
         finds every row at least once.
@@ -183,7 +183,7 @@ class Tables:
         return decode_part(name, self.storage.read(name), table, columns, self.study)
 
     def _check_missing(self, table: Table) -> None:
-        """Raise StudyError if a table is missing although the other one has its rows."""
+        """Raise StudyError if a table is missing that the other tells of."""
         if table not in ("trials", "epochs") or self.storage.exists(table):
             return
         if table == "trials":

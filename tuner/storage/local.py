@@ -1,4 +1,4 @@
-"""Whole files below one folder; readers never meet half a file."""
+"""Whole files below one folder, never visible half-written."""
 
 import os
 import uuid
@@ -11,7 +11,7 @@ from tuner.errors import StudyError
 
 _TEMPORARY = ".tmp-"
 LOCK_FILES = (".lock", ".holder")
-"""Files of a folder that is locked: the lock itself, and the name of the process that holds it."""
+"""The lock of a folder, and the file that names its holder."""
 LEASE_FILE = ".lease"
 """Object that names the process that runs a study in an object store."""
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class StoreError(StudyError, OSError):
-    """Files that cannot be read or written, or a store out of reach, perhaps only for now."""
+    """Files that cannot be read or written, perhaps only for now."""
 
 
 class Storage:
@@ -45,7 +45,7 @@ class Storage:
             raise StudyError(f"results: {self.root} cannot be written: {error.strerror}") from None
 
     def check_writable(self) -> None:
-        """Do nothing, because a folder is held by a lock; see `ObjectStorage`."""
+        """Do nothing, because a folder is held by a lock."""
 
     def check_kind(self, name: str, *, is_folder: bool) -> None:
         """Raise StoreError if a file stands for a folder, or cannot be written to."""
@@ -108,7 +108,7 @@ class Storage:
         return [f"{folder}/{name}" for name in found if name.endswith(suffix)]
 
     def entries(self) -> list[str]:
-        """List the files and folders directly below the root, sorted, without this package's own."""
+        """List what others have directly below the root, sorted."""
         try:
             with _reading(self.root):
                 names = [entry.name for entry in os.scandir(self.root)]
@@ -158,7 +158,7 @@ def is_own(name: str) -> bool:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn the system's errors into a StoreError of one line; keep FileNotFoundError."""
+    """Turn the system's errors, but for FileNotFoundError, into a StoreError."""
     try:
         yield
     except FileNotFoundError:

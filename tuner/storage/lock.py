@@ -1,4 +1,4 @@
-"""The lock of a study: a file lock, or a lease in an object store."""
+"""The lock of a study, by a file or by an object."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ HEARTBEAT_SECONDS = 10.0
 LEASE_SECONDS = 60.0
 """Seconds without a renewal after which a lease may be taken over."""
 SETTLE_SECONDS = 0.5
-"""Seconds to wait before reading a lease back, because two processes may write it at once."""
+"""Seconds until two processes that write a lease at once see the other."""
 
 LOCK_TRIES = 100
 """Tries to lock a folder that other processes remove at each try."""
@@ -52,7 +52,7 @@ def _this_process() -> str:
 
 @contextmanager
 def _hold_folder(storage: Storage) -> Iterator[None]:
-    """Lock a folder by a file lock, which the system releases when the process is killed."""
+    """Lock a folder by a file lock, which ends with the process."""
     made: list[Path] = []
     try:
         lock, folder = _lock_folder(storage.root, made)
@@ -154,7 +154,7 @@ def _hold_lease(storage: ObjectStorage) -> Iterator[None]:
 
 
 class Lease:
-    """An object that names the process that runs a study and that this process renews.
+    """An object that names the process that runs a study.
 
     Ages are measured by the store's clock alone. A dead holder on this machine is replaced at once.
     Any other holder is replaced after `LEASE_SECONDS` without a renewal. A holder that was replaced
@@ -191,7 +191,7 @@ class Lease:
             raise _in_use(self._storage, winner)
 
     def keep_renewing(self, ended: threading.Event) -> None:
-        """Renew the lease until `ended`; refuse all writes once another process has it."""
+        """Renew the lease until `ended`, or until another process has it."""
         while not ended.wait(HEARTBEAT_SECONDS):
             with suppress(OSError):  # because no other process reaches the store either
                 holder = self._other_holder()
@@ -207,7 +207,7 @@ class Lease:
                 self._storage.remove(self.NAME)
 
     def _other_holder(self) -> str | None:
-        """Return the process that holds the lease, or None if it is this one."""
+        """Return the process that holds the lease, if it is another."""
         holder = self._read() or {"token": None, "holder": "another process, which has ended"}
         return None if holder["token"] == self._own["token"] else str(holder["holder"])
 
@@ -226,7 +226,7 @@ class Lease:
 
 
 def _machine() -> str | None:
-    """Identify this boot of this machine and this container, or return None if unknown.
+    """Identify this machine, boot and container, or return None if unknown.
 
     Process numbers of equal identifiers can be compared.
     """

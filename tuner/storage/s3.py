@@ -21,7 +21,7 @@ T = TypeVar("T")
 PARALLEL_REQUESTS = 16
 """Requests at once while many files are read, moved or removed."""
 CONNECT_SECONDS = 5.0
-"""Seconds to wait for an endpoint; each request is tried three times."""
+"""Seconds to wait for an endpoint at each of three tries."""
 _DENIED = "ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE|EXPIRED_TOKEN|status 40[13]"
 
 
@@ -114,7 +114,7 @@ class ObjectStorage(Storage):
             raise StudyError(self._refusal)
 
     def check_kind(self, name: str, *, is_folder: bool) -> None:
-        """Do nothing, because an object and a prefix of the same name do not conflict."""
+        """Do nothing, because objects and prefixes of one name do not conflict."""
 
     def path(self, name: str) -> str:
         """Return the URL of a file, for messages."""
@@ -136,7 +136,7 @@ class ObjectStorage(Storage):
                     return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a whole file; it exists once the store has confirmed it."""
+        """Write a whole file, which exists once the store has confirmed it."""
         self.check_writable()
         with self._explain_errors(), self._files.open_output_stream(self._key(name)) as file:
             file.write(content)
@@ -147,7 +147,7 @@ class ObjectStorage(Storage):
         return [f"{folder}/{name}" for name in found if name.endswith(suffix)]
 
     def entries(self) -> list[str]:
-        """List the files and folders directly below the root, sorted, without this package's own."""
+        """List what others have directly below the root, sorted."""
         return sorted(info.base_name for info in self._below("") if not is_own(info.base_name))
 
     def folders(self) -> list[str]:
@@ -163,7 +163,7 @@ class ObjectStorage(Storage):
         return found
 
     def each(self, function: Callable[[str], T], names: Iterable[str]) -> list[T]:
-        """Call a function with each name in parallel, because each takes a round trip."""
+        """Call a function with each name in parallel."""
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
             return [*pool.map(function, names)]
 
@@ -205,7 +205,7 @@ class ObjectStorage(Storage):
 
     @contextmanager
     def _explain_errors(self) -> Iterator[None]:
-        """Turn pyarrow's errors into a StoreError of one line; keep FileNotFoundError."""
+        """Turn pyarrow's errors, but for FileNotFoundError, into a StoreError."""
         try:
             yield
         except (FileNotFoundError, StudyError):

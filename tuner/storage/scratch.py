@@ -1,4 +1,4 @@
-"""Scratch folders on the disk of this machine, removed even if their process was killed."""
+"""Scratch folders, removed even if their process was killed."""
 
 import os
 import shutil
