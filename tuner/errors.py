@@ -10,9 +10,11 @@
     │   └── StudyError             a study folder that is in use, or holds something else
     │       └── StoreError         an object store that refuses or cannot be reached (`tuner.storage.s3`)
     ├── RayLostError               Ray was killed during a study; the same command resumes it
+    │   └── StudyInterruptedError  a signal has ended the study and Ray
     └── TrialError                 one configuration cannot be trained; the study continues
         ├── NotFiniteError         the loss is NaN or infinite
-        └── OutOfMemoryError       the trial does not fit into memory
+        ├── OutOfMemoryError       the trial does not fit into memory
+        └── DeviceError            a GPU that torch does not see
 """
 
 from collections.abc import Iterable
@@ -47,6 +49,10 @@ class RayLostError(TunerError):
     """Ray was killed during a study. The same command resumes it."""
 
 
+class StudyInterruptedError(RayLostError):
+    """A signal to all processes, which has ended the study and Ray. Exit code 130."""
+
+
 class TrialError(TunerError):
     """One configuration that cannot be trained, and that no retry would help."""
 
@@ -57,6 +63,10 @@ class NotFiniteError(TrialError):
 
 class OutOfMemoryError(TrialError):
     """A trial that does not fit into the memory of its device."""
+
+
+class DeviceError(TrialError):
+    """A GPU that Ray promised and torch does not see."""
 
 
 def first_line(error: BaseException) -> str:

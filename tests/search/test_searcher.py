@@ -24,13 +24,15 @@ from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
-from tuner.search.optuna_study import distribution, rebuild_study
+from tuner.search.optuna_study import distribution, rebuild_study, resume_trials
 from tuner.search.proposals import Proposal
 from tuner.search.samplers import derive_trial_seed, make_sampler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage import Storage
 from tuner.study.observer import NullObserver
 from tuner.study.recorder import Recorder
+from tuner.study.restore import read_past
+from tuner.study.retries import Retries
 
 EPOCHS = 3
 FLAT = {
@@ -83,21 +85,23 @@ class Driven:
     def __init__(self, spec: StudyConfig, folder: Path, slots: int = 2) -> None:
         home = StudyFolder(folder)
         self.tables = home.tables(spec)
+        past = read_past(self.tables)
         self.proposals: list[Proposal] = []
         self.live: list[Trial] = []
         self.recorder = Recorder(
             spec,
             home,
             self.tables,
+            past,
             NullObserver(),
-            halted=lambda: False,
+            retries=Retries(0, past.failures),
+            stopping=lambda: False,
             lost=lambda: False,
-            sampler_attrs=lambda number: self.searcher.sampler_attrs(number),
         )
-        self.searcher = OptunaSearcher(
+        self.searcher = self.recorder.searcher = OptunaSearcher(
             spec,
-            self.tables.trials(),
-            self.tables.epochs(),
+            past.trials,
+            past.epochs,
             slots=slots,
             on_propose=self.propose,
             latest=self.tables.trials,
@@ -134,10 +138,11 @@ class Driven:
         epoch = trial.run_metadata.last_result.get("epoch", 0) + 1
         if epoch == 2 and fate(config) == "crashed":
             self.searcher.on_trial_complete(trial.trial_id, error=True)
-            self.recorder._rows[config["number"]]["error"] = "RuntimeError: crashed"
+            self.searcher.give_up(config["number"], "crash")
+            self.recorder._rows[config["number"]] |= {"error": "RuntimeError: crashed", "error_kind": "crash"}
             self.recorder.end(config["number"], "FAILED")
             return True
-        result: dict[str, Any] = {"error": "loss is nan", "done": True}
+        result: dict[str, Any] = {"error": "loss is nan", "error_kind": "diverged", "done": True}
         if epoch == 1 or fate(config) != "error":
             measured = accuracy(config, epoch)
             result = {
@@ -350,6 +355,7 @@ def test_lists_and_mixed_choices_come_back_as_the_study_file_has_them(tmp_path: 
     assert {name: len(values) for name, values in seen.items()} == {name: len(c) for name, c in choices.items()}
     tables.flush()
     rebuilt = rebuild_study(spec, tables.trials(), tables.epochs())
+    resume_trials(rebuilt)
     assert told(rebuilt.trials) == told(searcher.study.trials)
 
 
@@ -421,13 +427,20 @@ def test_optuna_is_told_the_truth_about_every_end(tmp_path: Path) -> None:
         assert trial.intermediate_values == dict(enumerate(values[:count], start=1))
 
 
-def test_a_trial_that_never_reported_fails() -> None:
+def test_crashed_trial_is_told_as_fail() -> None:
     searcher = bare(study())
     searcher.suggest("a")
     searcher.on_trial_complete("a", error=True)
-    searcher.suggest("b")
-    searcher.on_trial_complete("b", None)
-    assert [trial.state for trial in searcher.study.trials] == [TrialState.FAIL, TrialState.FAIL]
+    assert searcher.study.trials[0].state == TrialState.RUNNING  # until it is known what follows
+    searcher.give_up(0, "crash")
+    assert searcher.study.trials[0].state == TrialState.FAIL
+
+
+def test_trial_that_never_began_is_proposed_again() -> None:
+    searcher = bare(study())
+    first = searcher.suggest("a")
+    searcher.on_trial_complete("a", None)
+    assert searcher.suggest("b") == first
 
 
 def test_a_report_that_a_resumed_trial_repeats_is_passed_over(tmp_path: Path) -> None:
@@ -544,6 +557,7 @@ def test_a_search_in_which_nothing_completes_ends_without_repeats() -> None:
     searcher = bare(study(trials=1, repeats={"top": 3, "seeds": 5}))
     searcher.suggest("a")
     searcher.on_trial_complete("a", error=True)
+    searcher.give_up(0, "crash")
     assert searcher.suggest("b") == Searcher.FINISHED
 
 

@@ -14,7 +14,7 @@ from tests.support.observers import Outage
 from tests.support.trainables import StudiousTrial
 from tuner.errors import StudyError
 from tuner.storage import Storage
-from tuner.study import recorder
+from tuner.study import recorder, writer
 from tuner.study.run import StudyRun
 from tuner.training.checkpoint import write_state
 
@@ -56,7 +56,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def test_rows_wait_while_the_disk_is_full(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.2)
     spec = tuner.load_spec(study_file(tmp_path, TRIALS, EPOCHS, keep_weights=0))
     outage = Outage(disk.fill, disk.free)
     with pytest.warns(UserWarning, match=r"No space left on device.*; rows wait, and are written once") as warned:
@@ -72,8 +72,8 @@ def test_rows_wait_while_the_disk_is_full(disk: Disk, tmp_path: Path, monkeypatc
 
 
 def test_study_resumes_after_a_disk_stayed_full(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.2)
-    monkeypatch.setattr(recorder, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(writer, "FLUSH_TIMEOUT_SECONDS", 1.0)
     spec = tuner.load_spec(study_file(tmp_path, TRIALS, EPOCHS, keep_weights=0))
     said = r"small: the last rows could not be written and are lost: .*No space left on device"
     with pytest.warns(UserWarning, match="rows wait"), pytest.raises(StudyError, match=said) as raised:

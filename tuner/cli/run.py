@@ -163,7 +163,7 @@ def run_here(
             accept_changes=accept_changes,
         )
         study.run()
-    return study.halted
+    return study.stop_reason
 
 
 @contextmanager

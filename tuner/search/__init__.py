@@ -1,1 +1,1 @@
-"""Which trial comes next and which one stops: samplers, Optuna's study, and the rungs."""
+"""Proposals and verdicts: samplers, Optuna's study, and the rungs at which trials stop."""

@@ -7,9 +7,9 @@ trials by number, because Ray's own ids change when a study resumes.
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,14 @@ from tuner.search.ranking import Ranking, interpolated_quantile
 Verdict = Literal["go", "stop", "complete"]
 Rungs = dict[tuple[int, float], dict[int, float]]
 """Values by trial number, at each (bracket, epoch)."""
+
+
+class Recorded(NamedTuple):
+    """A value that a trial has at a rung, as the table `decisions` holds it."""
+
+    bracket: int
+    rung: float
+    value: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,11 @@ class SuccessiveHalving:
     ) -> None:
         made = [Bracket(grace_period, max_epochs, reduction_factor, k) for k in range(brackets)]
         self._brackets = [bracket for bracket in made if bracket.rungs]
+        self._rankings = {
+            (index, milestone): ranking
+            for index, bracket in enumerate(self._brackets)
+            for milestone, ranking in bracket.rungs.items()
+        }
         self._odds = _cumulative_odds([len(bracket.rungs) for bracket in self._brackets])
         self._seed = seed
         self._sign = 1.0 if maximize else -1.0
@@ -97,17 +110,29 @@ class SuccessiveHalving:
     def rungs(self) -> Rungs:
         """Values recorded so far, the lowest rung of each bracket first."""
         return {
-            (index, milestone): {number: self._sign * value for number, value in ranking.items()}
-            for index, bracket in enumerate(self._brackets)
-            for milestone, ranking in bracket.rungs.items()
+            key: {number: self._sign * value for number, value in ranking.items()}
+            for key, ranking in self._rankings.items()
         }
 
-    def replay(self, number: int, values: Mapping[int, float]) -> None:
-        """Record what a trial reported before, by absolute epoch."""
+    def replay(self, number: int, values: Mapping[int, float], recorded: Iterable[Recorded] = ()) -> None:
+        """Record the rungs of a trial that has ended, and its other values by absolute epoch."""
+        self.resume(number, values, recorded)
         bracket = self._brackets[self._bracket_of(number)]
         for epoch, value in sorted(values.items()):
             if (rung := bracket.next_rung(number, epoch)) and math.isfinite(value):
                 rung[1].record(number, self._sign * value)
+
+    def resume(
+        self,
+        number: int,
+        values: Mapping[int, float],  # noqa: ARG002
+        recorded: Iterable[Recorded] = (),
+    ) -> None:
+        """Record the rungs of a trial in flight, which reports its other values again."""
+        for bracket, milestone, value in recorded:
+            ranking = self._rankings.get((bracket, milestone))
+            if ranking is not None and number not in ranking and math.isfinite(value):
+                ranking.record(number, self._sign * value)
 
     def report(self, number: int, epoch: int, value: float) -> Decision | None:
         """Record a value and decide on its trial, None between two rungs."""

@@ -7,9 +7,9 @@ epochs before the grace period.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from tuner.search.asha import Decision, Rungs
+from tuner.search.asha import Decision, Recorded, Rungs
 from tuner.search.ranking import Ranking
 
 
@@ -66,12 +66,19 @@ class MedianRule:
             rungs[0, float(epoch)] = {n: self._sign * value for n, value in values.items()}
         return rungs
 
-    def replay(self, number: int, values: Mapping[int, float]) -> None:
-        """Record what a trial reported before."""
+    def replay(
+        self,
+        number: int,
+        values: Mapping[int, float],
+        recorded: Iterable[Recorded] = (),  # noqa: ARG002
+    ) -> None:
+        """Record what a trial reported before, which is not decided again."""
         for epoch, value in sorted(values.items()):
             if math.isfinite(value):
                 mean = self._trials[number].record(epoch, self._sign * value)
                 self._means[epoch].record(number, mean)
+
+    resume = replay
 
     def report(self, number: int, epoch: int, value: float) -> Decision | None:
         """Record a value and decide on its trial, None without enough other trials."""

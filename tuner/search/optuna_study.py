@@ -1,8 +1,6 @@
 """Optuna's study, rebuilt from the tables."""
 
-import io
 import json
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,16 +13,16 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import RandomSampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.config.parameters import Choice, Float, Int, Parameter, Value
 from tuner.config.space import Space
 from tuner.config.study import StudyConfig
-from tuner.errors import StudyError
 from tuner.results.schema import State, is_search, parameters_from_row
+from tuner.search.optuna_internals import load_attributes
 
 STATES: Mapping[State, TrialState] = {
-    "RUNNING": TrialState.RUNNING,
+    "RUNNING": TrialState.WAITING,  # until Optuna is asked for it
     "COMPLETE": TrialState.COMPLETE,
     "PRUNED": TrialState.PRUNED,
     "FAILED": TrialState.FAIL,
@@ -32,42 +30,48 @@ STATES: Mapping[State, TrialState] = {
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
-    """A parameter as Optuna's distribution; lists and mixed choices stand as JSON text."""
+    """Return a parameter as Optuna's distribution. Lists and mixed choices are JSON text."""
     if isinstance(parameter, Choice):
         return CategoricalDistribution([to_optuna(parameter, value) for value in parameter.choice])
     if isinstance(parameter, Float):
         return FloatDistribution(*_reachable(parameter), log=parameter.log, step=parameter.step)
     if isinstance(parameter, Int):
-        return IntDistribution(*_reachable(parameter), log=parameter.log, step=parameter.step or 1)
+        low, high = _reachable(parameter)
+        return IntDistribution(low, high, log=parameter.log, step=parameter.step or 1)
     raise TypeError(f"{parameter!r} is not drawn")
 
 
 def _reachable(parameter: Float | Int) -> tuple[Any, Any]:
-    """The bounds, the upper one on a step: Optuna warns of any other."""
+    """Return the bounds with the upper one on a step, because Optuna warns about any other."""
     (low, high), step = parameter.bounds, parameter.step
-    return (low, high) if step is None else (low, round(low + step * int((high - low) / step + 1e-9), 12))
+    if step is None:
+        return low, high
+    return low, round(low + step * int((high - low) / step + 1e-9), 12)
 
 
 def to_optuna(parameter: Parameter, value: Value) -> Any:
-    """Turn a value into what Optuna keeps of it: lists and mixed choices as JSON text."""
+    """Turn a value into Optuna's form. Lists and mixed choices become JSON text."""
     return json.dumps(value) if parameter.kind == "json" else value
 
 
 def distributions_of(space: Space, parameters: Mapping[str, Value]) -> dict[str, BaseDistribution]:
-    """Give the distribution of each parameter that is drawn, by name."""
-    return {name: distribution(space[name]) for name in parameters if isinstance(space[name], Choice | Float | Int)}
+    """Return the distribution of each parameter that is drawn, by name."""
+    drawn = (name for name in parameters if isinstance(space[name], Choice | Float | Int))
+    return {name: distribution(space[name]) for name in drawn}
 
 
 def rebuild_study(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame) -> optuna.Study:
-    """Optuna's study as the tables tell it: the search's trials in the order of their numbers.
+    """Rebuild Optuna's study from the tables, with trials in the order of their numbers.
+
+    Trials in flight are WAITING until `resume_trials` asks for them.
 
     Args:
         spec: The study.
-        trials: One row a trial.
-        epochs: One row for each trial and epoch.
+        trials: One row per trial.
+        epochs: One row per trial and epoch.
 
     Raises:
-        StudyError: The state of CMA-ES in `sampler_attrs` would run code of somebody else's.
+        StudyError: The state of CMA-ES in `sampler_attrs` would run foreign code.
     """
     study = optuna.create_study(
         storage=optuna.storages.InMemoryStorage(),
@@ -76,65 +80,53 @@ def rebuild_study(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame)
         study_name=spec.study,
     )
     metric = spec.objective[0].metric
-    reported = _by_number(epochs, metric) if metric in epochs and len(spec.objective) == 1 else {}
+    reported = reported_values(epochs, metric) if len(spec.objective) == 1 else {}
     for row in trials[is_search(trials)].sort_values("number").to_dict("records"):
-        parameters = parameters_from_row(spec.space, row)
-        distributions = distributions_of(spec.space, parameters)
-        state: State = row["state"]
-        told = state if len(spec.objective) == 1 or state != "PRUNED" else "FAILED"
-        study.add_trial(
-            create_trial(
-                state=STATES[told],
-                values=list(row["values"]) if told == "COMPLETE" else None,
-                value=row["value"] if told == "PRUNED" and pd.notna(row["value"]) else None,
-                params={name: to_optuna(spec.space[name], parameters[name]) for name in distributions},
-                distributions=distributions,
-                intermediate_values=reported.get(row["number"], {}),
-                user_attrs={"number": row["number"]},
-                system_attrs=_sampler_attributes(row["sampler_attrs"]),
-            )
-        )
+        study.add_trial(rebuild_trial(spec, row, reported.get(int(row["number"]), {})))
     return study
 
 
-def _by_number(epochs: pd.DataFrame, metric: str) -> dict[int, dict[int, float]]:
-    return {
-        int(str(number)): {int(epoch): float(value) for epoch, value in zip(rows["epoch"], rows[metric], strict=True)}
-        for number, rows in epochs.query("epoch > 0").dropna(subset=[metric]).groupby("number")
-    }
+def resume_trials(study: optuna.Study) -> dict[int, optuna.Trial]:
+    """Ask for each waiting trial, by its number in the tables."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    asked = [study.ask() for _ in waiting]
+    return {trial.user_attrs["number"]: trial for trial in asked}
 
 
-def _sampler_attributes(text: Any) -> dict[str, Any]:
-    """What a sampler kept about a trial, from its cell in the tables; null where it keeps nothing."""
-    attributes: dict[str, Any] = json.loads(text) if isinstance(text, str) else {}
-    pieces = sum(key.startswith("cma:optimizer") for key in attributes)
-    if state := "".join(attributes[f"cma:optimizer:{piece}"] for piece in range(pieces)):
-        _CmaState(io.BytesIO(bytes.fromhex(state))).load()
-    return attributes
-
-
-class _CmaState(pickle.Unpickler):
-    """Optuna unpickles the state of CMA-ES, and a study may come from anywhere: here only that state passes."""
-
-    _PARTS = frozenset(
-        {
-            ("cmaes._cma", "CMA"),
-            ("numpy", "dtype"),
-            ("numpy", "ndarray"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "scalar"),
-            ("numpy._core.numeric", "_frombuffer"),
-        }
+def rebuild_trial(spec: StudyConfig, row: Mapping[Any, Any], reported: Mapping[int, float]) -> FrozenTrial:
+    """Rebuild one of Optuna's trials from its row and the values that it reported, by epoch."""
+    parameters = parameters_from_row(spec.space, row)
+    distributions = distributions_of(spec.space, parameters)
+    state: State = row["state"]
+    if state == "PRUNED" and len(spec.objective) > 1:  # which Optuna does not allow
+        state = "FAILED"
+    has_value = state == "PRUNED" and pd.notna(row["value"])
+    return create_trial(
+        state=STATES[state],
+        values=list(row["values"]) if state == "COMPLETE" else None,
+        value=row["value"] if has_value else None,
+        params={name: to_optuna(spec.space[name], parameters[name]) for name in distributions},
+        distributions=distributions,
+        intermediate_values=dict(reported),
+        user_attrs={"number": int(row["number"])},
+        system_attrs=load_attributes(row["sampler_attrs"]),
     )
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._PARTS:
-            raise StudyError(f"trials.sampler_attrs: found {module}.{name}, which is no part of the state of CMA-ES")
-        return super().find_class(module, name)
+
+def reported_values(epochs: pd.DataFrame, metric: str) -> dict[int, dict[int, float]]:
+    """Return the finite values of a metric by trial and epoch, without the untrained network."""
+    if metric not in epochs:
+        return {}
+    values: dict[int, dict[int, float]] = {}
+    measured = epochs[(epochs["epoch"] > 0) & epochs[metric].notna()]
+    columns = (measured[name].tolist() for name in ("number", "epoch", metric))
+    for number, epoch, value in zip(*columns, strict=True):
+        values.setdefault(int(number), {})[int(epoch)] = float(value)
+    return values
 
 
 def suggest_value(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:
-    """Draw a parameter's value through a trial of Optuna's."""
+    """Draw a parameter's value through one of Optuna's trials."""
     drawn = distribution(parameter)
     if isinstance(drawn, FloatDistribution):
         return trial.suggest_float(name, drawn.low, drawn.high, log=drawn.log, step=drawn.step)

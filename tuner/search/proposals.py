@@ -1,7 +1,7 @@
 """Trials that are to run: read from their rows, or repeats of the best."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
@@ -23,38 +23,63 @@ class Proposal:
     purpose: Literal["search", "repeat"] = "search"
     repeat_of: int | None = None
     origin: str = ""
+    sampler_attrs: str = field(default="{}", compare=False)
+    """What the sampler keeps about the trial, as JSON."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Another attempt at a trial that failed."""
+
+    number: int
+    not_before: float = 0.0
+    """Time of the monotonic clock until which the attempt waits."""
+    holds: bool = False
+    """True if new proposals wait until then, too."""
+    avoid: str | None = None
+    """Ray's identifier of the node that the attempt should not run on."""
+    alone: bool = False
+    """True if no other trial may run meanwhile, in a worker that ran no trial before."""
 
 
 def in_flight(trials: pd.DataFrame) -> pd.DataFrame:
-    """Trials that were begun and not finished."""
+    """Return the trials that were begun and not finished."""
     return trials[trials["state"] == "RUNNING"]
 
 
 def proposal_from_row(spec: StudyConfig, row: Mapping[Any, Any]) -> Proposal:
-    """The proposal that a trial's row came from."""
+    """Return the proposal from which a trial's row was made."""
     return Proposal(
-        int(row["number"]),
-        parameters_from_row(spec.space, row),
-        int(row["seed"]),
-        row["purpose"],
-        None if pd.isna(row["repeat_of"]) else int(row["repeat_of"]),
-        row["origin"],
+        number=int(row["number"]),
+        parameters=parameters_from_row(spec.space, row),
+        seed=int(row["seed"]),
+        purpose=row["purpose"],
+        repeat_of=None if pd.isna(row["repeat_of"]) else int(row["repeat_of"]),
+        origin=row["origin"],
+        sampler_attrs=row["sampler_attrs"] if isinstance(row["sampler_attrs"], str) else "{}",
     )
 
 
 def missing_repeats(spec: StudyConfig, trials: pd.DataFrame, first_number: int) -> list[Proposal]:
-    """Repeats of the best completed trials, with other seeds, that the study asks for and that were not begun yet."""
+    """Propose the repeats of the best completed trials that were not begun yet."""
     if spec.repeats is None:
         return []
-    proposals: list[Proposal] = []
     ranked = rank(spec, trials)
-    for best in ranked.head(len(ranked) if spec.repeats.top == "all" else spec.repeats.top).to_dict("records"):
-        begun = int((trials["repeat_of"] == best["number"]).sum())
-        for index in range(begun, spec.repeats.seeds):
-            number, seed = (
-                first_number + len(proposals),
-                derive_trial_seed(spec.search.seed, "repeat", best["number"], index),
-            )
-            parameters = parameters_from_row(spec.space, best)
-            proposals.append(Proposal(number, parameters, seed, "repeat", best["number"], "repeat"))
-    return proposals
+    best = ranked if spec.repeats.top == "all" else ranked.head(spec.repeats.top)
+    begun = trials["repeat_of"].value_counts()
+    missing = [
+        (row, index)
+        for row in best.to_dict("records")
+        for index in range(begun.get(row["number"], 0), spec.repeats.seeds)
+    ]
+    return [
+        Proposal(
+            number=number,
+            parameters=parameters_from_row(spec.space, row),
+            seed=derive_trial_seed(spec.search.seed, "repeat", row["number"], index),
+            purpose="repeat",
+            repeat_of=row["number"],
+            origin="repeat",
+        )
+        for number, (row, index) in enumerate(missing, start=first_number)
+    ]

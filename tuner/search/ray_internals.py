@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # because Tune takes a second
@@ -64,7 +65,12 @@ def error_of(trial: "Trial") -> Exception | None:
 
     Tune hands no error to its callbacks. It writes the error to this process's scratch folder.
     """
-    error: Exception | None = trial.get_pickled_error()
+    from ray import cloudpickle
+
+    file = trial.pickled_error_file  # `get_pickled_error` reads a copy that is made later
+    if file is None or not Path(file).exists():
+        return None
+    error: Exception = cloudpickle.loads(Path(file).read_bytes())
     return error
 
 

@@ -1,25 +1,33 @@
-"""Samplers by name, and the seeds from which every proposal and every training is drawn."""
+"""Samplers by name, and the seeds of every proposal and every training."""
 
 import warnings
 from hashlib import blake2b
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
 
 from tuner.config.study import StudyConfig
 
 
 def derive_trial_seed(*parts: int | str) -> int:
-    """A seed in [0, 2**31) that depends on every part: `derive_trial_seed(study_seed, 'trial', 12)`."""
+    """Return a seed in [0, 2**31) from all parts: `derive_trial_seed(study_seed, 'trial', 12)`."""
     text = "/".join(map(str, parts)).encode()
     return int.from_bytes(blake2b(text, digest_size=4).digest(), "big") >> 1
 
 
 def make_sampler(spec: StudyConfig, seed: int) -> BaseSampler:
-    """The sampler that a study names, with a seed; a grid is handed to Optuna point by point."""
+    """Make the sampler that a study names. The searcher enqueues a grid point by point."""
     match spec.search.sampler:
         case "tpe":
-            warnings.filterwarnings("ignore", message="Argument ``(multivariate|group)``", category=ExperimentalWarning)
+            ignored = "Argument ``(multivariate|group)``"
+            warnings.filterwarnings("ignore", message=ignored, category=ExperimentalWarning)
             return TPESampler(multivariate=True, group=True, seed=seed)
         case "gp":
             return GPSampler(seed=seed)

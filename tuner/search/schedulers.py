@@ -1,19 +1,24 @@
 """Ray Tune's schedulers: they ask a rule at every report and pass on each decision."""
 
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tuner.config import sections
 from tuner.config.study import StudyConfig
 from tuner.results.schema import is_search
-from tuner.search.asha import Decision, Rungs, SuccessiveHalving
+from tuner.search.asha import Decision, Recorded, Rungs, SuccessiveHalving
 from tuner.search.median import MedianRule
-from tuner.search.ray_internals import allow_one_more_idle_worker
+from tuner.search.ray_internals import allow_one_more_idle_worker, release_idle_workers
+
+CHECK_SECONDS = 5.0
+"""Seconds between two checks whether another node is left for a waiting retry."""
 
 OnDecision = Callable[[dict[str, Any]], None]
 Values = Mapping[int, float]
@@ -26,8 +31,11 @@ class Rule(Protocol):
     def rungs(self) -> Rungs:
         """Values at each (bracket, epoch), by trial number."""
 
-    def replay(self, number: int, values: Values) -> None:
-        """Record what a trial reported before."""
+    def replay(self, number: int, values: Values, recorded: Iterable[Recorded] = ()) -> None:
+        """Record what a trial reported before it ended."""
+
+    def resume(self, number: int, values: Values, recorded: Iterable[Recorded] = ()) -> None:
+        """Record what a trial in flight reported before."""
 
     def report(self, number: int, epoch: int, value: float) -> Decision | None:
         """Record a value and decide on its trial."""
@@ -40,16 +48,54 @@ class WorkerReusingScheduler(FIFOScheduler):
     """A scheduler whose workers outlive their trials: a new trial takes an idle worker.
 
     By itself Tune may hand an idle worker to a trial whose own worker is about to be up, which
-    it then throws away.
+    it then throws away. A retry with a place of its own never takes an idle worker.
+
+    Attributes:
+        has_other_node: Returns True if a trial can run on another node than the given one.
     """
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.has_other_node: Callable[[str], bool] = lambda _: False
+        self._placed: Trial | None = None
+        self._checked_at = 0.0
+
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Make room for the trial's worker among the idle ones."""
+        """Place a retry, and make room for the trial's worker among the idle ones."""
+        avoid, alone = trial.config.get("avoid"), trial.config.get("alone", False)
+        avoid = avoid if avoid and self.has_other_node(avoid) else None
+        if avoid or alone:
+            trial.update_resources(place_retry(trial.placement_group_factory, avoid, alone))
+            self._placed, self._checked_at = trial, time.monotonic()
         allow_one_more_idle_worker(tune_controller, trial)
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ARG002
-        """Return None: no trial is ever paused, and Tune starts pending trials in order."""
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Free the place of a retry, and return None, because Tune starts trials in order."""
+        if self._placed is not None:
+            self._make_room(tune_controller, self._placed)
         return None
+
+    def _make_room(self, tune_controller: Any, trial: Trial) -> None:
+        """End idle workers for a retry, and withdraw it when no other node is left for it."""
+        if trial.status != Trial.PENDING:
+            self._placed = None
+            return
+        release_idle_workers(tune_controller)
+        avoid = trial.config.get("avoid")
+        if avoid and time.monotonic() - self._checked_at > CHECK_SECONDS:
+            self._checked_at = time.monotonic()
+            if not self.has_other_node(avoid):
+                self._placed = None
+                tune_controller.stop_trial(trial)
+
+
+def place_retry(resources: Any, avoid: str | None, alone: bool) -> PlacementGroupFactory:
+    """Return the resources of a retry: on another node than `avoid`, on a whole GPU if alone."""
+    bundle = dict(resources.bundles[0])
+    if alone and bundle.get("GPU"):
+        bundle["GPU"] = math.ceil(bundle["GPU"])
+    selector = [{"ray.io/node-id": f"!{avoid}"}] if avoid else None
+    return PlacementGroupFactory([bundle], bundle_label_selector=selector)
 
 
 class RuleScheduler(WorkerReusingScheduler):
@@ -60,7 +106,7 @@ class RuleScheduler(WorkerReusingScheduler):
     """
 
     def __init__(self, rule: Rule, metric: str, on_decision: OnDecision) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._rule = rule
         self._compared_metric = metric  # `_metric` is Ray's own
         self._on_decision = on_decision
@@ -70,9 +116,19 @@ class RuleScheduler(WorkerReusingScheduler):
         """Values at each (bracket, epoch), by trial number."""
         return self._rule.rungs
 
-    def replay(self, number: int, values: Values) -> None:
-        """Refill the rungs with what a trial reported before, by absolute epoch."""
-        self._rule.replay(number, values)
+    def replay(self, number: int, values: Values, recorded: Iterable[Recorded] = ()) -> None:
+        """Refill the rungs with what a trial reported before it ended.
+
+        Args:
+            number: The trial's number.
+            values: Its values by absolute epoch.
+            recorded: Its values at rungs, of which the first counts.
+        """
+        self._rule.replay(number, values, recorded)
+
+    def resume(self, number: int, values: Values, recorded: Iterable[Recorded] = ()) -> None:
+        """Refill the rungs with what a trial in flight reported before, as `replay` does."""
+        self._rule.resume(number, values, recorded)
 
     def on_trial_result(
         self,
@@ -165,8 +221,10 @@ class NoStopping(WorkerReusingScheduler):
 
     rungs: Mapping[tuple[int, float], Mapping[int, float]] = {}
 
-    def replay(self, number: int, values: Values) -> None:
+    def replay(self, number: int, values: Values, recorded: Iterable[Recorded] = ()) -> None:
         """Ignore the values, because nothing is compared."""
+
+    resume = replay
 
 
 Scheduler = AshaScheduler | MedianScheduler | NoStopping
@@ -181,7 +239,7 @@ def make_scheduler(spec: StudyConfig, on_decision: OnDecision) -> Scheduler:
         case sections.MedianConfig() as rule:
             return MedianScheduler(rule, spec.objective[0], on_decision)
         case _:
-            return NoStopping()  # type: ignore[no-untyped-call]
+            return NoStopping()
 
 
 def rung_epochs(spec: StudyConfig) -> list[int]:

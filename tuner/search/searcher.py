@@ -1,6 +1,6 @@
-"""Optuna proposes to Ray Tune, and is told what became of every trial."""
+"""Proposals of Optuna for Ray Tune, and the end of every trial told back to Optuna."""
 
-import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,21 +11,35 @@ from ray.tune.search import Searcher
 
 from tuner.config.study import StudyConfig
 from tuner.results.schema import outcome
-from tuner.search.optuna_study import distributions_of, rebuild_study, suggest_value, to_optuna
-from tuner.search.proposals import Proposal, in_flight, missing_repeats, proposal_from_row
+from tuner.search.optuna_internals import dump_attributes
+from tuner.search.optuna_study import (
+    distributions_of,
+    rebuild_study,
+    resume_trials,
+    suggest_value,
+    to_optuna,
+)
+from tuner.search.proposals import (
+    Proposal,
+    Retry,
+    in_flight,
+    missing_repeats,
+    proposal_from_row,
+)
 from tuner.search.samplers import derive_trial_seed, make_sampler
 
 
 class OptunaSearcher(Searcher):
-    """Proposes trials to Ray Tune: first those that were in flight, then new ones, then repeats of the best.
+    """A searcher that proposes trials in flight first, then new ones, then repeats of the best.
 
     Args:
         spec: The study.
-        trials: One row a trial of what was done before.
-        epochs: One row for each trial and epoch of what was done before.
-        slots: Trials side by side.
-        on_propose: Told of every proposal before Ray hears of it.
-        latest: Gives the trials table as it is now, when the search is over and the best are to be repeated.
+        trials: One row per trial of earlier runs.
+        epochs: One row per trial and epoch of earlier runs.
+        slots: Number of trials that run in parallel.
+        on_propose: Called with every proposal before Ray receives it.
+        latest: Returns the current trials table, when the best trials are to be repeated.
+        stopping: Returns True if the study is being stopped.
     """
 
     def __init__(
@@ -37,6 +51,7 @@ class OptunaSearcher(Searcher):
         slots: int,
         on_propose: Callable[[Proposal], None],
         latest: Callable[[], pd.DataFrame],
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(metric=spec.objective[0].metric, mode=spec.objective[0].direction[:3])
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -46,26 +61,40 @@ class OptunaSearcher(Searcher):
         self._slots = slots
         self._on_propose = on_propose
         self._latest = latest
+        self._stopping = stopping
         self._repeats_asked = spec.repeats is None
+        self._asked = resume_trials(self.study)
         known = self.study.get_trials(deepcopy=False)
-        self._asked: dict[int, optuna.Trial] = {
-            trial.user_attrs["number"]: optuna.trial.Trial(self.study, trial._trial_id)
-            for trial in known
-            if trial.state == TrialState.RUNNING
-        }
-        self._reported = {trial.user_attrs["number"]: set(trial.intermediate_values) for trial in known}
-        self._searched = len(self._reported)
+        self._searched = len(known)
+        self._reported = {number: set(known[trial.number].intermediate_values) for number, trial in self._asked.items()}
         self._next_number = 0 if trials.empty else int(trials["number"].max()) + 1
-        self._waiting = [proposal_from_row(spec, row) for row in in_flight(trials).to_dict("records")]
+        resumed = in_flight(trials).to_dict("records")
+        self._waiting = [proposal_from_row(spec, row) for row in resumed]
         self._live: dict[str, Proposal] = {}
+        self._failed: dict[int, Proposal] = {}
+        self._retries: list[Retry] = []
+        self._held_until = 0.0
+        self._placed: tuple[str, Retry] | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """The next trial's configuration; None while every slot is taken, FINISHED when nothing is left to propose."""
-        if len(self._live) >= self._slots:
+        """Return the next trial's configuration.
+
+        None while every slot is taken or proposals wait. FINISHED after the last trial.
+        """
+        if self._stopping():  # because Tune may ask for minutes and look at nothing else
+            return Searcher.FINISHED
+        if len(self._live) >= self._slots or self._placed or time.monotonic() < self._held_until:
+            return None
+        if retry := self._due_retry():
+            return self._suggest_retry(trial_id, retry)
+        if any(retry.alone for retry in self._retries):
             return None
         proposal = self._next()
         if proposal is None:
-            return Searcher.FINISHED if self._repeats_asked else None
+            return Searcher.FINISHED if self._repeats_asked and not self._retries else None
+        return self._start(trial_id, proposal)
+
+    def _start(self, trial_id: str, proposal: Proposal) -> dict[str, Any]:
         self._on_propose(proposal)
         self._live[trial_id] = proposal
         return {
@@ -75,40 +104,81 @@ class OptunaSearcher(Searcher):
             "purpose": proposal.purpose,
         }
 
+    def _due_retry(self) -> Retry | None:
+        """Return the first retry that may begin, one that runs alone only after all others."""
+        now = time.monotonic()
+        due = (retry for retry in self._retries if retry.not_before <= now)
+        return next((retry for retry in due if not (retry.alone and self._live)), None)
+
+    def _suggest_retry(self, trial_id: str, retry: Retry) -> dict[str, Any]:
+        self._retries.remove(retry)
+        config = self._start(trial_id, self._failed.pop(retry.number))
+        if retry.avoid or retry.alone:
+            self._placed = trial_id, retry
+        return config | {"avoid": retry.avoid, "alone": retry.alone}
+
+    def retry(self, retry: Retry) -> None:
+        """Propose a failed trial again."""
+        self._retries.append(retry)
+        if retry.holds:
+            self._held_until = max(self._held_until, retry.not_before)
+
+    def give_up(self, number: int, kind: str) -> None:
+        """Tell the end of a failed trial that is not tried again."""
+        self._tell_failure(self._failed.pop(number), kind)
+
+    def started(self, trial_id: str) -> None:
+        """Let proposals go on when a retry has its worker, unless it runs alone."""
+        if self._placed and self._placed[0] == trial_id and not self._placed[1].alone:
+            self._placed = None
+
     def _next(self) -> Proposal | None:
         if not self._waiting and self._searched < (self.spec.search.trials or 0):
             self._waiting.append(self._ask())
-        if not self._waiting and not self._live and not self._repeats_asked:
+        if not self._waiting and self._is_idle() and not self._repeats_asked:
             self._repeats_asked = True
             self._waiting = missing_repeats(self.spec, self._latest(), self._next_number)
             self._next_number += len(self._waiting)
         return self._waiting.pop(0) if self._waiting else None
 
+    def _is_idle(self) -> bool:
+        """Return True if no trial is running and none waits to be tried again."""
+        return not self._live and not self._retries
+
     def _ask(self) -> Proposal:
-        """Draw one configuration; a grid's n-th point is fixed beforehand."""
+        """Draw one configuration. A grid's points are enqueued one by one."""
         number, index, seed = self._next_number, self._searched, self.spec.search.seed
         self.study.sampler = make_sampler(self.spec, derive_trial_seed(seed, "proposal", index))
-        if self.spec.search.sampler == "grid":
-            point = self._grid[index % len(self._grid)]
-            drawn = distributions_of(self.spec.space, point)
-            self.study.enqueue_trial({name: to_optuna(self.spec.space[name], point[name]) for name in drawn})
+        if self._grid:
+            self._enqueue(self._grid[index % len(self._grid)])
         trial = self.study.ask()
         trial.set_user_attr("number", number)
-        parameters = self.spec.space.draw(lambda name, parameter: suggest_value(trial, name, parameter))
+        parameters = self.spec.space.draw(lambda name, one: suggest_value(trial, name, one))
         self._asked[number] = trial
         self._searched += 1
         self._next_number += 1
-        return Proposal(number, parameters, derive_trial_seed(seed, "trial", number), origin=self.spec.search.sampler)
+        return Proposal(
+            number=number,
+            parameters=parameters,
+            seed=derive_trial_seed(seed, "trial", number),
+            origin=self.spec.search.sampler,
+            sampler_attrs=self.sampler_attrs(number),
+        )
+
+    def _enqueue(self, point: Mapping[str, Any]) -> None:
+        space = self.spec.space
+        drawn = distributions_of(space, point)
+        self.study.enqueue_trial({name: to_optuna(space[name], point[name]) for name in drawn})
 
     def sampler_attrs(self, number: int) -> str:
-        """What the sampler keeps about a trial, for the tables: JSON."""
+        """Return what the sampler keeps about a trial, as JSON."""
         if number not in self._asked:
             return "{}"
-        kept = self.study.get_trials(deepcopy=False)[self._asked[number].number].system_attrs
-        return json.dumps({key: value for key, value in kept.items() if key != "fixed_params"})
+        frozen = self.study.get_trials(deepcopy=False)[self._asked[number].number]
+        return dump_attributes(frozen.system_attrs)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Report an epoch's value (Optuna takes none where there are several objectives)."""
+        """Report an epoch's value, which Optuna allows with one objective only."""
         self._report(self._live[trial_id], result)
 
     def _report(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
@@ -120,28 +190,48 @@ class OptunaSearcher(Searcher):
             trial.report(result[metric], result["epoch"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell how a trial ended: COMPLETE with its last value, PRUNED, or FAIL."""
-        proposal = self._live.pop(trial_id)
-        self._tell(proposal, result, error)
-        self._reported.pop(proposal.number, None)
+        """Tell how a trial ended.
 
-    def _tell(self, proposal: Proposal, result: Mapping[str, Any] | None, error: bool) -> None:
-        trial = self._asked.get(proposal.number)
+        A trial that failed waits for `retry` or `give_up`. One that never began is proposed again.
+        """
+        proposal = self._live.pop(trial_id)
+        if self._placed and self._placed[0] == trial_id:
+            self._placed = None
+        if error:
+            self._failed[proposal.number] = proposal
+        elif result is None:
+            self._waiting.insert(0, proposal)
+        elif result.get("error"):
+            self._tell_failure(proposal, result.get("error_kind", "configuration"))
+        else:
+            self._tell(proposal, result)
+
+    def _tell(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
+        """Tell Optuna of a trial that is complete or was stopped early."""
+        trial = self._let_go(proposal, result)
         if trial is None:
             return
-        state = "FAILED" if error or result is None else outcome(result)
-        if state == "COMPLETE" and result is not None:
-            self._report(proposal, result)
+        if outcome(result) == "COMPLETE":
             values = [result[objective.metric] for objective in self.spec.objective]
             self.study.tell(trial, values, TrialState.COMPLETE)
-        elif state == "PRUNED" and result is not None and len(self.spec.objective) == 1:
-            self._report(proposal, result)
+        elif len(self.spec.objective) == 1:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, state=TrialState.FAIL)
 
+    def _tell_failure(self, proposal: Proposal, kind: str) -> None:  # noqa: ARG002
+        trial = self._let_go(proposal, {})
+        if trial is not None:
+            self.study.tell(trial, state=TrialState.FAIL)
+
+    def _let_go(self, proposal: Proposal, result: Mapping[str, Any]) -> optuna.Trial | None:
+        """Report the last value and return Optuna's trial, None for a repeat."""
+        self._report(proposal, result)
+        self._reported.pop(proposal.number, None)
+        return self._asked.get(proposal.number)
+
     def save(self, checkpoint_path: str) -> None:
-        """Nothing is saved beside the tables: they rebuild the searcher."""
+        """Save nothing, because the tables rebuild the searcher."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing is restored beside the tables: they rebuild the searcher."""
+        """Restore nothing, because the tables rebuild the searcher."""

@@ -1,1 +1,1 @@
-"""A study that runs: its trials in Ray, its rows, interruption and resume. Nothing heavy is imported here."""
+"""A running study: its trials in Ray, its rows, interruption and resume. Imports nothing heavy."""

@@ -1,43 +1,88 @@
-"""Who may watch a running study. Rows are those of the trials table, as far as they are known."""
+"""Observers of a running study, who receive rows of the trials table as far as they are known."""
 
+import warnings
+from collections.abc import Callable
 from typing import Any, Protocol
+
+from tuner.errors import type_and_line
 
 Row = dict[str, Any]
 
 
 class Observer(Protocol):
-    """Watches a running study."""
+    """An observer of a running study."""
 
     def trial_started(self, row: Row) -> None:
-        """A trial was given to Ray."""
+        """Learn that a trial was given to Ray."""
 
     def attempt_started(self, row: Row) -> None:
-        """A worker took the trial up, for the first time or again."""
+        """Learn that a worker began an attempt at a trial."""
 
     def epoch_reported(self, row: Row) -> None:
-        """A trial finished an epoch."""
+        """Learn that a trial finished an epoch."""
 
     def trial_ended(self, row: Row) -> None:
-        """A trial is COMPLETE, PRUNED or FAILED, or an attempt failed and another follows."""
+        """Learn that a trial ended, or that an attempt failed and another follows."""
 
     def halting(self) -> None:
-        """The study was asked to stop, or its budget ended: trials in flight are interrupted. May be called again."""
+        """Learn that trials in flight are interrupted. May be called again."""
 
 
 class NullObserver:
-    """Takes no notice."""
+    """An observer that ignores everything."""
 
     def attempt_started(self, row: Row) -> None:
-        """Take no notice."""
+        """Ignore the attempt."""
 
     def trial_started(self, row: Row) -> None:
-        """Take no notice."""
+        """Ignore the trial."""
 
     def epoch_reported(self, row: Row) -> None:
-        """Take no notice."""
+        """Ignore the epoch."""
 
     def trial_ended(self, row: Row) -> None:
-        """Take no notice."""
+        """Ignore the end."""
 
     def halting(self) -> None:
-        """Take no notice."""
+        """Ignore the stop."""
+
+
+class TolerantObserver:
+    """An observer whose errors never end the study, because its output may be closed or full.
+
+    Args:
+        observer: The observer that is called. Its first error is a warning.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._has_failed = False
+
+    def attempt_started(self, row: Row) -> None:
+        """Pass on the attempt."""
+        self._tolerate(self._observer.attempt_started, row)
+
+    def trial_started(self, row: Row) -> None:
+        """Pass on the trial."""
+        self._tolerate(self._observer.trial_started, row)
+
+    def epoch_reported(self, row: Row) -> None:
+        """Pass on the epoch."""
+        self._tolerate(self._observer.epoch_reported, row)
+
+    def trial_ended(self, row: Row) -> None:
+        """Pass on the end."""
+        self._tolerate(self._observer.trial_ended, row)
+
+    def halting(self) -> None:
+        """Pass on the stop."""
+        self._tolerate(self._observer.halting)
+
+    def _tolerate(self, call: Callable[..., None], *arguments: Row) -> None:
+        try:
+            call(*arguments)
+        except (Exception, SystemExit) as error:  # rich exits where a pipe is closed
+            if not self._has_failed:
+                warning = f"the display failed and the study goes on: {type_and_line(error)}"
+                warnings.warn(warning, stacklevel=2)
+            self._has_failed = True

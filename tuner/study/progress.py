@@ -1,4 +1,4 @@
-"""How far a running study is, and how long it will take."""
+"""The progress of a running study, and the time that is left."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,15 +15,22 @@ Phase = Literal["starting", "first epoch", "training", "stopping", "finishing"]
 
 
 class Progress:
-    """How a running study stands: what is running, what is done, what is best, and how long it will take.
+    """Progress of a running study: running, finished and best trials, and the time left.
 
     Args:
         spec: The study.
         earlier: Rows of its trials from earlier runs.
+        spent: Seconds of its budget that earlier runs have taken.
     """
 
-    def __init__(self, spec: StudyConfig, earlier: Iterable[Mapping[Any, Any]] = ()) -> None:
+    def __init__(
+        self,
+        spec: StudyConfig,
+        earlier: Iterable[Mapping[Any, Any]] = (),
+        spent: float = 0.0,
+    ) -> None:
         self.spec = spec
+        self._spent = spent
         self.counts: Counter[str] = Counter()
         self.running: dict[int, Row] = {}
         self.best: Row | None = None
@@ -47,12 +54,13 @@ class Progress:
 
     @property
     def total(self) -> int:
-        """Trials when the study is done: those of the search, and the repeats that they may still earn."""
+        """Trials of the whole study: those of the search, and the repeats that they may still earn."""
         trials, repeats = self.spec.search.trials or 0, self.spec.repeats
         earning = trials - self._without_repeats
-        earned = (
-            0 if repeats is None else repeats.seeds * (earning if repeats.top == "all" else min(repeats.top, earning))
-        )
+        repeated = 0
+        if repeats is not None:
+            repeated = earning if repeats.top == "all" else min(repeats.top, earning)
+        earned = 0 if repeats is None else repeats.seeds * repeated
         return max(trials + earned, self.done + len(self.running))
 
     @property
@@ -62,7 +70,7 @@ class Progress:
 
     @property
     def phase(self) -> Phase:
-        """How far this run is: training means that an epoch was reported."""
+        """Phase of this run. Training begins with the first reported epoch."""
         if self.halting:
             return "stopping"
         if self._training_since is not None:
@@ -71,35 +79,37 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the end, at most until the budget's end; None where nothing is known yet.
+        """Seconds until the end, at most until the budget's end. None if nothing is known yet.
 
-        The pace is that of this run's epochs since training began. Running trials are taken to run to their end, those
-        to come to have as many epochs as the finished ones, stopped ones included.
+        The pace is that of this run's epochs since training began. Running trials are expected to
+        run to their end. Later trials are expected to have as many epochs as the finished ones,
+        stopped ones included.
         """
         hours = self.spec.budget.hours
-        budget = None if hours is None else max(0.0, hours * 3600 - self.elapsed)
+        budget = None if hours is None else max(0.0, hours * 3600 - self._spent - self.elapsed)
         if self._training_since is None:
             return budget
         pace = (monotonic() - self._training_since) / self._epochs_now
-        running = [(row["epochs_planned"], whole_number(row.get("epochs_run"))) for row in list(self.running.values())]
+        rows = list(self.running.values())
+        running = [(row["epochs_planned"], whole_number(row.get("epochs_run"))) for row in rows]
         typical = self._epochs_ended or [planned for planned, _ in running]
         to_come = (self.total - self.done - len(running)) * (mean(typical) if typical else 0.0)
         left: float = pace * (to_come + sum(planned - run for planned, run in running))
         return left if budget is None else min(left, budget)
 
     def started(self, row: Row) -> None:
-        """A trial begins, or goes on where an earlier run left it."""
+        """Record a trial that starts or resumes."""
         number = row["number"]
         self.running[number] = row
         self._epochs_before[number] = whole_number(row.get("epochs_run"))
         self._seconds_before[number] = row.get("seconds") or 0.0
 
     def taken_up(self, row: Row) -> None:
-        """A worker begins an attempt at a trial."""
+        """Record an attempt that a worker began."""
         self._taken_up[row["number"]] = monotonic()
 
     def reported(self, row: Row) -> None:
-        """A trial finished an epoch; one that it only repeats after a resume does not count for the pace."""
+        """Record an epoch. One that a resumed trial repeats does not count for the pace."""
         number, run = row["number"], row["epochs_run"]
         if run <= self._epochs_before[number]:
             return
@@ -109,7 +119,7 @@ class Progress:
             self._training_since = monotonic() - (row["seconds"] - self._seconds_before[number])
 
     def ended(self, row: Row) -> bool:
-        """Whether a trial ended, and not only an attempt that another follows."""
+        """Record an end, and return True if no other attempt follows."""
         number = row["number"]
         if self.running.get(number, row)["state"] == "RUNNING":
             return False
@@ -119,7 +129,7 @@ class Progress:
         return True
 
     def running_for(self, number: int) -> float | None:
-        """Seconds since a worker took up a trial; None while none has."""
+        """Return the seconds since a worker began the trial, None before that."""
         since = self._taken_up.get(number)
         return None if since is None else monotonic() - since
 

@@ -1,104 +1,106 @@
-"""What Ray Tune tells of its trials becomes rows: the one place that writes the tables of a running study."""
+"""Rows of a running study: the one place that writes its tables."""
 
-import socket
-import time
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from ray import cloudpickle, tune
-from ray.exceptions import RayTaskError
+from ray import tune
 from ray.tune.experiment import Trial
 
 from tuner.config.code_hash import hash_network
 from tuner.config.study import StudyConfig
-from tuner.errors import StudyError, type_and_line
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import EPOCH_COLUMNS, is_search, outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import Proposal
+from tuner.search.ray_internals import error_of, worker_of
+from tuner.search.searcher import OptunaSearcher
+from tuner.study.failures import Failure, describe_failure
 from tuner.study.observer import Observer, Row
+from tuner.study.restore import Past
+from tuner.study.retries import Retries
+from tuner.study.writer import Writer
 
 FLUSH_SECONDS = 2.0
-"""Epochs reach the disk at least so often."""
-RETRY_SECONDS = 5.0
-"""What could not be written is tried again after so long."""
-PATIENCE_SECONDS = 600.0
-"""At its end a study waits at most so long until what it has to write is taken."""
+"""Seconds after which epochs are flushed at the latest."""
 
-_LATEST = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_seconds", "parameters_count", "device")
+_LATEST = (
+    "val_accuracy",
+    "val_loss",
+    "test_accuracy",
+    "test_loss",
+    "train_seconds",
+    "parameters_count",
+    "device",
+)
 
 
 class Recorder(tune.Callback):
-    """Turns the course of every trial into rows.
+    """A callback that turns the course of every trial into rows.
 
-    A trial's RUNNING row is on disk before its worker starts; rows are written in the order epochs, decisions, trials;
-    a trial is finished when its row says so. Trials that a halt interrupts stay RUNNING, and so do those
-    that end with Ray.
-
-    While rows cannot be written, because a disk is full or an object store does not answer, they wait in memory and the
-    study goes on; a driver that is killed then loses them, and its trials are trained again.
+    A trial's RUNNING row is on disk before its worker starts. Rows are written in the order epochs,
+    decisions, trials, and a trial is finished when its row is. Trials that are interrupted stay
+    RUNNING, and so do those that end with Ray.
 
     Args:
         spec: The study.
         folder: Its folder.
         tables: Its tables.
-        observer: Who watches.
-        halted: Whether the study is being interrupted.
-        lost: Whether Ray itself is lost; what trials die of then is no failure of theirs.
-        sampler_attrs: What the sampler keeps about a trial.
+        past: What earlier runs left in the tables.
+        observer: The observer of the study.
+        retries: Decides what follows a failed attempt.
+        stopping: Returns True if the study is being stopped.
+        lost: Returns True if Ray is lost, so that its trials have not failed.
+
+    Attributes:
+        searcher: The searcher that proposes the trials. The study sets it.
     """
+
+    searcher: OptunaSearcher
 
     def __init__(
         self,
         spec: StudyConfig,
         folder: StudyFolder,
         tables: Tables,
+        past: Past,
         observer: Observer,
         *,
-        halted: Callable[[], bool],
+        retries: Retries,
+        stopping: Callable[[], bool],
         lost: Callable[[], bool],
-        sampler_attrs: Callable[[int], str],
     ) -> None:
         self._spec, self._folder, self._tables, self._observer = spec, folder, tables, observer
-        self._halted, self._lost, self._sampler_attrs = halted, lost, sampler_attrs
-        history = tables.history("trials")
-        self._attempts: dict[int, int] = {}
-        for number, attempt in zip(history["number"], history["attempt"], strict=True):
-            self._attempts[number] = max(attempt, self._attempts.get(number, 0))
-        self._earlier_failures = Counter(int(number) for number in history.loc[history["state"] == "FAILED", "number"])
-        trials, epochs = tables.trials(), tables.epochs().query("epoch > 0")
-        self._epochs: dict[int, dict[int, Row]] = {}  # of running trials, in the order of their reports
-        running = trials.loc[trials["state"] == "RUNNING", "number"]
-        for epoch in epochs[epochs["number"].isin(running)].to_dict("records"):
-            report = {str(key): cell for key, cell in epoch.items()}
-            self._epochs.setdefault(report["number"], {})[report["epoch"]] = report
+        self._retries, self._stopping, self._lost = retries, stopping, lost
+        self._writer = Writer(folder, tables)
+        self._attempts = past.attempts
+        self._epochs = past.reports  # of running trials, in the order of their reports
         self._rows: dict[int, Row] = {}
-        self._deferred: list[Callable[[], None]] = []
-        self._retry_at: float | None = None
+        self._workers: dict[int, str] = {}
         self._sign = spec.objective[0].sign
         self._code = {name: hash_network(name) for name in spec.architectures}
         self._best: list[tuple[float, int]] = []  # those that keep their weights, and the next one
-        complete = trials[is_search(trials) & (trials["state"] == "COMPLETE")]
+        complete = past.trials[is_search(past.trials) & (past.trials["state"] == "COMPLETE")]
         self._rank(zip(-self._sign * complete["value"], complete["number"], strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks and we never read that: the tables are the truth."""
+        """Return nothing, because Tune pickles its callbacks and the tables hold all state."""
         return {}
 
     def propose(self, proposal: Proposal) -> None:
-        """Write a trial's RUNNING row; called before Ray hears of the trial."""
+        """Write a trial's RUNNING row, before Ray receives the trial. A retry has one already."""
+        if proposal.number not in self._rows:
+            self.open(proposal)
+        self._observer.trial_started(self._rows[proposal.number])
+
+    def open(self, proposal: Proposal) -> None:
+        """Write the RUNNING row of a trial's next attempt."""
         self._attempts[proposal.number] = self._attempts.get(proposal.number, 0) + 1
-        row = self.open_row(proposal)
-        self._write(row)
-        self._observer.trial_started(row)
+        self._write(self.open_row(proposal))
 
     def open_row(self, proposal: Proposal) -> Row:
-        """A trial's row, as far as its earlier attempts brought it."""
+        """Make a trial's row, with what its earlier attempts have reported."""
         number, recipe = proposal.number, self._spec.training_config(proposal.parameters)
         row = {
             "study": self._spec.study,
@@ -111,7 +113,7 @@ class Recorder(tune.Callback):
             "purpose": proposal.purpose,
             "repeat_of": proposal.repeat_of,
             "origin": proposal.origin,
-            "sampler_attrs": self._sampler_attrs(number),
+            "sampler_attrs": proposal.sampler_attrs,
             "code": self._code[recipe.architecture],
             "started_at": now(),
             **parameters_to_row(self._spec.space, proposal.parameters),
@@ -122,15 +124,16 @@ class Recorder(tune.Callback):
         return row
 
     def decide(self, decision: Row) -> None:
-        """Remember a verdict of the scheduler."""
-        number = decision["number"]
-        attempt = self._attempts[number]
-        self._tables.append("decisions", {"study": self._spec.study, "attempt": attempt, "at": now(), **decision})
+        """Record a verdict of the scheduler."""
+        context = {"study": self._spec.study, "attempt": self._attempts[decision["number"]]}
+        self._writer.append("decisions", {**context, "at": now(), **decision})
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """A worker takes up a trial: leave it the retries that earlier runs of the study have not used up."""
+        """Record that a worker begins a trial."""
         number = trial.config["number"]
-        trial.max_failures = max(0, self._spec.retries - self._earlier_failures[number])
+        self._workers[number] = worker_of(trial)
+        self._retries.began(number)
+        self.searcher.started(trial.trial_id)
         self._observer.attempt_started(self._rows[number])
 
     def on_trial_result(
@@ -141,12 +144,12 @@ class Recorder(tune.Callback):
         result: Mapping[str, Any],
         **info: Any,  # noqa: ARG002
     ) -> None:
-        """A report becomes a row of `epochs`; one that a resumed trial repeats is passed over."""
+        """Record a report, unless a resumed trial repeats it."""
         number = trial.config["number"]
         row, known = self._rows[number], self._epochs[number]
         row["node"] = result.get("hostname")
         if error := result.get("error"):
-            row["error"] = error
+            row |= {"error": error, "error_kind": result.get("error_kind")}
             return
         if not (result.get("replayed") and result["epoch"] in known):
             report = {name: result.get(name) for name in EPOCH_COLUMNS}
@@ -154,36 +157,36 @@ class Recorder(tune.Callback):
             known.pop(result["epoch"], None)
             known[result["epoch"]] = report
         self.apply_report(row, result)
+        self._retries.succeeded(number)
         self._observer.epoch_reported(row)
 
     def _append_measured(self, row: Row, report: Row, result: Mapping[str, Any]) -> None:
-        """Rows of what a report measured: its epoch, and what a study may ask for beside it."""
+        """Append what a report measured: its epoch, and what a study may ask for beside it."""
         attempt = {name: row[name] for name in ("study", "number", "attempt")}
         if untrained := result.get("untrained"):
-            count = {"epoch": 0, "parameters_count": result["parameters_count"]}
-            self._tables.append("epochs", {**attempt, **count, **untrained, "at": now()})
-        self._tables.append("epochs", {**attempt, **report, "at": now()})
+            first = {"epoch": 0, "parameters_count": result["parameters_count"]}
+            self._writer.append("epochs", {**attempt, **first, **untrained, "at": now()})
+        self._writer.append("epochs", {**attempt, **report, "at": now()})
         for line in result.get("steps", ()):
-            self._tables.append("steps", {**attempt, "epoch": report["epoch"], **line})
+            self._writer.append("steps", {**attempt, "epoch": report["epoch"], **line})
         for split, columns in result.get("predictions", {}).items():
             for cells in zip(*columns.values(), strict=True):
-                self._tables.append(
-                    "predictions", {**attempt, "split": split, **dict(zip(columns, cells, strict=True))}
-                )
+                cell = dict(zip(columns, cells, strict=True))
+                self._writer.append("predictions", {**attempt, "split": split, **cell})
 
     def apply_report(self, row: Row, report: Mapping[str, Any]) -> None:
-        """Bring a trial's row up to an epoch; `value` is always the last epoch's."""
+        """Bring a trial's row up to an epoch. `value` is always the last epoch's."""
         row.update({name: report[name] for name in _LATEST if report.get(name) is not None})
         row["epochs_run"] = report["epoch"]
         row["seconds"] = sum(epoch["seconds"] for epoch in self._epochs[row["number"]].values())
-        objectives = self._spec.objective
-        if all(report.get(objective.metric) is not None for objective in objectives):
-            values = [float(report[objective.metric]) for objective in objectives]
+        metrics = [objective.metric for objective in self._spec.objective]
+        if all(report.get(metric) is not None for metric in metrics):
+            values = [float(report[metric]) for metric in metrics]
             row["value"], row["values"] = values[0], values
             row["best_epoch"] = self._best_epoch(row["number"]) or report["epoch"]
 
     def _best_epoch(self, number: int) -> int | None:
-        """The epoch with the best value of the first objective, the earliest of equals."""
+        """Return the epoch with the best value of the first objective, the earliest of equals."""
         metric = self._spec.objective[0].metric
         measured = [(epoch.get(metric), at) for at, epoch in self._epochs[number].items()]
         ranked = ((-self._sign * value, at) for value, at in measured if value is not None)
@@ -191,119 +194,97 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Write how a trial ended: complete, pruned, or with an error that it reported itself."""
-        if not self._halted():
+        if trial.last_result.keys() & {"epoch", "error"}:  # or else it never began
             self.end(trial.config["number"], outcome(trial.last_result))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """A crash, and no retry is left."""
-        if self._lost():
+        """Record a failed attempt, and what follows. A trial that ends with its study stays RUNNING."""
+        if self._stopping() or self._lost():
             return
         number = trial.config["number"]
-        self._rows[number]["error"] = self._explain(trial)
-        self.end(number, "FAILED")
+        failure = self._describe(trial)
+        error = {"error": failure.text, "error_kind": failure.kind}
+        if retry := self._retries.failed(failure):
+            self._write_retry(self._rows[number], error)
+            self.searcher.retry(retry)
+        else:
+            self._rows[number] |= error
+            self.searcher.give_up(number, failure.kind)
+            self.end(number, "FAILED")
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """A crash, and the trial is tried again: this attempt FAILED and the next one RUNNING, in one part."""
-        if self._lost():
-            return
-        number = trial.config["number"]
+    def _describe(self, trial: Trial) -> Failure:
+        """Tell what ended an attempt, and defer the log of its traceback."""
+        number, error = trial.config["number"], error_of(trial)
         row = self._rows[number]
-        failed = {**row, "state": "FAILED", "error": self._explain(trial), "updated_at": now()}
+        log = self._folder.log(number, row["attempt"])
+        failure = describe_failure(number, error, self._workers.pop(number, None), row.get("node"), log)
+        text = str(error) if error else failure.cause
+        self._writer.defer(partial(self._folder.storage.write, log, text.encode()))
+        return failure
+
+    def _write_retry(self, row: Row, error: Row) -> None:
+        """Write that this attempt FAILED and the next one is RUNNING, in one part."""
+        number = row["number"]
+        failed = {**row, **error, "state": "FAILED", "updated_at": now()}
         self._attempts[number] += 1
         row.update(attempt=self._attempts[number], updated_at=now())
-        self._tables.append("trials", failed)
-        self._tables.append("trials", dict(row))
-        self._flush()
+        self._writer.append("trials", failed)
+        self._writer.append("trials", dict(row))
+        self._writer.flush()
         self._observer.trial_ended(failed)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
-        """Called several times a second."""
-        self._flush(if_older_than=FLUSH_SECONDS)
-        if self._halted():
+        """Flush rows that are old enough. Tune calls this several times a second."""
+        self._writer.flush(if_older_than=FLUSH_SECONDS)
+        if self._stopping():
             self._observer.halting()
 
     def end(self, number: int, state: str) -> None:
-        """Write a trial's last row, and let go of what only a running trial needs."""
+        """Write a trial's last row, and forget what only a running trial needs."""
         row = self._rows[number]
         row["state"] = state
-        row["sampler_attrs"] = self._sampler_attrs(number)
+        row["sampler_attrs"] = self._sampler_attrs(row)
         self._write(row)
-        self._deferred.append(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
+        self._writer.defer(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
         if state == "COMPLETE" and is_search(row):
             self._rank([(-self._sign * row["value"], number)])
         self._keep_the_best_weights(number)
-        self._flush()
-        del self._rows[number], self._epochs[number]
+        self._writer.flush()
+        self._forget(number)
         self._observer.trial_ended(row)
 
+    def _sampler_attrs(self, row: Row) -> Any:
+        """Return what the sampler keeps about a trial. Before there is a searcher, the row has it."""
+        searcher: OptunaSearcher | None = getattr(self, "searcher", None)
+        return searcher.sampler_attrs(row["number"]) if searcher else row["sampler_attrs"]
+
+    def _forget(self, number: int) -> None:
+        self._retries.ended(number)
+        self._workers.pop(number, None)
+        del self._rows[number], self._epochs[number]
+
     def _keep_the_best_weights(self, newest: int) -> None:
+        """Defer the removal of weights that are not among the best."""
         ranked = [number for _, number in self._best]
         for number in {newest, *ranked[self._spec.keep_weights :]}:
             if number not in ranked[: self._spec.keep_weights]:
-                self._deferred.append(partial(self._folder.storage.remove, self._folder.weights(number)))
+                remove = partial(self._folder.storage.remove, self._folder.weights(number))
+                self._writer.defer(remove)
 
     def _rank(self, completed: Iterable[tuple[float, int]]) -> None:
-        """Take completed trials, each as (how bad, number), among the best."""
+        """Rank completed trials, each as (how bad, number), among the best."""
         self._best = sorted([*self._best, *completed])[: self._spec.keep_weights + 1]
 
     def _write(self, row: Row) -> None:
         row["updated_at"] = now()
-        self._tables.append("trials", dict(row))
-        self._flush()
-
-    def _flush(self, if_older_than: float = 0.0) -> None:
-        """Write what waits, or let it wait on."""
-        if self._retry_at is not None and time.monotonic() < self._retry_at:
-            return
-        try:
-            self._write_waiting(if_older_than if self._retry_at is None else 0.0)
-            self._retry_at = None
-        except OSError as error:
-            if self._retry_at is None:
-                warnings.warn(f"{error}; rows wait, and are written once that is over", stacklevel=2)
-            self._retry_at = time.monotonic() + RETRY_SECONDS
-
-    def _write_waiting(self, if_older_than: float = 0.0) -> None:
-        """Write the rows, then do what follows from them; what fails is left for another time."""
-        self._tables.flush(if_older_than)
-        while self._deferred:
-            self._deferred[0]()
-            del self._deferred[0]
+        self._writer.append("trials", dict(row))
+        self._writer.flush()
 
     def flush_all(self) -> None:
-        """Write everything that waits; a StudyError where that is not possible for `PATIENCE_SECONDS`."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                return self._write_waiting()
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    lost = (
-                        f"{self._folder}: the last rows could not be written and are lost: {error}; "
-                        "the same command goes on from what was written"
-                    )
-                    raise StudyError(lost) from error
-            time.sleep(RETRY_SECONDS)
+        """Flush all pending rows, see `Writer.flush_all`."""
+        self._writer.flush_all()
 
     def trials(self) -> pd.DataFrame:
-        """The trials table with every row so far."""
+        """Return the trials table with every row so far."""
         self.flush_all()
         return self._tables.trials()
-
-    def _explain(self, trial: Trial) -> str:
-        """One line for the tables, and the whole traceback in a log beside them."""
-        number = trial.config["number"]
-        row, error = self._rows[number], _error_of(trial)
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        log = self._folder.log(number, row["attempt"])
-        self._deferred.append(partial(self._folder.storage.write, log, str(error).encode()))
-        node = row.get("node") or socket.gethostname()
-        return f"{type_and_line(cause)} (node {node}, log {log})"
-
-
-def _error_of(trial: Trial) -> Exception:
-    """What Tune has just written down of a trial's crash, in this process's own scratch folder."""
-    if trial.pickled_error_file and Path(trial.pickled_error_file).exists():
-        error: Exception = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-        return error
-    return RuntimeError("the worker was lost")

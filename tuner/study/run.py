@@ -1,63 +1,41 @@
-"""A spec becomes a running study: resources, Ray Tune, the tables, interruption and resume."""
+"""A run of a study: checks, resources, Ray Tune, interruption and resume."""
 
 import os
-import signal
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 from ray import tune
-from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from tuner import data
 from tuner.cluster.connection import connected
 from tuner.cluster.gpus import lowest_capability
 from tuner.cluster.health import is_alive, watched
-from tuner.cluster.placement import Placement, TrialResources, place
+from tuner.cluster.nodes import alive
+from tuner.cluster.placement import Placement, TrialResources, capacity, place
 from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.data import split
-from tuner.errors import RayLostError, SpecError
+from tuner.errors import RayLostError, SpecError, StudyError, StudyInterruptedError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.results.identity import check_identity, identify
 from tuner.results.provenance import describe_run
-from tuner.results.schema import is_search
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import proposal_from_row
 from tuner.search.schedulers import Scheduler, make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage.scratch import ScratchFolder
-from tuner.study.observer import NullObserver, Observer
+from tuner.study.halting import StopReason, StudyStopper, stop_on_signals
+from tuner.study.observer import NullObserver, Observer, TolerantObserver
 from tuner.study.recorder import Recorder
+from tuner.study.restore import Past, read_past, restore_scheduler, spent_seconds
+from tuner.study.retries import Retries
 from tuner.study.trainable import TrialContext, TrialTrainable
-
-Halt = Literal["budget", "interrupt"]
-
-
-class StudyStopper(Stopper):
-    """Ends the study at its budget or at the user's wish; its trials in flight stay resumable."""
-
-    def __init__(self, hours: float | None, check: Callable[[], None]) -> None:
-        self._check = check
-        self._deadline = None if hours is None else time.monotonic() + hours * 3600
-        self.reason: Halt | None = None
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
-        """Stop no single trial."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Return True if the study is to end now."""
-        self._check()
-        if self.reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
-            self.reason = "budget"
-        return self.reason is not None
 
 
 class StudyRun:
@@ -65,21 +43,21 @@ class StudyRun:
 
     Args:
         spec: The study.
-        results: The results directory, or `s3://BUCKET/PREFIX`; the study's folder is made below it.
+        results: The results directory, or `s3://BUCKET/PREFIX`. The study's folder is made below it.
         folder: The study's folder below it, if the caller has locked it already.
-        data: Where data sets are looked for; None: as `tuner.data.load` does.
-        observer: Who watches.
-        address: A running Ray cluster, see `tuner.cluster.connection.start`; None: a Ray of our own on this machine.
-        on_lost: Called from another thread when Ray is lost, as `run` itself may then wait until Ray ends the process
-            after a minute; None: nothing.
-        trainable: What Ray runs as a trial; anything but the default is for measuring and testing.
-
-        accept_changes: Keep the rows of a study whose images, code, defaults, precision or threads have
-            changed, and record the changes in its provenance.
+        data: Folder in which data sets are searched first. None: as in `tuner.data.load`.
+        observer: Observer of the study. Its errors never end the study.
+        address: A running Ray cluster, see `tuner.cluster.connection.start`. None: a local Ray.
+        on_lost: Called from another thread when Ray is lost, because `run` may then hang until Ray
+            ends the process after a minute. None: nothing is called.
+        trainable: What Ray runs as a trial. Others than the default are for measuring and testing.
+        accept_changes: Keep the rows of a study whose images, code, defaults, precision or threads
+            have changed, and record the changes in its provenance.
+        retry_failed: Open FAILED trials again.
 
     Attributes:
         folder: The study's folder.
-        halted: Why the study stopped before its end, or None.
+        stop_reason: Why the study stopped before its end, or None.
     """
 
     def __init__(
@@ -94,26 +72,28 @@ class StudyRun:
         on_lost: Callable[[RayLostError], None] | None = None,
         trainable: type[tune.Trainable] | None = None,
         accept_changes: bool = False,
+        retry_failed: bool = False,
     ) -> None:
         self.spec = spec
         self.folder = folder or StudyFolder(Path(results) / spec.study)
-        self.halted: Halt | None = None
+        self.stop_reason: StopReason | None = None
         self._data = data
-        self._observer = observer or NullObserver()
+        self._observer = TolerantObserver(observer or NullObserver())
         self._address = address
         self._on_lost = on_lost or (lambda _: None)
         self._trainable = trainable
         self._capability: tuple[int, ...] | None = None
         self._accept_changes = accept_changes
+        self._retry_failed = retry_failed
         self.searcher: OptunaSearcher
         self.scheduler: Scheduler
-        self._kept_attrs: dict[int, str] = {}
 
     def run(self) -> StudyResults:
-        """Run the study until nothing is left to do; run again, it goes on where it stopped.
+        """Run or resume the study until nothing is left to do.
 
         Raises:
-            StudyError: The folder holds another study, is in use, cannot be written, or was taken over by another run.
+            StudyError: The folder holds another study, is in use, cannot be written, or was taken
+                over by another run. Or the environment makes every trial fail.
             SpecError: The study asks for more than any machine has.
             UserError: There is no cluster at the address.
             RayLostError: Ray was killed meanwhile.
@@ -121,32 +101,69 @@ class StudyRun:
         """
         check_comparable(self.folder, self.spec)
         dataset = self._check_data()
-        with self.folder.lock(), ExitStack() as stack:
+        with self.folder.lock():
             check_comparable(self.folder, self.spec)
             identity = identify(self.spec, dataset.fingerprint)
             accepted = check_identity(self.folder, identity, accept=self._accept_changes)
             tables = self.folder.tables(self.spec)
             self.folder.storage.sweep()
             tables.compact()  # because thousands of parts are read several times from here on
-            if not is_finished(self.spec, tables.trials()):
-                stack.enter_context(connected(self._address, self.spec.architectures))
-                stack.enter_context(watched(self._on_lost, joined=self._address is not None))
-                placement = self._place(dataset.folder)
-                self.folder.write_spec(self.spec)
-                stack.callback(self._end_provenance, self._begin_provenance(dataset, accepted, placement))
-                self.folder.write_identity(identity)
-                halting = StudyStopper(self.spec.budget.hours, self.folder.storage.check_writable)
-                stack.enter_context(_signals(halting))
-                stack.callback(_flush_if_possible, tables)
-                self._fit(tables, placement, halting, dataset.folder)
-                self.halted = halting.reason
-                self._tidy(tables)
+            if self._has_work(tables):
+                self._run_on_ray(tables, dataset, identity, accepted)
             else:
                 self.folder.write_spec(self.spec)
         return StudyResults(self.folder, self.spec)
 
+    def _has_work(self, tables: Tables) -> bool:
+        trials = tables.trials()
+        reopens = self._retry_failed and bool((trials["state"] == "FAILED").any())
+        return reopens or not is_finished(self.spec, trials)
+
+    def _run_on_ray(
+        self,
+        tables: Tables,
+        dataset: data.Dataset,
+        identity: Mapping[str, Any],
+        accepted: list[str],
+    ) -> None:
+        """Connect to Ray, run what is left, and record the run."""
+        past = read_past(tables)
+        retries = Retries(self.spec.retries, past.failures)
+        spent = spent_seconds(self.folder.provenance(), tables)
+        stopper = StudyStopper(
+            self.spec.budget.hours,
+            spent,
+            self.folder.storage.check_writable,
+            lambda: retries.stop_reason is not None,
+        )
+        with ExitStack() as stack:
+            stack.enter_context(connected(self._address, self.spec.architectures))
+            on_lost = partial(self._end_without_ray, stopper)
+            stack.enter_context(watched(on_lost, joined=self._address is not None))
+            stack.enter_context(stop_on_signals(stopper))
+            placement = self._place(dataset.folder)
+            self.folder.write_spec(self.spec)
+            stack.callback(self._end_provenance, self._begin_provenance(dataset, accepted, placement))
+            self.folder.write_identity(identity)
+            stack.callback(_flush_if_possible, tables)
+            recorder = self._prepare(tables, past, retries, stopper, placement)
+            self._fit(recorder, stopper, placement, dataset.folder)
+            self.stop_reason = stopper.reason
+            self._tidy(tables)
+        if stopper.reason == "environment":
+            raise StudyError(
+                f"{self.folder}: stopped, because {retries.stop_reason}; no trial is lost, "
+                "and the same command goes on once that is mended"
+            )
+
+    def _end_without_ray(self, stopper: StudyStopper, error: RayLostError) -> None:
+        """Pass on that Ray is lost. A signal to all processes also ends Ray."""
+        if stopper.reason == "interrupt":
+            error = StudyInterruptedError("Interrupted, and Ray with it; the same command goes on")
+        self._on_lost(error)
+
     def _tidy(self, tables: Tables) -> None:
-        """Compact the tables and remove old checkpoints; where that fails everything is there, only in more files."""
+        """Compact the tables and remove old checkpoints. A failure leaves more files and loses nothing."""
         try:
             tables.compact()
             self._sweep_checkpoints(tables)
@@ -154,14 +171,14 @@ class StudyRun:
             warnings.warn(f"{error}; the tables are whole but stay in parts", stacklevel=2)
 
     def _sweep_checkpoints(self, tables: Tables) -> None:
-        """Remove what workers of a driver that was killed wrote after their trials had ended under the next one."""
+        """Remove checkpoints that workers of a killed driver wrote after their trials had ended."""
         if len(self.folder.provenance().get("runs", ())) > 1:
             trials, storage = tables.trials(), self.folder.storage
             ended = trials.loc[trials["state"] != "RUNNING", "number"]
             storage.each(storage.remove, [self.folder.checkpoint(int(number)) for number in ended])
 
     def _check_data(self) -> data.Dataset:
-        """The data set is there and fits the study; decoded once, before any worker asks for it."""
+        """Load the data set, so that no worker has to decode it, and check that it fits the study."""
         dataset = data.load(self.spec.dataset, self._data)
         split(dataset, self.spec.dataset)
         for name in self.spec.architectures:
@@ -170,8 +187,8 @@ class StudyRun:
                 raise SpecError(
                     f"architecture: {name} needs images of {least}x{least}, {dataset.name} has {size}x{size}"
                 )
-            if ":" in name:  # not ours: only a trial shows whether these images suit it
-                from tuner import models  # takes seconds: torch
+            if ":" in name:  # a foreign network, which may not suit these images
+                from tuner import models  # because torch takes seconds
 
                 models.build_on_meta(
                     name,
@@ -195,92 +212,94 @@ class StudyRun:
         return record
 
     def _end_provenance(self, record: dict[str, Any]) -> None:
-        record["runs"][-1] |= {"stopped_at": now().isoformat(), "halted": self.halted}
-        with suppress(OSError):  # it reads then like a run that was killed
+        record["runs"][-1] |= {"stopped_at": now().isoformat(), "halted": self.stop_reason}
+        with suppress(OSError):  # because it then reads like a run that was killed
             self.folder.write_provenance(record)
 
-    def _fit(self, tables: Tables, placement: Placement, halting: StudyStopper, dataset: Path) -> None:
+    def _prepare(
+        self,
+        tables: Tables,
+        past: Past,
+        retries: Retries,
+        stopper: StudyStopper,
+        placement: Placement,
+    ) -> Recorder:
+        """Make recorder, scheduler and searcher, and bring them to where the study stood."""
         recorder = Recorder(
             self.spec,
             self.folder,
             tables,
+            past,
             self._observer,
-            halted=lambda: halting.reason is not None,
+            retries=retries,
+            stopping=stopper.is_stopping,
             lost=lambda: not is_alive(),
-            sampler_attrs=self._sampler_attrs,
         )
-        trials = tables.trials()
-        self._kept_attrs = dict(zip(trials["number"], trials["sampler_attrs"], strict=True))
         self.scheduler = make_scheduler(self.spec, recorder.decide)
-        self.restore_scheduler(tables, recorder)
-        self.searcher = OptunaSearcher(
+        self.scheduler.has_other_node = partial(_has_other_node, placement.trial)
+        for row in restore_scheduler(self.spec, past, self.scheduler):
+            recorder.open_row(proposal_from_row(self.spec, row))
+            recorder.end(int(row["number"]), "PRUNED")
+        if self._retry_failed:
+            for row in past.failed:
+                recorder.open(proposal_from_row(self.spec, row))
+        self.searcher = recorder.searcher = OptunaSearcher(
             self.spec,
-            tables.trials(),
-            tables.epochs(),
+            recorder.trials(),
+            past.epochs,
             slots=placement.slots,
             on_propose=recorder.propose,
             latest=recorder.trials,
+            stopping=stopper.stop_all,
         )
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)  # or workers start one after the other
+        return recorder
+
+    def _fit(self, recorder: Recorder, stopper: StudyStopper, placement: Placement, dataset: Path) -> None:
+        """Let Tune run the trials until nothing is left, or the study is stopped."""
+        # because workers would start one after the other
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)
         scratch = ScratchFolder()
         try:
             tune.Tuner(
                 self._resourced(dataset, placement.trial),
-                tune_config=TuneConfig(
-                    search_alg=self.searcher,
-                    scheduler=self.scheduler,
-                    num_samples=-1,
-                    reuse_actors=True,
-                    trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
-                    trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}",
-                ),
-                run_config=RunConfig(
-                    name=self.spec.study,
-                    storage_path=str(scratch.path),
-                    callbacks=[recorder],
-                    stop=halting,
-                    verbose=0,
-                    failure_config=FailureConfig(max_failures=self.spec.retries),
-                    checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                ),
+                tune_config=self._tune_config(),
+                run_config=self._run_config(recorder, stopper, scratch),
             ).fit()
-            recorder.flush_all()
+        except Exception:
+            if stopper.reason != "interrupt" or is_alive():
+                raise  # or else the signal has ended Ray, too
         finally:
             scratch.remove()
+        recorder.flush_all()
 
-    def _sampler_attrs(self, number: int) -> str:
-        """What the sampler keeps about a trial; before there is a searcher, as the tables have it."""
-        searcher: OptunaSearcher | None = getattr(self, "searcher", None)
-        return searcher.sampler_attrs(number) if searcher else self._kept_attrs[number]
+    def _tune_config(self) -> TuneConfig:
+        return TuneConfig(
+            search_alg=self.searcher,
+            scheduler=self.scheduler,
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+            trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
+        )
 
-    def restore_scheduler(self, tables: Tables, recorder: Recorder) -> None:
-        """Bring the scheduler to where it was; a trial that it had stopped before the kill is written as PRUNED.
-
-        A trial in flight reports again what was not decided yet, so only its decided epochs are replayed.
-        """
-        trials, epochs, decisions = tables.trials(), tables.epochs().query("epoch > 0"), tables.history("decisions")
-        metric = self.spec.objective[0].metric
-        epochs_of, decisions_of = dict(iter(epochs.groupby("number"))), dict(iter(decisions.groupby("number")))
-        for row in trials[is_search(trials)].to_dict("records"):
-            mine = epochs_of.get(row["number"], epochs.head(0))
-            decided = decisions_of.get(row["number"], decisions.head(0))
-            if row["state"] == "RUNNING":
-                mine = mine[mine["epoch"] <= (decided["epoch"].max() if len(decided) else 0)]
-            if metric in mine:
-                measured = mine.dropna(subset=[metric])
-                pairs = zip(measured["epoch"], measured[metric], strict=True)
-                self.scheduler.replay(int(row["number"]), {int(epoch): float(value) for epoch, value in pairs})
-            if row["state"] == "RUNNING" and "stop" in set(decided["verdict"]):
-                recorder.open_row(proposal_from_row(self.spec, row))
-                recorder.end(int(row["number"]), "PRUNED")
+    def _run_config(self, recorder: Recorder, stopper: StudyStopper, scratch: ScratchFolder) -> RunConfig:
+        return RunConfig(
+            name=self.spec.study,
+            storage_path=str(scratch.path),
+            callbacks=[recorder],
+            stop=stopper,
+            verbose=0,
+            failure_config=FailureConfig(max_failures=0),  # because the searcher proposes retries
+            checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        )
 
     def _place(self, dataset: Path) -> Placement:
-        """What trials get; on a cluster of others, after a look at each of its nodes."""
+        """Decide on the resources of trials. Every node of a running cluster is checked first."""
         results = None if self._address is None else str(self.folder)
         return place(self.spec, dataset, self._data and self._data.absolute(), results=results)
 
     def _resourced(self, dataset: Path, trial: TrialResources) -> Any:
-        """The trainable with the resources of a trial and what all trials have in common."""
+        """Return the trainable with the resources of a trial and the settings of all trials."""
         device = "cuda" if trial.gpu else "cpu"
         context = TrialContext(
             self.spec,
@@ -295,30 +314,15 @@ class StudyRun:
         return tune.with_resources(shared, PlacementGroupFactory([trial.for_ray]))
 
 
+def _has_other_node(trial: TrialResources, avoid: str) -> bool:
+    """Return True if a trial fits a living node other than the one to avoid."""
+    return capacity([node.resources for node in alive() if node.id != avoid], trial) > 0
+
+
 def _flush_if_possible(tables: Tables) -> None:
-    """The last attempt; the recorder has told what stands against it."""
+    """Flush once more and ignore OSError, because the recorder has already warned."""
     with suppress(OSError):
         tables.flush()
-
-
-@contextmanager
-def _signals(halting: StudyStopper) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the study so that it can go on later; a second Ctrl-C does not wait for that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def halt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if halting.reason == "interrupt":
-            raise KeyboardInterrupt
-        halting.reason = "interrupt"
-
-    before = {number: signal.signal(number, halt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def run_study(
@@ -330,7 +334,7 @@ def run_study(
     address: str | None = None,
     accept_changes: bool = False,
 ) -> StudyResults:
-    """Run a study, or go on with it, and give back its tables; see `StudyRun`.
+    """Run or resume a study and return its tables. See `StudyRun`.
 
     >>> tuner.run_study(tuner.load_spec("search_spaces/digits.yaml")).best.value  # doctest: +SKIP
     """

@@ -1,4 +1,4 @@
-"""The Ray trainable: a thin skin over `run_trial`, so thin that the driver can import it without torch."""
+"""The Ray trainable: a thin layer over `run_trial`, which the driver imports without torch."""
 
 import faulthandler
 from collections.abc import Iterator
@@ -11,18 +11,19 @@ from ray import tune
 from tuner.config.study import StudyConfig
 from tuner.errors import TunerError
 from tuner.results.identity import check_code
+from tuner.study.failures import kind_of_error
 
 
 @dataclass(frozen=True)
 class TrialContext:
-    """What the trials of a study have in common.
+    """Settings that the trials of a study share.
 
     Args:
         spec: The study.
         folder: Its folder.
-        dataset: The data set as the driver's cache holds it, see `tuner.data.Dataset.open`.
-        device: Where trials are trained: cpu | cuda, the GPU that Ray gives them.
-        data: Where data sets are looked for first on a machine without that cache; None: as `tuner.data.load` does.
+        dataset: The data set in the cache of the driver's machine.
+        device: The device that trains: cpu | cuda, which is the GPU that Ray gives a trial.
+        data: Folder in which a machine without that cache searches data sets first.
         gpu: Share of a GPU that each trial has, which limits its memory.
         capability: CUDA compute capability that decides `precision: auto` for the whole study.
     """
@@ -37,19 +38,20 @@ class TrialContext:
 
 
 class TrialTrainable(tune.Trainable):
-    """One trial after another in one worker process; each `step` is an epoch.
+    """A worker that runs one trial after another; each `step` is an epoch.
 
-    The configuration from the searcher has `number`, `parameters`, `seed` and `purpose`. Reports are those of
-    `tuner.training.run_trial.attempt`; a trial that cannot be trained ends with a report that has `error`.
+    The configuration from the searcher has `number`, `parameters`, `seed` and `purpose`. Reports
+    are those of `tuner.training.run_trial`. A trial that cannot be trained ends with a report that
+    has `error` and `error_kind`. Any other failure raises, and ends the worker.
     """
 
     def setup(self, config: dict[str, Any], context: TrialContext) -> None:  # type: ignore[override]
-        """Make the worker ready; everything that may fail waits for the first step, where Ray tries again."""
+        """Prepare the worker. What may fail waits for the first step, where it counts as the trial's."""
         self._context = context
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Turn to the next trial without a new process."""
+        """Switch to the next trial without a new process."""
         self.config = new_config
         self._reports = self._attempt()
         return True
@@ -74,15 +76,21 @@ class TrialTrainable(tune.Trainable):
         )
 
     def step(self) -> dict[str, Any]:
-        """Train an epoch and report it; a trial that cannot be trained ends here and the worker lives on."""
+        """Train an epoch and report it.
+
+        The worker lives on after a trial whose hyperparameters are at fault.
+        """
         try:
             return next(self._reports)
         except TunerError as error:
-            return {"error": str(error), "done": True}
+            kind = kind_of_error(error)
+            if kind not in ("diverged", "configuration"):
+                raise
+            return {"error": str(error), "error_kind": kind, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing for Ray: checkpoints are written when they are due, and are found by the trial's number."""
+        """Save nothing for Ray, because trials write their own checkpoints."""
 
     def cleanup(self) -> None:
-        """Let the worker go."""
+        """Stop the watchdog before the process ends."""
         faulthandler.cancel_dump_traceback_later()

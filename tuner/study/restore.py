@@ -1,0 +1,132 @@
+"""The state of a study's earlier runs, rebuilt from its tables."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from tuner.config.study import StudyConfig
+from tuner.results.schema import is_search
+from tuner.results.tables import Tables
+from tuner.search.asha import Recorded
+from tuner.search.optuna_study import reported_values
+from tuner.search.schedulers import Scheduler
+from tuner.study.observer import Row
+
+
+@dataclass(frozen=True)
+class Past:
+    """The rows of a study's earlier runs.
+
+    Attributes:
+        trials: One row per trial.
+        rows: One row per change of a trial's state.
+        epochs: One row per trial and epoch, without the untrained network.
+        decisions: One row per verdict.
+    """
+
+    trials: pd.DataFrame
+    rows: pd.DataFrame
+    epochs: pd.DataFrame
+    decisions: pd.DataFrame
+
+    @property
+    def attempts(self) -> dict[int, int]:
+        """The last attempt of each trial."""
+        last = self.rows.groupby("number")["attempt"].max()
+        return {int(number): int(attempt) for number, attempt in last.items()}  # type: ignore[call-overload]
+
+    @property
+    def failures(self) -> list[tuple[int, str]]:
+        """Number and kind of each failed attempt. Earlier versions told no kinds."""
+        failed = self.rows[self.rows["state"] == "FAILED"]
+        kinds = failed["error_kind"].fillna("crash")
+        return [(int(number), kind) for number, kind in zip(failed["number"], kinds, strict=True)]
+
+    @property
+    def failed(self) -> list[Mapping[Any, Any]]:
+        """The rows of FAILED trials."""
+        return list(self.trials[self.trials["state"] == "FAILED"].to_dict("records"))
+
+    @property
+    def reports(self) -> dict[int, dict[int, Row]]:
+        """What trials in flight have reported, by number and epoch."""
+        running = self.trials.loc[self.trials["state"] == "RUNNING", "number"]
+        reports: dict[int, dict[int, Row]] = {}
+        for epoch in self.epochs[self.epochs["number"].isin(running)].to_dict("records"):
+            report = {str(key): cell for key, cell in epoch.items()}
+            reports.setdefault(report["number"], {})[report["epoch"]] = report
+        return reports
+
+
+def read_past(tables: Tables) -> Past:
+    """Read what earlier runs of a study left."""
+    epochs = tables.epochs()
+    return Past(
+        trials=tables.trials(),
+        rows=tables.history("trials"),
+        epochs=epochs[epochs["epoch"] > 0],
+        decisions=tables.history("decisions"),
+    )
+
+
+def restore_scheduler(spec: StudyConfig, past: Past, scheduler: Scheduler) -> list[Mapping[Any, Any]]:
+    """Bring the scheduler to where it was, without deciding anything twice.
+
+    Returns:
+        The rows of trials in flight that it had stopped before the last run ended.
+    """
+    values = reported_values(past.epochs, spec.objective[0].metric)
+    recorded, stopped = _decided(past.decisions)
+    searched = past.trials[is_search(past.trials)]
+    numbers = [int(number) for number in searched["number"]]
+    for number, state in zip(numbers, searched["state"], strict=True):
+        replay = scheduler.resume if state == "RUNNING" else scheduler.replay
+        replay(number, values.get(number, {}), recorded.get(number, ()))
+    is_stopped = searched["number"].isin(stopped) & (searched["state"] == "RUNNING")
+    return list(searched[is_stopped].to_dict("records"))
+
+
+def _decided(decisions: pd.DataFrame) -> tuple[dict[int, list[Recorded]], set[int]]:
+    """Return the values at each rung by trial, and the trials that were stopped."""
+    recorded: dict[int, list[Recorded]] = {}
+    decisions = decisions.sort_values("attempt", kind="stable")  # because the first value counts
+    columns = (decisions[name].tolist() for name in ("number", "bracket", "rung", "value"))
+    for number, bracket, rung, value in zip(*columns, strict=True):
+        recorded.setdefault(int(number), []).append(Recorded(int(bracket), rung, value))
+    stopped = decisions.loc[decisions["verdict"] == "stop", "number"]
+    return recorded, {int(number) for number in stopped}
+
+
+def spent_seconds(provenance: Mapping[str, Any], tables: Tables) -> float:
+    """Return the seconds that earlier runs took, which count for the study's budget.
+
+    A run that was killed has no end in the provenance, and ends with its last row.
+    """
+    runs = [run for run in provenance.get("runs", ()) if isinstance(run, Mapping)]
+    starts = [start for run in runs if (start := _time(run.get("started_at")))]
+    ends = [_time(run.get("stopped_at")) for run in runs if _time(run.get("started_at"))]
+    if not starts:
+        return 0.0
+    times = [] if all(ends) else _row_times(tables)
+    spent = 0.0
+    for start, end, following in zip(starts, ends, [*starts[1:], None], strict=True):
+        last = end or max((at for at in times if following is None or at < following), default=start)
+        spent += max(0.0, (last - start).total_seconds())
+    return spent
+
+
+def _row_times(tables: Tables) -> Iterable[datetime]:
+    """Return the times of all rows of trials and epochs."""
+    columns = (tables.history("trials")["updated_at"], tables.history("epochs")["at"])
+    return [at.to_pydatetime() for column in columns for at in column.dropna()]
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
