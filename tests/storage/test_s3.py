@@ -24,7 +24,7 @@ from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder, find_studies, rank
 from tuner.results.schema import FINISHED
 from tuner.storage import ObjectStorage, StoreError, lock, open_storage
-from tuner.study import recorder
+from tuner.study import writer
 from tuner.study.run import StudyRun
 from tuner.study.trainable import TrialTrainable
 from tuner.training.checkpoint import write_state
@@ -274,7 +274,7 @@ def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path:
 def test_study_survives_an_outage(
     object_store: ObjectStore, results: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.5)
     outage = Outage(object_store.stop, object_store.start)
     run = StudyRun(tuner.load_spec(write_spec(tmp_path, 6)), results, observer=outage, trainable=SavingTrial)
     with pytest.warns(UserWarning, match=r"cannot be reached; .*; rows wait, and are written once that is over$"):
