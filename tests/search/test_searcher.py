@@ -25,7 +25,7 @@ from tuner.results.folder import StudyFolder
 from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.optuna_study import distribution, rebuild_study, resume_trials
-from tuner.search.proposals import Proposal
+from tuner.search.proposals import Proposal, Retry
 from tuner.search.samplers import derive_trial_seed, make_sampler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage import Storage
@@ -420,11 +420,87 @@ def test_optuna_is_told_the_truth_about_every_end(tmp_path: Path) -> None:
             "complete": (TrialState.COMPLETE, 3, values[2]),
             "pruned": (TrialState.PRUNED, 2, values[1]),
             "crashed": (TrialState.FAIL, 1, None),
-            "error": (TrialState.FAIL, 1, None),
+            "error": (TrialState.PRUNED, 1, values[0]),
         }[fate({"number": proposal.number, "purpose": "search"})]
         assert trial.state == state
         assert trial.value == value
         assert trial.intermediate_values == dict(enumerate(values[:count], start=1))
+        assert trial.constraints == {}
+
+
+@pytest.mark.parametrize("kind", ["diverged", "memory", "configuration"])
+def test_trial_that_cannot_be_trained_is_infeasible(kind: str, tmp_path: Path) -> None:
+    spec = study(sampler="tpe")
+    driven = Driven(spec, tmp_path, slots=1)
+    config = driven.start()
+    assert isinstance(config, dict)
+    trial = driven.live[0]
+    driven.train(trial)
+    driven.searcher.on_trial_complete(trial.trial_id, {"error": "no", "error_kind": kind})
+    driven.recorder.on_trial_result(0, [], trial, {"error": "no", "error_kind": kind})
+    driven.recorder.end(0, "FAILED")
+    (live,) = driven.searcher.study.trials
+    assert (live.state, live.constraints) == (TrialState.PRUNED, {"trainable": 1.0})
+    row = driven.tables.trials().iloc[0]
+    assert (row["state"], row["error_kind"]) == ("FAILED", kind)
+    (rebuilt,) = driven.killed().searcher.study.trials
+    assert rebuilt.constraints == live.constraints
+    assert told([rebuilt]) == told([live])
+
+
+def test_tpe_leaves_a_cliff_behind() -> None:
+    """The best value lies right below learning rates that diverge."""
+    spec = study({"learning_rate": FLAT["learning_rate"]}, "tpe", trials=90)
+
+    def share_beyond(kind: str) -> float:
+        searcher, beyond = bare(spec), []
+        for number in range(90):
+            config = searcher.suggest(str(number))
+            assert isinstance(config, dict)
+            rate = config["parameters"]["learning_rate"]
+            beyond.append(rate > 0.02)
+            if not beyond[-1]:
+                for epoch in (1, 2, 3):
+                    value = 1 + math.log10(rate) / 4 + epoch / 100
+                    result = {"epoch": epoch, "epochs_planned": 3, "val_accuracy": value}
+                    searcher.on_trial_result(str(number), result)
+                searcher.on_trial_complete(str(number), result)
+            elif kind == "crash":
+                searcher.on_trial_complete(str(number), error=True)
+                searcher.give_up(number, kind)
+            else:
+                searcher.on_trial_complete(str(number), {"error": "nan", "error_kind": kind})
+        return sum(beyond[30:]) / 60
+
+    assert share_beyond("diverged") < share_beyond("crash") / 2
+
+
+def test_retry_that_runs_alone_waits_for_the_others() -> None:
+    searcher = bare(study())
+    first, _ = searcher.suggest("a"), searcher.suggest("b")
+    searcher.on_trial_complete("a", error=True)
+    searcher.retry(Retry(0, alone=True))
+    assert searcher.suggest("c") is None  # while b runs
+    searcher.on_trial_complete("b", {"epoch": 3, "epochs_planned": 3, "val_accuracy": 0.5})
+    assert searcher.suggest("d") == {**first, "avoid": None, "alone": True}  # type: ignore[dict-item]
+    searcher.started("d")
+    assert searcher.suggest("e") is None
+    searcher.on_trial_complete("d", {"epoch": 3, "epochs_planned": 3, "val_accuracy": 0.5})
+    assert isinstance(searcher.suggest("f"), dict)
+
+
+def test_retry_holds_new_proposals_until_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("tuner.search.searcher.time.monotonic", lambda: clock[0])
+    searcher = bare(study())
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", error=True)
+    searcher.retry(Retry(0, not_before=110.0, holds=True))
+    assert searcher.suggest("b") is None
+    clock[0] = 110.0
+    config = searcher.suggest("c")
+    assert isinstance(config, dict)
+    assert config["number"] == 0
 
 
 def test_crashed_trial_is_told_as_fail() -> None:

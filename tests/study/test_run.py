@@ -10,10 +10,17 @@ import pytest
 from optuna.trial import TrialState
 
 import tuner
-from tests.support.trainables import FaultyTrial, FreeTrial, StudiousTrial
+from tests.support.trainables import (
+    DatalessTrial,
+    FaultyTrial,
+    FreeTrial,
+    MendedTrial,
+    StudiousTrial,
+)
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
 from tuner.search.optuna_study import rebuild_study
+from tuner.study import retries
 from tuner.study.observer import NullObserver, Row
 from tuner.study.run import StudyRun
 
@@ -120,6 +127,52 @@ def test_a_study_refuses_another_space_and_goes_on_with_more_trials(study: Study
     assert list(extended.trials["number"]) == [0, 1, 2, 3, 4, 5]
 
 
+def test_study_stops_when_its_data_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "BACKOFF_SECONDS", (0.1, 0.2))
+    spec = digits(search={"trials": 8})
+    run = StudyRun(spec, tmp_path, trainable=DatalessTrial)
+    with pytest.raises(StudyError, match=r"stopped, because 3 attempts in a row failed .*DataError: gone"):
+        run.run()
+    assert run.stop_reason == "environment"
+    trials = tuner.load_study(tmp_path / "small").trials
+    assert set(trials["state"]) == {"RUNNING"}
+    history = run.folder.tables(spec).history("trials")
+    assert set(history["error_kind"].dropna()) == {"environment"}
+    (tmp_path / "small" / "there").touch()  # and the data are back
+    results = StudyRun(spec, tmp_path, trainable=DatalessTrial).run()
+    assert list(results.trials["number"]) == list(range(8))
+    assert "FAILED" not in set(results.trials["state"])
+
+
+def test_study_outlasts_data_that_vanish_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "BACKOFF_SECONDS", (0.5, 1.0))
+
+    class Returning(NullObserver):
+        """Brings the data back after the first failure."""
+
+        def trial_ended(self, row: Row) -> None:
+            assert row["state"] != "FAILED" or row["error_kind"] == "environment"
+            (tmp_path / "small" / "there").touch()
+
+    results = StudyRun(digits(search={"trials": 4}), tmp_path, observer=Returning(), trainable=DatalessTrial).run()
+    assert list(results.trials["number"]) == [0, 1, 2, 3]
+    assert set(results.trials["state"]) == {"COMPLETE"}
+    assert results.trials["attempt"].max() > 1
+
+
+def test_failed_trials_are_opened_again(tmp_path: Path) -> None:
+    spec = digits(search={"trials": 4}, retries=0)
+    before = StudyRun(spec, tmp_path, trainable=MendedTrial).run().trials
+    assert list(before["state"]) == ["COMPLETE", "FAILED", "COMPLETE", "FAILED"]
+    assert StudyRun(spec, tmp_path, trainable=MendedTrial).run().trials.equals(before)
+    (tmp_path / "small" / "mended").touch()
+    after = StudyRun(spec, tmp_path, trainable=MendedTrial, retry_failed=True).run().trials
+    assert set(after["state"]) == {"COMPLETE"}
+    assert list(after["attempt"]) == [1, 2, 1, 2]
+    assert after["error"].isna().all()
+    assert after.iloc[[0, 2]].equals(before.iloc[[0, 2]])
+
+
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     spec = digits(
@@ -182,7 +235,10 @@ def test_a_faulty_study_does_not_repeat_what_cannot_succeed(trials: pd.DataFrame
 def test_a_faulty_study_tells_optuna_complete_pruned_and_fail(faulty: StudyRun, trials: pd.DataFrame) -> None:
     states = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
     told = faulty.searcher.study.trials
-    assert [trial.state for trial in told] == [states[state] for state in trials["state"]]
+    expected = [states[state] for state in trials["state"]]
+    assert trials["error_kind"].dropna().to_dict() == {2: "crash", 4: "memory", 5: "diverged"}
+    expected[4] = expected[5] = TrialState.PRUNED  # because their parameters are at fault
+    assert [trial.state for trial in told] == expected
     for trial in told:
         if trial.state == TrialState.COMPLETE:
             assert trial.value == trials["val_accuracy"][trial.number]

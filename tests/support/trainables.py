@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from tuner.errors import DataError
 from tuner.study.trainable import TrialContext, TrialTrainable
 
 
@@ -80,6 +81,24 @@ class FaultyTrial(TrialTrainable):
             mark.touch()
             os.kill(os.getpid(), 9)
         return report
+
+
+class DatalessTrial(FreeTrial):
+    """A free trial whose data are missing until there is a file `there` in the study's folder."""
+
+    def step(self) -> dict[str, Any]:
+        if not (Path(self._context.folder) / "there").exists():
+            raise DataError("gone")
+        return super().step()
+
+
+class MendedTrial(FreeTrial):
+    """A free trial that refuses odd numbers until there is a file `mended` in the study's folder."""
+
+    def step(self) -> dict[str, Any]:
+        if self.config["number"] % 2 and not (Path(self._context.folder) / "mended").exists():
+            raise RuntimeError("not mended yet")
+        return super().step()
 
 
 def address_space() -> int:

@@ -98,6 +98,8 @@ def rebuild_trial(spec: StudyConfig, row: Mapping[Any, Any], reported: Mapping[i
     parameters = parameters_from_row(spec.space, row)
     distributions = distributions_of(spec.space, parameters)
     state: State = row["state"]
+    if state == "FAILED" and counts_as_worst(spec, row["error_kind"]):
+        state = "PRUNED"
     if state == "PRUNED" and len(spec.objective) > 1:  # which Optuna does not allow
         state = "FAILED"
     has_value = state == "PRUNED" and pd.notna(row["value"])
@@ -111,6 +113,15 @@ def rebuild_trial(spec: StudyConfig, row: Mapping[Any, Any], reported: Mapping[i
         user_attrs={"number": int(row["number"])},
         system_attrs=load_attributes(row["sampler_attrs"]),
     )
+
+
+def counts_as_worst(spec: StudyConfig, kind: Any) -> bool:
+    """Return True if a failure is the fault of its parameters, and Optuna can be told.
+
+    Optuna's TPE does not see what is told as FAIL, and returns to it. It allows PRUNED with one
+    objective only.
+    """
+    return kind in ("diverged", "memory", "configuration") and len(spec.objective) == 1
 
 
 def reported_values(epochs: pd.DataFrame, metric: str) -> dict[int, dict[int, float]]:

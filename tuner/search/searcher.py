@@ -13,6 +13,7 @@ from tuner.config.study import StudyConfig
 from tuner.results.schema import outcome
 from tuner.search.optuna_internals import dump_attributes
 from tuner.search.optuna_study import (
+    counts_as_worst,
     distributions_of,
     rebuild_study,
     resume_trials,
@@ -27,6 +28,11 @@ from tuner.search.proposals import (
     proposal_from_row,
 )
 from tuner.search.samplers import derive_trial_seed, make_sampler
+
+TRAINABLE = "trainable"
+"""Name of the constraint that a trial violates if its hyperparameters cannot be trained."""
+BLIND_TO_CONSTRAINTS = ("cmaes", "gp", "random", "grid")
+"""Samplers that ignore trials without a value, with or without a constraint."""
 
 
 class OptunaSearcher(Searcher):
@@ -219,9 +225,16 @@ class OptunaSearcher(Searcher):
         else:
             self.study.tell(trial, state=TrialState.FAIL)
 
-    def _tell_failure(self, proposal: Proposal, kind: str) -> None:  # noqa: ARG002
+    def _tell_failure(self, proposal: Proposal, kind: str) -> None:
+        """Tell Optuna of a trial that failed, which is the worst if its parameters are at fault."""
         trial = self._let_go(proposal, {})
-        if trial is not None:
+        if trial is None:
+            return
+        if counts_as_worst(self.spec, kind):
+            if self.spec.search.sampler not in BLIND_TO_CONSTRAINTS:
+                trial.set_constraint(TRAINABLE, 1.0)
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
             self.study.tell(trial, state=TrialState.FAIL)
 
     def _let_go(self, proposal: Proposal, result: Mapping[str, Any]) -> optuna.Trial | None:

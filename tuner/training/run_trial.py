@@ -11,7 +11,7 @@ from tuner.config.parameters import Value
 from tuner.config.study import StudyConfig
 from tuner.data.cache import ensure_cached
 from tuner.data.device import ImageSubset, device_data
-from tuner.errors import TrialError
+from tuner.errors import DeviceError
 from tuner.results.folder import StudyFolder
 from tuner.training.checkpoint import Checkpointer, identity, write_state
 from tuner.training.loop import Trainer
@@ -86,12 +86,12 @@ def _prepare_process(spec: StudyConfig, device: str, gpu: float) -> None:
     """Set the number of threads and, on a GPU, the limit of memory.
 
     Raises:
-        TrialError: torch sees no GPU.
+        DeviceError: torch sees no GPU.
     """
     torch.set_num_threads(spec.resources.cpu)
     if device == "cuda":
         if not torch.cuda.is_available():
-            raise TrialError("Ray gave the trial a GPU, but torch sees none; is this torch built for its driver?")
+            raise DeviceError("Ray gave the trial a GPU, but torch sees none; is this torch built for its driver?")
         limit_memory(gpu, torch.device("cuda", 0))
         release_memory(torch.device("cuda", 0))  # what the trial before this one has left
 
