@@ -33,7 +33,10 @@ def _hash_package() -> str:
 
 
 def _hash_users_module(module: str) -> str:
-    """Hash a module with those that it imports, or an installed one with its package's version."""
+    """Hash a module and its imports.
+
+    An installed module is hashed with its package's version instead of its imports.
+    """
     top = module.partition(".")[0]
     is_installed = _is_installed(top)
     contents: dict[str, Any] = {"": getattr(sys.modules.get(top), "__version__", None) if is_installed else None}
@@ -69,10 +72,10 @@ def _parse(file: Path) -> ast.Module:
 
 
 def _nodes(tree: ast.Module) -> list[Any]:
-    """List the nodes of a syntax tree as plain values, in the order of `ast.walk`.
+    """List the nodes of a syntax tree as plain values.
 
-    A tree that is written node within node would exceed Python's recursion. Empty fields are left out,
-    because versions of Python add some.
+    They are in the order of `ast.walk`, because a recursion would not reach the depth of some trees.
+    Empty fields are left out, because versions of Python add some.
     """
     return [
         (type(node).__name__, [(key, _plain(value)) for key, value in ast.iter_fields(node) if value not in (None, [])])

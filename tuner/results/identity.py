@@ -66,7 +66,7 @@ def _changes_since(folder: StudyFolder, new: Identity) -> list[str]:
 
 
 def check_identity(folder: StudyFolder, new: Identity, *, accept: bool = False) -> list[str]:
-    """Compare a study's identity with that of its rows, and return the changes that are accepted.
+    """Compare a study's identity with that of its rows. Return accepted changes.
 
     A study of an earlier version, whose folder keeps no identity, is not compared.
 
