@@ -35,9 +35,9 @@ def short() -> Iterator[Path]:
 
 
 def start(arguments: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
-    """Start Python with these arguments."""
+    """Start Python with these arguments, in a process group of its own."""
     command, pipe = [sys.executable, *arguments], subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=pipe, stderr=pipe)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=pipe, stderr=pipe, process_group=0)
 
 
 def epochs_are_written(folder: Path) -> bool:
@@ -98,6 +98,25 @@ def test_a_ray_of_our_own_that_is_killed_ends_the_command_and_the_same_command_g
     out, err = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 1, out
     assert err.splitlines()[-1] == f"{LOST}; what was finished is kept, and the same command goes on"
+    driver = start(command, environment)
+    out, err = driver.communicate(timeout=PATIENCE)
+    assert (driver.returncode, err) == (0, ""), out
+    assert_whole(tuner.load_study(tmp_path / "small"), 2, EPOCHS)
+
+
+def test_signal_to_all_processes_ends_with_130(short: Path, tmp_path: Path) -> None:
+    """As a terminal, a container or a batch system ends a command."""
+    spec, environment = study_file(tmp_path, 2, EPOCHS, retries=0), {**os.environ, "RAY_TMPDIR": str(short)}
+    command = ["-m", "tuner", "run", str(spec), "--results", str(tmp_path)]
+    driver = start(command, environment)
+    wait_until(lambda: epochs_are_written(tmp_path), driver)
+    os.killpg(driver.pid, signal.SIGTERM)
+    out, err = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 130, (out, err)
+    assert "Ray was lost" not in err
+    assert "Traceback" not in err
+    study = tuner.load_study(tmp_path / "small")
+    assert not (study.folder.tables(study.spec).history("trials")["state"] == "FAILED").any()
     driver = start(command, environment)
     out, err = driver.communicate(timeout=PATIENCE)
     assert (driver.returncode, err) == (0, ""), out

@@ -34,6 +34,9 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; the earlier st
 AcceptChanges = Annotated[
     bool, typer.Option("--accept-changes", help="Resume in spite of changed images, code or precision; recorded.")
 ]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Open FAILED trials again, for example after a network was mended.")
+]
 
 
 def load_study_file(study: Path, settings: list[str] | None, name: str | None) -> "StudyConfig":

@@ -17,6 +17,7 @@ from tuner.cli.options import (
     Fresh,
     Name,
     Results,
+    RetryFailed,
     Settings,
     StudyFile,
     load_study_file,
@@ -48,6 +49,7 @@ def run(
     settings: Settings = None,
     fresh: Fresh = False,
     accept_changes: AcceptChanges = False,
+    retry_failed: RetryFailed = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and how long, and stop.")] = False,
     address: Address = None,
 ) -> None:
@@ -65,11 +67,13 @@ def run(
             data=data,
             fresh=fresh,
             accept_changes=accept_changes,
+            retry_failed=retry_failed,
             command=again(settings or []),
         )
         raise typer.Exit(follow_job(jobs, job))
     else:
-        raise typer.Exit(_run_and_show(spec, results, data, fresh, accept_changes, address, again, settings or []))
+        ways = {"accept_changes": accept_changes, "retry_failed": retry_failed}
+        raise typer.Exit(_run_and_show(spec, results, data, fresh, address, again, settings or [], **ways))
 
 
 def _run_and_show(
@@ -77,10 +81,12 @@ def _run_and_show(
     results: str,
     data: Path | None,
     fresh: bool,
-    accept_changes: bool,
     address: str | None,
     again: Callable[[list[str]], str],
     settings: list[str],
+    *,
+    accept_changes: bool = False,
+    retry_failed: bool = False,
 ) -> int:
     """Run a study from this machine and print its state at the end. Returns the exit code."""
     from tuner.results.folder import StudyFolder, load_study
@@ -92,16 +98,15 @@ def _run_and_show(
             aside = folder.move_aside(datetime.now(UTC))
         out.print(f"The earlier study was moved to {aside}", soft_wrap=True)
     try:
-        halted = run_here(
-            spec, results, data, load_study(str(folder)) if folder.holds_a_study else None, address, accept_changes
-        )
+        earlier = load_study(str(folder)) if folder.holds_a_study else None
+        stop_reason = run_here(spec, results, data, earlier, address, accept_changes, retry_failed)
     except KeyboardInterrupt:
         err.print("Interrupted at once; the same command without --fresh goes on", style="yellow")
         return 130
     after = load_study(str(folder))
     show_study(after, 5)
-    print_next_steps(after, results, halted, again, settings)
-    if halted == "interrupt":
+    print_next_steps(after, results, stop_reason, again, settings)
+    if stop_reason == "interrupt":
         return 130
     if not (after.trials["state"] == "COMPLETE").any():
         err.print("No trial was completed.", style="red")
@@ -133,18 +138,22 @@ def run_here(
     earlier: "StudyResults | None",
     address: str | None = None,
     accept_changes: bool = False,
+    retry_failed: bool = False,
 ) -> str | None:
     """Run a study and watch it. Returns what stopped it before its end, or None."""
     from tuner.cli.live import watching
     from tuner.results.folder import StudyFolder, is_finished
+    from tuner.study.budget import spent_seconds
     from tuner.study.progress import Progress
 
-    if earlier is not None and is_finished(spec, earlier.trials):
+    reopens = retry_failed and earlier is not None and bool((earlier.trials["state"] == "FAILED").any())
+    if earlier is not None and is_finished(spec, earlier.trials) and not reopens:
         out.print(f"Study {spec.study} has all its trials; nothing is left to do")
         return None
     print_start(spec, earlier)
-    progress = Progress(spec, [] if earlier is None else earlier.trials.to_dict("records"))
     folder = StudyFolder(f"{results}/{spec.study}")
+    rows = [] if earlier is None else earlier.trials.to_dict("records")
+    progress = Progress(spec, rows, spent_seconds(folder.provenance(), folder.tables(spec)))
     with folder.lock(), watching(out, progress) as observer:  # because Ray is for the winner of two drivers
         from tuner.cluster import connection
 
@@ -161,6 +170,7 @@ def run_here(
             address=address,
             on_lost=end_without_ray,
             accept_changes=accept_changes,
+            retry_failed=retry_failed,
         )
         study.run()
     return study.stop_reason

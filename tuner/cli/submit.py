@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.options import AcceptChanges, Data, Fresh, HttpAddress, Name, Results, Settings, load_study_file
+from tuner.cli.options import (
+    AcceptChanges,
+    Data,
+    Fresh,
+    HttpAddress,
+    Name,
+    Results,
+    RetryFailed,
+    Settings,
+    load_study_file,
+)
 from tuner.cli.tables import DEFAULT_RESULTS, err, out, program
 from tuner.errors import UserError
 from tuner.storage import is_url
@@ -27,6 +37,7 @@ def submit(
     settings: Settings = None,
     fresh: Fresh = False,
     accept_changes: AcceptChanges = False,
+    retry_failed: RetryFailed = False,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Follow the study to its end, or print its job.")
     ] = True,
@@ -44,7 +55,14 @@ def submit(
     jobs = connect_jobs(address)
     again = resume_command(study, results, data, name, address, settings or [], verb="submit")
     job = jobs.submit(
-        spec, "run", results=results, data=data, fresh=fresh, accept_changes=accept_changes, command=again
+        spec,
+        "run",
+        results=results,
+        data=data,
+        fresh=fresh,
+        accept_changes=accept_changes,
+        retry_failed=retry_failed,
+        command=again,
     )
     if wait:
         raise typer.Exit(follow_job(jobs, job))

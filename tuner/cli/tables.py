@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from tuner.errors import RayLostError, StudyError
+from tuner.errors import RayLostError, StudyError, StudyInterruptedError
 from tuner.storage.redaction import redact
 
 if TYPE_CHECKING:  # because pandas, torch and Ray take seconds, which --help should not
@@ -157,8 +157,12 @@ def print_next_steps(
     }
     if halted:
         in_flight = int((trials["state"] == "RUNNING").sum())
-        why = "The budget is used up" if halted == "budget" else "Interrupted"
-        out.print(f"\n{why}; {in_flight} trials in flight go on where they were when it is run again", style="yellow")
+        why, when = "Interrupted", "it is run again"
+        if halted == "budget" and spec.budget.hours:  # which is the study's, not each run's
+            why, when = "The budget is used up", "it is raised"
+            kept = [setting for setting in settings if not setting.startswith("budget.hours=")]
+            settings = [*kept, f"budget.hours={2 * spec.budget.hours:g}"]
+        out.print(f"\n{why}; {in_flight} trials in flight go on where they were when {when}", style="yellow")
         steps = {"go on": command(settings), **steps}
     elif (trials["state"] == "COMPLETE").any() and spec.search.sampler != "grid" and not spec.single:
         kept = [setting for setting in settings if not setting.startswith("search.trials=")]
@@ -197,4 +201,4 @@ def end_without_ray(error: RayLostError) -> NoReturn:
     """Print the error and exit at once, because calls into a lost Ray may not return."""
     out.show_cursor()
     err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
-    os._exit(1)
+    os._exit(130 if isinstance(error, StudyInterruptedError) else 1)

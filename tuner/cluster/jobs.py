@@ -93,6 +93,7 @@ class Jobs:
         data: Path | None = None,
         fresh: bool = False,
         accept_changes: bool = False,
+        retry_failed: bool = False,
         command: str = "",
     ) -> str:
         """Submit a study. Returns the job's name.
@@ -104,6 +105,7 @@ class Jobs:
             data: Where the cluster looks for data sets first, an absolute path.
             fresh: Start over.
             accept_changes: Resume in spite of another identity of the study.
+            retry_failed: Open FAILED trials again.
             command: The command that resumes the study from here, for the job to print.
 
         Raises:
@@ -112,7 +114,8 @@ class Jobs:
         """
         _refuse_relative(results, data, spec.dataset.name)
         options = ["--results", results, *(["--data", str(data)] if data else [])]
-        options += [name for name, given in (("--fresh", fresh), ("--accept-changes", accept_changes)) if given]
+        flags = {"--fresh": fresh, "--accept-changes": accept_changes, "--retry-failed": retry_failed}
+        options += [flag for flag, is_given in flags.items() if is_given]
         words = ["python", "-m", "tuner", verb, f"{spec.study}.yaml", *options, "--address", "auto"]
         with tempfile.TemporaryDirectory(prefix="tuner-") as staged, self._explained():
             _stage(Path(staged), spec)

@@ -1,8 +1,7 @@
 """The state of a study's earlier runs, rebuilt from its tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -98,35 +97,3 @@ def _decided(decisions: pd.DataFrame) -> tuple[dict[int, list[Recorded]], set[in
         recorded.setdefault(int(number), []).append(Recorded(int(bracket), rung, value))
     stopped = decisions.loc[decisions["verdict"] == "stop", "number"]
     return recorded, {int(number) for number in stopped}
-
-
-def spent_seconds(provenance: Mapping[str, Any], tables: Tables) -> float:
-    """Return the seconds that earlier runs took, which count for the study's budget.
-
-    A run that was killed has no end in the provenance, and ends with its last row.
-    """
-    runs = [run for run in provenance.get("runs", ()) if isinstance(run, Mapping)]
-    starts = [start for run in runs if (start := _time(run.get("started_at")))]
-    ends = [_time(run.get("stopped_at")) for run in runs if _time(run.get("started_at"))]
-    if not starts:
-        return 0.0
-    times = [] if all(ends) else _row_times(tables)
-    spent = 0.0
-    for start, end, following in zip(starts, ends, [*starts[1:], None], strict=True):
-        last = end or max((at for at in times if following is None or at < following), default=start)
-        spent += max(0.0, (last - start).total_seconds())
-    return spent
-
-
-def _row_times(tables: Tables) -> Iterable[datetime]:
-    """Return the times of all rows of trials and epochs."""
-    columns = (tables.history("trials")["updated_at"], tables.history("epochs")["at"])
-    return [at.to_pydatetime() for column in columns for at in column.dropna()]
-
-
-def _time(text: Any) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

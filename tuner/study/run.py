@@ -30,10 +30,11 @@ from tuner.search.proposals import proposal_from_row
 from tuner.search.schedulers import Scheduler, make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage.scratch import ScratchFolder
+from tuner.study.budget import spent_seconds
 from tuner.study.halting import StopReason, StudyStopper, stop_on_signals
 from tuner.study.observer import NullObserver, Observer, TolerantObserver
 from tuner.study.recorder import Recorder
-from tuner.study.restore import Past, read_past, restore_scheduler, spent_seconds
+from tuner.study.restore import Past, read_past, restore_scheduler
 from tuner.study.retries import Retries
 from tuner.study.trainable import TrialContext, TrialTrainable
 

@@ -1,0 +1,35 @@
+"""Observers whose errors are tolerated."""
+
+import pytest
+
+from tuner.study.observer import NullObserver, Row, TolerantObserver
+
+
+class Broken(NullObserver):
+    """An observer whose output is closed."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+        self.calls = 0
+
+    def epoch_reported(self, row: Row) -> None:
+        self.calls += 1
+        raise self._error
+
+    halting = epoch_reported  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError("full"), SystemExit(1), ValueError()])
+def test_tolerant_observer_warns_once(error: BaseException) -> None:
+    broken = Broken(error)
+    observer = TolerantObserver(broken)
+    with pytest.warns(UserWarning, match=f"the study goes on: {type(error).__name__}") as warned:
+        for _ in range(3):
+            observer.epoch_reported({})
+    assert len(warned) == 1
+    assert broken.calls == 3
+
+
+def test_tolerant_observer_lets_ctrl_c_pass() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        TolerantObserver(Broken(KeyboardInterrupt())).epoch_reported({})
