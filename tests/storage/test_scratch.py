@@ -42,3 +42,19 @@ def test_sweep_removes_folders_of_dead_processes(temporary: Path) -> None:
     assert sorted(temporary.iterdir()) == sorted([temporary / "tuner-of-somebody-else", scratch.path])
     scratch.remove()
     assert list(temporary.iterdir()) == [temporary / "tuner-of-somebody-else"]
+
+
+def test_remove_keeps_the_lock_of_a_folder_in_use(temporary: Path) -> None:
+    scratch = ScratchFolder()
+    stubborn = scratch.path / "stubborn"
+    stubborn.mkdir()
+
+    def rmtree(path: Path, **_: object) -> None:
+        assert path == stubborn  # a process still writes there
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shutil.rmtree", rmtree)
+        scratch.remove()
+    assert stubborn.exists()
+    sweep_scratch_folders()
+    assert list(temporary.iterdir()) == []

@@ -30,7 +30,8 @@ class ScratchFolder:
 
     def remove(self) -> None:
         """Remove the folder and its contents."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):  # because somebody may have removed it
+            _remove(self.path)
         self._lock.release()
 
 
@@ -40,8 +41,23 @@ def sweep_scratch_folders(parent: Path | None = None) -> None:
         lock = FileLock(path)
         with suppress(OSError, Timeout):  # because its process lives, or is another user's
             lock.acquire(timeout=0)
-            shutil.rmtree(path.parent, ignore_errors=True)
+            _remove(path.parent)
             lock.release()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a scratch folder, its lock last.
+
+    Processes that end a little later may still write into the folder. It then keeps its lock, so
+    that the next sweep finds it.
+    """
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _LOCK:
+            path.unlink(missing_ok=True)
+    if [path.name for path in folder.iterdir()] == [_LOCK]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def home_folder() -> Path:
