@@ -111,7 +111,7 @@ class StudyRun:
             tables.compact()  # because thousands of parts are read several times from here on
             if self._has_work(tables):
                 self._run_on_ray(tables, dataset, identity, accepted)
-            else:
+            elif not accepted:  # because the rows that exist have the earlier identity
                 self.folder.write_spec(self.spec)
         return StudyResults(self.folder, self.spec)
 
