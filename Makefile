@@ -20,11 +20,11 @@ run: setup
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup
-	@echo "Runs the tests that need no Ray, in two processes: under a minute on two cores."
+	@echo "Runs the tests that need no Ray, in two processes: about two minutes on two cores."
 	$(PYTEST) -m 'not ray'
 
 test: setup
-	@echo "Runs all tests but those of clusters, in two processes: about five minutes on two cores."
+	@echo "Runs all tests but those of clusters, in two processes: about six minutes on two cores."
 	$(PYTEST) -m 'not cluster'
 
 test-cluster: setup

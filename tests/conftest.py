@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.object_store import ObjectStore
 
-LONGEST = ["test_kill", "test_survival", "test_jobs", "test_main", "test_run", "test_s3"]
+LONGEST = ["test_kill", "test_main", "test_s3", "test_run", "test_watchdog", "test_survival", "test_jobs"]
 """Test files that take longest. Two processes begin with them, so that neither waits for the other."""
 
 
