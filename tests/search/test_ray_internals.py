@@ -6,14 +6,27 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
 from ray.air.execution import PlacementGroupResourceManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.exceptions import RayTaskError
+from ray.train._internal.storage import StorageContext
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
+from ray.tune.experiment import Trial
 
-from tuner.search.ray_internals import allow_one_more_idle_worker, silence_raylet
+from tests.support.waiting import wait_until
+from tuner.search.ray_internals import (
+    allow_one_more_idle_worker,
+    error_of,
+    node_of,
+    release_idle_workers,
+    silence_raylet,
+    worker_of,
+)
 
 TOKEN = "0123456789abcdef" * 4
 
@@ -91,3 +104,58 @@ print(node.wait_for_persisted_port is original)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "4711\nTrue\n", done.stderr
+
+
+@ray.remote(num_cpus=0)
+class Worker:
+    """A worker that tells on which node it runs."""
+
+    def get_auto_filled_metrics(self, **_: Any) -> dict[str, Any]:
+        return {}  # which Tune asks for at once
+
+    def node(self) -> str:
+        return ray.get_runtime_context().get_node_id()
+
+
+def test_node_of_a_worker_is_known_after_its_death(ray_session: str) -> None:  # noqa: ARG001
+    worker = Worker.remote()  # type: ignore[attr-defined]
+    node = ray.get(worker.node.remote())
+    trial = Trial("fails", stub=True)
+    trial.set_ray_actor(worker)
+    known = worker_of(trial)
+
+    def is_dead() -> bool:
+        try:
+            ray.get(worker.node.remote())
+        except ray.exceptions.RayActorError:
+            return True
+        return False
+
+    ray.kill(worker)
+    wait_until(is_dead)
+    assert node_of(known) == node
+
+
+def test_error_of_a_trial_is_what_it_raised(tmp_path: Path) -> None:
+    trial = Trial("fails", stub=True, storage=StorageContext(tmp_path, "study", trial_dir_name="0"))
+    assert error_of(trial) is None
+    trial.init_local_path()
+    trial.handle_error(RayTaskError("train", "traceback", ValueError("wrong")))
+    error = error_of(trial)
+    assert isinstance(error, RayTaskError)
+    assert str(error.cause) == "wrong"
+
+
+def test_release_idle_workers_empties_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # or Ray is asked for its cores
+    manager = PlacementGroupResourceManager()
+    storage = SimpleNamespace(experiment_dir_name="none", experiment_fs_path=str(tmp_path))
+    controller = TuneController(resource_manager_factory=lambda: manager, storage=storage)  # type: ignore[arg-type]
+    removed: list[Any] = []
+    monkeypatch.setattr(controller, "_remove_actor", lambda tracked_actor: removed.append(tracked_actor))
+    resources, idle = PlacementGroupFactory([{"CPU": 1}]), TrackedActor(0)
+    controller._actor_cache.increase_max(resources)
+    controller._actor_cache.cache_object(resources, idle)
+    release_idle_workers(controller._wrapped())
+    assert removed == [idle]
+    assert not controller._actor_cache.has_cached_object(resources)

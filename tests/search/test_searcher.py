@@ -271,7 +271,7 @@ def test_what_a_sampler_keeps_about_a_trial_stands_in_the_tables(sampler: str, t
         assert any("cma:optimizer:0" in keys for keys in kept)  # a generation was told
 
 
-def test_a_study_of_somebody_else_runs_no_code_of_theirs(tmp_path: Path) -> None:
+def test_foreign_study_runs_no_foreign_code(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, tuple[Path]]:
             return Path.touch, (tmp_path / "sprung",)

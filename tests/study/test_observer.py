@@ -12,22 +12,19 @@ class Broken(NullObserver):
         self._error = error
         self.calls = 0
 
-    def epoch_reported(self, row: Row) -> None:
+    def epoch_reported(self, row: Row) -> None:  # noqa: ARG002
         self.calls += 1
         raise self._error
-
-    halting = epoch_reported  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError("full"), SystemExit(1), ValueError()])
 def test_tolerant_observer_warns_once(error: BaseException) -> None:
     broken = Broken(error)
     observer = TolerantObserver(broken)
-    with pytest.warns(UserWarning, match=f"the study goes on: {type(error).__name__}") as warned:
-        for _ in range(3):
-            observer.epoch_reported({})
-    assert len(warned) == 1
-    assert broken.calls == 3
+    with pytest.warns(UserWarning, match=f"the study goes on: {type(error).__name__}"):
+        observer.epoch_reported({})
+    observer.epoch_reported({})  # or else the second warning is an error
+    assert broken.calls == 2
 
 
 def test_tolerant_observer_lets_ctrl_c_pass() -> None:
