@@ -160,6 +160,33 @@ def test_study_outlasts_data_that_vanish_for_a_while(tmp_path: Path, monkeypatch
     assert results.trials["attempt"].max() > 1
 
 
+class KillingIdle(NullObserver):
+    """Kills the only worker when the first trial has ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._starts = folder / "starts"
+        self.has_killed = False
+
+    def trial_ended(self, row: Row) -> None:  # noqa: ARG002
+        if not self.has_killed:
+            (worker,) = self._starts.iterdir()
+            os.kill(int(worker.name), signal.SIGKILL)
+            self.has_killed = True
+
+
+def test_idle_worker_that_dies_costs_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "BACKOFF_SECONDS", (0.1,))
+    spec = digits(search={"trials": 3}, resources={"concurrent": 1}, retries=0)
+    observer = KillingIdle(tmp_path / "small")
+    results = StudyRun(spec, tmp_path, observer=observer, trainable=FreeTrial).run()
+    assert observer.has_killed
+    assert list(results.trials["state"]) == ["COMPLETE"] * 3
+    history = results.folder.tables(spec).history("trials")
+    failed = history[history["state"] == "FAILED"]
+    assert [*zip(failed["number"], failed["error_kind"], strict=True)] == [(1, "environment")]
+    assert failed["error"].iloc[0].startswith("the worker was lost before the trial began")
+
+
 def test_failed_trials_are_opened_again(tmp_path: Path) -> None:
     spec = digits(search={"trials": 4}, retries=0)
     before = StudyRun(spec, tmp_path, trainable=MendedTrial).run().trials

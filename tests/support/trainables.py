@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,19 @@ class DatalessTrial(FreeTrial):
         if not (Path(self._context.folder) / "there").exists():
             raise DataError("gone")
         return super().step()
+
+
+class BrokenNodeTrial(FreeTrial):
+    """A free trial that fails on the node on which the first one ran."""
+
+    def step(self) -> dict[str, Any]:
+        node = ray.get_runtime_context().get_node_id()
+        broken = Path(self._context.folder) / "broken"
+        with suppress(FileExistsError), broken.open("x") as file:
+            file.write(node)
+        if broken.read_text() == node:
+            raise RuntimeError("this node is broken")
+        return {**super().step(), "device": node}
 
 
 class MendedTrial(FreeTrial):
