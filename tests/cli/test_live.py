@@ -221,6 +221,23 @@ def test_panel_shows_progress_and_best(width: int, clock: Clock) -> None:
     assert "1 1/10 0.4321 0:02 learning_rate 0.01235, batch_size 64" in flowing
 
 
+@pytest.mark.parametrize("width", [12, 20, 25, 30, 35, 40, 45, 50, 55, 60, 70])
+def test_panel_never_cuts_numbers(width: int, clock: Clock) -> None:
+    panel = LiveDisplay(Console(), Progress(study(search={"trials": 1000})))
+    for number in range(100):
+        row = begin(panel, trial(number))
+        epoch(panel, row, clock, value=0.1556)
+        end(panel, row)
+    for number in range(100, 103):
+        epoch(panel, begin(panel, trial(number)), clock, value=0.4321)
+    text = printed(panel, width, height=60)
+    words = set(text.replace(",", " ").split())
+    assert {"100/1000", "0.1556", "102"} <= words
+    assert {word for word in words if word.startswith("0.4")} <= {"0.4321"}
+    assert "0.4321" in words or width < 40
+    assert {word for word in words if word.endswith("/10")} <= {"1/10"}
+
+
 def test_panel_lists_trials_that_fit(clock: Clock) -> None:
     panel = LiveDisplay(Console(), Progress(study(search={"trials": 64})))
     for number in range(40):

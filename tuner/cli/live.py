@@ -17,6 +17,7 @@ from tuner.study.progress import Progress
 HEARTBEAT_SECONDS = 30.0
 """Seconds between two lines about running trials, without a terminal."""
 STARTING = "Ray and the workers are starting …"
+PARAMETERS = "parameters"
 HALTING = "Stopping; trials in flight can go on later (Ctrl-C again ends at once)"
 
 
@@ -88,10 +89,17 @@ class LiveDisplay(PlainDisplay):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the panel, with as many running trials as the terminal has room for."""
         room = max(1, console.height - 9)
-        yield Group(Text(), self._bar(options.max_width), *self._summary(), Text(), *self._running(room))
+        width = options.max_width
+        yield Group(Text(), self._bar(width), *self._summary(), Text(), *self._running(room, width))
 
     def _bar(self, width: int) -> RenderableType:
         progress = self._progress
+        phase: str = progress.phase
+        if phase == "training" and progress.left is not None:
+            phase = f"about {format_clock(progress.left)} left"
+        state = f"{progress.done}/{progress.total} trials  {format_clock(progress.elapsed)}  {phase}"
+        if width < len(state) + 16:  # no room for a bar beside whole numbers
+            return Text(state)
         name = Text(progress.spec.study, style="bold")
         name.truncate(max(8, width // 4), overflow="ellipsis")
         bar = ProgressBar(total=max(progress.total, 1), completed=progress.done)
@@ -99,10 +107,7 @@ class LiveDisplay(PlainDisplay):
         line.add_column(no_wrap=True)
         line.add_column(ratio=1)
         line.add_column(no_wrap=True)
-        phase: str = progress.phase
-        if phase == "training" and progress.left is not None:
-            phase = f"about {format_clock(progress.left)} left"
-        line.add_row(name, bar, f"{progress.done}/{progress.total} trials  {format_clock(progress.elapsed)}  {phase}")
+        line.add_row(name, bar, state)
         return line
 
     def _summary(self) -> Iterator[RenderableType]:
@@ -114,29 +119,46 @@ class LiveDisplay(PlainDisplay):
             text = Text(f"best {metric} {metric_text(metric, best['value'])}", style="bold green")
             yield text.append(f"  trial {best['number']}: {parameters_text(best)}", style="not bold default")
 
-    def _running(self, room: int) -> Iterator[RenderableType]:
+    def _running(self, room: int, width: int) -> Iterator[RenderableType]:
         progress = self._progress
         if progress.phase in ("starting", "stopping"):
             yield Text(STARTING if progress.phase == "starting" else HALTING, style="dim")
             return
         rows = list(progress.running.items())
-        metric = progress.spec.objective[0].metric
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
-        for name in ("trial", "epoch", metric, "time"):
-            table.add_column(name, justify="right", no_wrap=True, min_width=max(len(name), 7))
-        table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
-        for number, row in rows[:room]:
-            table.add_row(
-                str(number),
-                f"{whole_number(row.get('epochs_run'))}/{row['epochs_planned']}",
-                metric_text(metric, row.get("value")),
-                "" if (seconds := progress.running_for(number)) is None else format_clock(seconds),
-                parameters_text(row),
-            )
         if rows:
-            yield table
+            yield _rows_table([self._cells(number, row) for number, row in rows[:room]], width)
         if len(rows) > room:
             yield Text(f"… and {len(rows) - room} more", style="dim")
+
+    def _cells(self, number: int, row: Row) -> dict[str, str]:
+        """Return a running trial's cells, by the names of their columns."""
+        metric, seconds = self._progress.spec.objective[0].metric, self._progress.running_for(number)
+        return {
+            "trial": str(number),
+            "epoch": f"{whole_number(row.get('epochs_run'))}/{row['epochs_planned']}",
+            metric: metric_text(metric, row.get("value")),
+            "time": "" if seconds is None else format_clock(seconds),
+            PARAMETERS: parameters_text(row),
+        }
+
+
+def _rows_table(rows: list[dict[str, str]], width: int) -> Table:
+    """Return a table with as many columns as fit, because half a number reads like another."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+    shown: list[str] = []
+    for name in rows[0]:
+        needed = max(7, len(name), *(len(row[name]) for row in rows)) if name != PARAMETERS else 12
+        width -= needed + 2
+        if shown and width < 0:
+            break
+        shown.append(name)
+        if name == PARAMETERS:
+            table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
+        else:
+            table.add_column(name, justify="right", no_wrap=True, min_width=needed)
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
+    return table
 
 
 @contextmanager

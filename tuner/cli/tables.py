@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 
 from tuner.errors import RayLostError, StudyError, StudyInterruptedError
@@ -55,6 +56,20 @@ def counts_text(trials: "pd.DataFrame") -> str:
     return ", ".join(f"{count} {named.get(state, state.lower())}" for state, count in counts if count) or "no trials"
 
 
+def print_table(table: RenderableType) -> None:
+    """Print a table whose cells stay whole, even where the terminal is narrower.
+
+    Half a number reads like another.
+    """
+    unbounded = out.options.update(width=10_000)
+    width, needed = out.width, Measurement.get(out, unbounded, table).minimum
+    try:
+        out.width = max(width, needed)
+        out.print(table)
+    finally:
+        out.width = width
+
+
 def show_studies(folders: "Iterable[StudyFolder]") -> None:
     """Print one row per study, and a line on standard error for an unreadable one."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -68,7 +83,7 @@ def show_studies(folders: "Iterable[StudyFolder]") -> None:
             table.add_row(folder.name, *_study_cells(folder))
         except StudyError as error:
             err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
-    out.print(table)
+    print_table(table)
 
 
 def _study_cells(folder: "StudyFolder") -> list[str]:
@@ -102,7 +117,7 @@ def show_jobs(jobs: "list[Job]", address: str) -> None:
     for job in jobs:
         ago = format_duration((datetime.now(UTC) - job.started_at).total_seconds()) + " ago"
         table.add_row(job.name, job.study, job.status.lower(), ago, job.results)
-    out.print(table)
+    print_table(table)
 
 
 def show_nodes(reports: "Iterable[NodeReport]") -> None:
@@ -130,7 +145,7 @@ def show_study(study: "StudyResults", top: int) -> None:
     board = leaderboard(study, top)
     if len(board):
         parameters = [name for name in study.spec.space.root if name in board and name != "epochs"]
-        out.print(board_table(board, parameters, out))
+        print_table(board_table(board, parameters, out))
 
 
 def print_next_steps(
