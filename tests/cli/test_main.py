@@ -153,6 +153,13 @@ def test_run_refuses_study_in_use(results: Path) -> None:
     assert f"being run by process {os.getpid()}" in line
 
 
+def test_run_refuses_study_in_use_before_images(tmp_path: Path) -> None:
+    nowhere = {"TUNER_DATA": str(tmp_path / "no"), "TUNER_CACHE": str(tmp_path / "cache")}
+    with StudyFolder(tmp_path / "mnist").lock():
+        line = refused("run", "search_spaces/mnist.yaml", "--results", tmp_path, **nowhere)
+    assert f"being run by process {os.getpid()}" in line
+
+
 @pytest.mark.usefixtures("first")
 def test_show_suggests_nearest_name(results: Path) -> None:
     assert f"{results}: no study 'digitz'; did you mean 'digits'?" in refused("show", "digitz", "--results", results)
