@@ -24,6 +24,7 @@ def shell(words: str, *arguments: object, **environment: str) -> "subprocess.Com
     )
 
 
+@pytest.mark.usefixtures("starts_ray")
 def test_run_outlives_a_closed_pipe(tmp_path: Path) -> None:
     done = shell("{} | head -1", "run", DIGITS, *SMALL, "--results", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
