@@ -13,8 +13,9 @@ from tests.support.nodes import study_file
 from tests.support.observers import Outage
 from tests.support.trainables import StudiousTrial
 from tuner.errors import StudyError
+from tuner.results.tables import Tables
 from tuner.storage import Storage
-from tuner.study import recorder, writer
+from tuner.study import writer
 from tuner.study.run import StudyRun
 from tuner.training.checkpoint import write_state
 
@@ -91,13 +92,14 @@ def test_study_resumes_after_a_disk_stayed_full(disk: Disk, tmp_path: Path, monk
 def test_tables_that_cannot_be_compacted_stay_in_parts(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flush_all = recorder.Recorder.flush_all
+    compact = Tables.compact
 
-    def settle_and_fill(self: recorder.Recorder) -> None:
-        flush_all(self)
-        disk.fill()  # just before the tables are compacted
+    def fill_and_compact(self: Tables) -> None:
+        if self.storage.names("trials"):  # which the study has written
+            disk.fill()
+        compact(self)
 
-    monkeypatch.setattr(recorder.Recorder, "flush_all", settle_and_fill)
+    monkeypatch.setattr(Tables, "compact", fill_and_compact)
     spec = tuner.load_spec(study_file(tmp_path, 2, 3, keep_weights=0))
     with pytest.warns(UserWarning, match=r"No space left on device.*; the tables are whole but stay in parts$"):
         study = StudyRun(spec, disk.place, trainable=StudiousTrial).run()
