@@ -62,7 +62,7 @@ class BesideRay:
         return int(np.random.default_rng([self.seed, number]).choice(len(odds), p=odds))
 
     def report(self, number: int, epoch: int, value: float) -> str:
-        """Report to both and compare; a stopped trial ends as Tune ends it."""
+        """Report to both and compare. A stopped trial ends as Tune ends it."""
         trial, result = self.trials[number], {"epoch": epoch, self.metric: value}
         verdict = self.ours.on_trial_result(TUNE, trial, result)
         assert verdict == self.rays.on_trial_result(TUNE, trial, result)
@@ -195,7 +195,7 @@ def test_asha_decides_nothing_between_two_rungs() -> None:
     assert played.verdicts() == [(0, 1.0, 1, "go"), (0, 3.0, 3, "go")]
 
 
-def test_trials_of_unequal_length_meet_at_equal_epochs() -> None:
+def test_trials_of_unequal_length_share_rungs() -> None:
     spec = parse_spec(
         {
             "study": "compared",

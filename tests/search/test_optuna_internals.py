@@ -1,4 +1,4 @@
-"""The parts of Optuna that are used without being public are still there and do what they did."""
+"""Tests that private parts of Optuna are still there and work as before."""
 
 import json
 import pickle

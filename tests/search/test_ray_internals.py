@@ -1,4 +1,4 @@
-"""The parts of Ray that are used without being public are still there and do what they did."""
+"""Tests that private parts of Ray are still there and work as before."""
 
 import logging
 import os
@@ -117,7 +117,7 @@ class Worker:
         return ray.get_runtime_context().get_node_id()
 
 
-def test_node_of_a_worker_is_known_after_its_death(ray_session: str) -> None:  # noqa: ARG001
+def test_node_of_a_dead_worker_is_known(ray_session: str) -> None:  # noqa: ARG001
     worker = Worker.remote()  # type: ignore[attr-defined]
     node = ray.get(worker.node.remote())
     trial = Trial("fails", stub=True)
@@ -136,7 +136,7 @@ def test_node_of_a_worker_is_known_after_its_death(ray_session: str) -> None:  #
     assert node_of(known) == node
 
 
-def test_error_of_a_trial_is_what_it_raised(tmp_path: Path) -> None:
+def test_error_of_a_trial_is_its_own(tmp_path: Path) -> None:
     trial = Trial("fails", stub=True, storage=StorageContext(tmp_path, "study", trial_dir_name="0"))
     assert error_of(trial) is None
     trial.init_local_path()

@@ -1,4 +1,4 @@
-"""What every scheduler does: refill, pass over, reuse workers."""
+"""Behaviour of every scheduler: refill, pass over, reuse workers."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The searcher: what it proposes, what it tells Optuna, and that the tables rebuild both."""
+"""The searcher: its proposals, its reports to Optuna, and its rebuilding."""
 
 import json
 import math
@@ -68,19 +68,19 @@ def study(space: Mapping[str, Any] = FLAT, sampler: str = "random", trials: int 
 
 
 def accuracy(config: Mapping[str, Any], epoch: int) -> float:
-    """What a trial measures: decided by its parameters and seed, and never twice the same."""
+    """Return a trial's measurement, which its parameters and seed decide."""
     wish = sum(math.cos(float(v)) for v in config["parameters"].values() if isinstance(v, int | float))
     return (math.tanh(wish) + 1) / 3 * (1 - 0.5**epoch) + float(config["seed"]) % 1009 / 1e5
 
 
 def fate(config: Mapping[str, Any]) -> str:
-    """Some trials are pruned, some crash, some report an error; repeats are never stopped."""
+    """Return how a trial ends. Repeats always complete."""
     ends = {1: "pruned", 3: "crashed", 5: "error"}
     return ends.get(config["number"] % 7, "complete") if config["purpose"] == "search" else "complete"
 
 
 class Driven:
-    """Searcher, recorder and tables of one run, driven in the order in which Ray Tune calls them, without a worker."""
+    """Searcher, recorder and tables of one run, called as Ray Tune calls them."""
 
     def __init__(self, spec: StudyConfig, folder: Path, slots: int = 2) -> None:
         home = StudyFolder(folder)
@@ -88,6 +88,7 @@ class Driven:
         past = read_past(self.tables)
         self.proposals: list[Proposal] = []
         self.live: list[Trial] = []
+        self.is_stopping = False
         self.recorder = Recorder(
             spec,
             home,
@@ -95,7 +96,7 @@ class Driven:
             past,
             NullObserver(),
             retries=Retries(0, past.failures),
-            stopping=lambda: False,
+            stopping=lambda: self.is_stopping,
             lost=lambda: False,
         )
         self.searcher = self.recorder.searcher = OptunaSearcher(
@@ -120,7 +121,7 @@ class Driven:
         return config
 
     def step(self) -> bool:
-        """One call of Tune: start a trial or train an epoch of the one that waits longest; False: nothing is left."""
+        """Start a trial or train an epoch. Return False if nothing is left."""
         config = self.start()
         if isinstance(config, dict):
             return True
@@ -133,7 +134,7 @@ class Driven:
         return True
 
     def train(self, trial: Trial) -> bool:
-        """Report the next epoch as Tune does; whether it was the trial's last."""
+        """Report the next epoch as Tune does. Return True if it was the last."""
         config = trial.config
         epoch = trial.run_metadata.last_result.get("epoch", 0) + 1
         if epoch == 2 and fate(config) == "crashed":
@@ -170,7 +171,7 @@ class Driven:
         return self
 
     def killed(self, spec: StudyConfig | None = None) -> "Driven":
-        """What the next process finds: only what reached the disk."""
+        """Return the next process, which finds only what reached the disk."""
         return Driven(spec or self.searcher.spec, self.tables.storage.root, self.searcher._slots)
 
 
@@ -199,9 +200,7 @@ def drawn(proposal: Proposal) -> str:
 
 
 @pytest.mark.parametrize(("sampler", "space"), [("random", NESTED), ("grid", GRID)])
-def test_an_interrupted_search_proposes_what_the_uninterrupted_one_does(
-    sampler: str, space: dict[str, Any], tmp_path: Path
-) -> None:
+def test_interrupted_search_proposes_as_the_whole_one(sampler: str, space: dict[str, Any], tmp_path: Path) -> None:
     spec = study(space, sampler)
     expected = {proposal.number: proposal for proposal in Driven(spec, tmp_path / "whole").run().proposals}
     assert list(expected) == list(range(12))
@@ -214,7 +213,7 @@ def test_an_interrupted_search_proposes_what_the_uninterrupted_one_does(
         assert len(before.proposals) + len(after.proposals) == 12 + len(in_flight)
 
 
-def test_an_extended_search_goes_on_where_it_ended(tmp_path: Path) -> None:
+def test_extended_search_continues(tmp_path: Path) -> None:
     whole = Driven(study(trials=10), tmp_path / "whole").run()
     part = Driven(study(trials=4), tmp_path / "part").run()
     assert part.proposals + part.killed(study(trials=10)).run().proposals == whole.proposals
@@ -232,10 +231,10 @@ def test_an_extended_search_goes_on_where_it_ended(tmp_path: Path) -> None:
         ("nsga2", NESTED, 32),
     ],
 )
-def test_every_sampler_goes_on_from_the_tables_as_if_never_interrupted(
+def test_sampler_resumes_as_if_never_interrupted(
     sampler: str, space: dict[str, Any], calls: int, tmp_path: Path
 ) -> None:
-    """Also from the middle of a trial: both then know the same finished trials, and the same ones in flight."""
+    """Compare also in the middle of a trial, with the same trials in flight."""
     whole = Driven(study(space, sampler, trials=24), tmp_path).run(calls)
     whole.tables.flush()
     finished = [trial for trial in whole.searcher.study.trials if trial.value is not None]
@@ -250,7 +249,7 @@ def test_every_sampler_goes_on_from_the_tables_as_if_never_interrupted(
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_goes_on_after_an_interruption_half_way(sampler: str, tmp_path: Path) -> None:
+def test_sampler_finishes_after_an_interruption(sampler: str, tmp_path: Path) -> None:
     spec = study(GRID if sampler == "grid" else FLAT, sampler, trials=14)
     before = Driven(spec, tmp_path).run(18)
     after = before.killed().run()
@@ -261,7 +260,7 @@ def test_every_sampler_goes_on_after_an_interruption_half_way(sampler: str, tmp_
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "nsga2"])
-def test_what_a_sampler_keeps_about_a_trial_stands_in_the_tables(sampler: str, tmp_path: Path) -> None:
+def test_sampler_attributes_stand_in_the_tables(sampler: str, tmp_path: Path) -> None:
     driven = Driven(study(sampler=sampler, trials=22), tmp_path).run()
     kept = [set(json.loads(text)) for text in driven.tables.trials()["sampler_attrs"]]
     assert any("cma:generation" in keys or "NSGAIISampler:generation" in keys for keys in kept)
@@ -292,7 +291,7 @@ def test_foreign_study_runs_no_foreign_code(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_nested_space_gives_only_active_parameters() -> None:
+def test_nested_space_gives_only_active_parameters() -> None:
     seen = set()
     for proposal in asked(study(NESTED, "tpe", trials=40)):
         expected = {"architecture"} | {
@@ -307,7 +306,7 @@ def test_a_nested_space_gives_only_active_parameters() -> None:
     assert seen == set(NESTED)
 
 
-def test_a_grid_has_every_point_once_and_begins_anew_when_more_are_asked_for() -> None:
+def test_grid_has_every_point_and_then_repeats() -> None:
     spec = study(GRID, "grid", trials=30)
     points = spec.space.grid()
     assert len(points) == 2 * 4 * 3
@@ -331,7 +330,7 @@ def asked(spec: StudyConfig) -> list[Proposal]:
     return proposed
 
 
-def test_lists_and_mixed_choices_come_back_as_the_study_file_has_them(tmp_path: Path) -> None:
+def test_lists_and_mixed_choices_come_back_whole(tmp_path: Path) -> None:
     choices: dict[str, list[Value]] = {
         "dense": [[32, 64], [128], []],
         "dropout": [1, 1.5, True, "1", [1, "a"]],
@@ -369,9 +368,7 @@ def test_lists_and_mixed_choices_come_back_as_the_study_file_has_them(tmp_path: 
         ({"float": [1e-4, 1], "log": True}, FloatDistribution(1e-4, 1, log=True)),
     ],
 )
-def test_a_range_that_ends_between_two_steps_ends_at_the_lower_one_without_a_warning(
-    raw: dict[str, Any], expected: Any
-) -> None:
+def test_range_ends_on_a_step(raw: dict[str, Any], expected: Any) -> None:
     parameter: Parameter = Space.model_validate({"x": raw})["x"]
     assert distribution(parameter) == expected
 
@@ -388,7 +385,7 @@ def test_no_step_is_drawn_beyond_its_range(sampler: str) -> None:
             assert spec.space[name].holds(value)
 
 
-def test_seeds_are_all_different_and_always_the_same() -> None:
+def test_seeds_are_distinct_and_reproducible() -> None:
     searcher = bare(study(trials=500))
     configs = [searcher.suggest(str(index)) for index in range(500)]
     seeds = [config["seed"] for config in configs if isinstance(config, dict)]
@@ -399,7 +396,7 @@ def test_seeds_are_all_different_and_always_the_same() -> None:
     assert derive_trial_seed(5, "trial", 12) != derive_trial_seed(51, "trial", 2)
 
 
-def test_no_more_trials_than_slots_and_an_end(tmp_path: Path) -> None:
+def test_search_fills_its_slots_and_ends(tmp_path: Path) -> None:
     driven = Driven(study(trials=5), tmp_path, slots=2)
     assert [type(driven.start()) for _ in range(3)] == [dict, dict, type(None)]
     while driven.step():
@@ -411,7 +408,7 @@ def test_no_more_trials_than_slots_and_an_end(tmp_path: Path) -> None:
 # --- what Optuna is told ------------------------------------------------------------------------------------------
 
 
-def test_optuna_is_told_the_truth_about_every_end(tmp_path: Path) -> None:
+def test_optuna_learns_the_end_of_every_trial(tmp_path: Path) -> None:
     driven = Driven(study(trials=14), tmp_path).run()
     for proposal, trial in zip(driven.proposals, driven.searcher.study.trials, strict=True):
         config = {"parameters": proposal.parameters, "seed": proposal.seed}
@@ -475,7 +472,7 @@ def test_tpe_leaves_a_cliff_behind() -> None:
     assert share_beyond("diverged") < share_beyond("crash") / 2
 
 
-def test_retry_that_runs_alone_waits_for_the_others() -> None:
+def test_retry_alone_waits_for_running_trials() -> None:
     searcher = bare(study())
     first, _ = searcher.suggest("a"), searcher.suggest("b")
     searcher.on_trial_complete("a", error=True)
@@ -489,7 +486,7 @@ def test_retry_that_runs_alone_waits_for_the_others() -> None:
     assert isinstance(searcher.suggest("f"), dict)
 
 
-def test_retry_holds_new_proposals_until_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_holds_new_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("tuner.search.searcher.time.monotonic", lambda: clock[0])
     searcher = bare(study())
@@ -519,7 +516,7 @@ def test_trial_that_never_began_is_proposed_again() -> None:
     assert searcher.suggest("b") == first
 
 
-def test_a_report_that_a_resumed_trial_repeats_is_passed_over(tmp_path: Path) -> None:
+def test_repeated_report_is_passed_over(tmp_path: Path) -> None:
     before = Driven(study(), tmp_path, slots=1).run(3)  # a start and two epochs
     before.tables.flush()
     after = before.killed()
@@ -534,7 +531,7 @@ def test_a_report_that_a_resumed_trial_repeats_is_passed_over(tmp_path: Path) ->
 
 @pytest.mark.parametrize("space", [FLAT, NESTED, GRID], ids=["flat", "nested", "grid"])
 @pytest.mark.parametrize("calls", [0, 21, 10_000])
-def test_the_tables_rebuild_the_study_trial_by_trial(space: dict[str, Any], calls: int, tmp_path: Path) -> None:
+def test_tables_rebuild_the_study(space: dict[str, Any], calls: int, tmp_path: Path) -> None:
     spec = study(space, "grid" if space is GRID else "tpe", trials=16)
     driven = Driven(spec, tmp_path).run(calls)
     driven.tables.flush()
@@ -544,7 +541,7 @@ def test_the_tables_rebuild_the_study_trial_by_trial(space: dict[str, Any], call
     assert told(driven.killed().searcher.study.trials) == expected
 
 
-def test_with_several_objectives_a_stopped_trial_fails_and_a_complete_one_has_all_values(tmp_path: Path) -> None:
+def test_several_objectives_allow_no_pruned_trial(tmp_path: Path) -> None:
     goals = [{"maximize": "val_accuracy"}, {"minimize": "val_loss"}]
     for sampler in ("tpe", "nsga2"):
         driven = Driven(study(sampler=sampler, trials=8, objective=goals), tmp_path / sampler).run()
@@ -562,7 +559,7 @@ def test_with_several_objectives_a_stopped_trial_fails_and_a_complete_one_has_al
         assert told(driven.killed().searcher.study.trials) == told(trials)
 
 
-def test_a_searcher_of_a_study_with_repeats_rebuilds_only_the_search(tmp_path: Path) -> None:
+def test_searcher_rebuilds_no_repeats(tmp_path: Path) -> None:
     driven = Driven(study(trials=4, repeats={"top": 1, "seeds": 2}), tmp_path).run()
     assert len(driven.tables.trials()) == 6
     assert len(driven.killed().searcher.study.trials) == 4
@@ -575,7 +572,7 @@ def repeats(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["purpose"] == "repeat"]
 
 
-def test_the_best_are_repeated_with_other_seeds_once_whatever_interrupts(tmp_path: Path) -> None:
+def test_interrupted_repeats_are_not_doubled(tmp_path: Path) -> None:
     spec = study(trials=6, repeats={"top": 2, "seeds": 2})
     trials = Driven(spec, tmp_path / "whole").run().tables.trials()
     for calls in (12, 24, 27):
@@ -609,7 +606,7 @@ def test_repeats_wait_until_the_search_is_over(tmp_path: Path) -> None:
     assert config["purpose"] == "repeat"
 
 
-def test_a_longer_search_repeats_a_new_best_and_no_old_one_again(tmp_path: Path) -> None:
+def test_longer_search_repeats_only_new_bests(tmp_path: Path) -> None:
     many = {"top": 1, "seeds": 2}
     first = Driven(study(trials=3, repeats=many), tmp_path).run()
     old = set(repeats(first.tables.trials())["repeat_of"])
@@ -621,7 +618,7 @@ def test_a_longer_search_repeats_a_new_best_and_no_old_one_again(tmp_path: Path)
     assert list(second["number"]) == list(range(len(second)))
 
 
-def test_all_completed_trials_can_be_repeated_and_no_others(tmp_path: Path) -> None:
+def test_all_completed_trials_can_be_repeated(tmp_path: Path) -> None:
     trials = Driven(study(trials=8, repeats={"top": "all", "seeds": 1}), tmp_path).run().tables.trials()
     search = trials[trials["purpose"] == "search"]
     complete = set(search.loc[search["state"] == "COMPLETE", "number"])
@@ -629,7 +626,7 @@ def test_all_completed_trials_can_be_repeated_and_no_others(tmp_path: Path) -> N
     assert len(complete) < 8
 
 
-def test_a_search_in_which_nothing_completes_ends_without_repeats() -> None:
+def test_search_without_completed_trials_has_no_repeats() -> None:
     searcher = bare(study(trials=1, repeats={"top": 3, "seeds": 5}))
     searcher.suggest("a")
     searcher.on_trial_complete("a", error=True)
@@ -640,7 +637,7 @@ def test_a_search_in_which_nothing_completes_ends_without_repeats() -> None:
 # --- speed --------------------------------------------------------------------------------------------------------
 
 
-def test_a_report_costs_the_same_after_a_thousand_trials() -> None:
+def test_report_costs_do_not_grow() -> None:
     searcher = bare(study(trials=1000))
     seconds: list[float] = []
     for number in range(1000):
@@ -657,7 +654,7 @@ def test_a_report_costs_the_same_after_a_thousand_trials() -> None:
     assert last < 0.001
 
 
-def test_a_thousand_trials_are_rebuilt_in_seconds(tmp_path: Path) -> None:
+def test_thousand_trials_are_rebuilt_in_seconds(tmp_path: Path) -> None:
     spec = study(trials=1000)
     searcher = bare(spec)
     tables = Tables(Storage(tmp_path), spec.space)
@@ -681,7 +678,7 @@ def test_a_thousand_trials_are_rebuilt_in_seconds(tmp_path: Path) -> None:
     assert rebuilt.trials[-1].intermediate_values == {epoch: epoch / 40 for epoch in range(1, 21)}
 
 
-def test_every_sampler_has_the_seed_that_it_is_given() -> None:
+def test_sampler_has_its_seed() -> None:
     for sampler in ("tpe", "random", "gp", "cmaes", "nsga2"):
         spec = study(sampler=sampler)
         draws = []

@@ -34,7 +34,7 @@ def cpu_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def epoch_seconds(cost: Estimate, trials: int, epochs: float, slots: int = 1) -> float:
-    """What an epoch was taken to cost, all in all."""
+    """Return the estimated cost of an epoch, all in all."""
     return (cost.hours_without_stopping * 3600 * slots / trials - TRIAL_SECONDS) / epochs
 
 

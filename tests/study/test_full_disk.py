@@ -1,4 +1,4 @@
-"""A study whose disk is full for a while, or until its end, loses nothing that it could write."""
+"""A study on a full disk loses nothing that could be written."""
 
 import os
 import shutil
@@ -89,9 +89,7 @@ def test_study_resumes_after_a_disk_stayed_full(disk: Disk, tmp_path: Path, monk
     assert set(study.trials["state"]) == {"COMPLETE"}
 
 
-def test_tables_that_cannot_be_compacted_stay_in_parts(
-    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uncompacted_tables_stay_in_parts(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compact = Tables.compact
 
     def fill_and_compact(self: Tables) -> None:
@@ -107,7 +105,7 @@ def test_tables_that_cannot_be_compacted_stay_in_parts(
     assert len(list(disk.place.glob("small/trials/part-*"))) > 1
 
 
-def test_a_checkpoint_on_a_full_disk_costs_nothing_but_itself(disk: Disk) -> None:
+def test_full_disk_costs_only_a_checkpoint(disk: Disk) -> None:
     storage = Storage(disk.place / "small")
     write_state(storage, "checkpoints/00001/latest.pt", {"epoch": 1})
     kept = storage.read("checkpoints/00001/latest.pt")

@@ -30,7 +30,7 @@ stopping: {{asha: {{grace_period: 2, reduction_factor: 3}}}}
 
 
 def finished(folder: Path) -> pd.DataFrame:
-    """Finished trials by number, as far as the tables know; none before there is a study."""
+    """Return the finished trials by number, none before there is a study."""
     if not (folder / "study.yaml").exists():
         return pd.DataFrame()
     trials = tuner.load_study(folder).trials
@@ -38,7 +38,7 @@ def finished(folder: Path) -> pd.DataFrame:
 
 
 def run_until_killed(spec: Path, results: Path, address: str, chance: random.Random) -> None:
-    """Start a driver, and kill it some time after its first new rows, or before there is any."""
+    """Start a driver, and kill it after its first new rows or before."""
     folder = results / "killed"
     before = {*folder.glob("trials/part-*")}
     process = study_driver.start(spec, results, address, StudiousTrial)
@@ -49,7 +49,7 @@ def run_until_killed(spec: Path, results: Path, address: str, chance: random.Ran
     process.join()
 
 
-def test_a_driver_killed_ten_times_loses_no_finished_trial(ray_session: str, tmp_path: Path) -> None:
+def test_killed_driver_loses_no_finished_trial(ray_session: str, tmp_path: Path) -> None:
     spec = tmp_path / "killed.yaml"
     spec.write_text(SPEC)
     chance = random.Random(0)

@@ -1,4 +1,4 @@
-"""What a resume knows of earlier runs."""
+"""Restoring: the knowledge that a resume has of earlier runs."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Written:
 
 
 def resume(written: Written) -> tuple[Played, list[Any]]:
-    """Return a scheduler that was restored from the tables, and the trials it had stopped."""
+    """Return a restored scheduler, and the trials it had stopped."""
     played = Played(written.spec)
     stopped = restore_scheduler(written.spec, written.past(), played.scheduler)
     return played, [row["number"] for row in stopped]
@@ -58,7 +58,7 @@ def test_median_rule_stops_no_replayed_epoch(tmp_path: Path) -> None:
     assert [row["epoch"] for row in played.decisions] == [3]
 
 
-def test_asha_keeps_the_first_value_at_a_rung(tmp_path: Path) -> None:
+def test_asha_keeps_first_value_at_a_rung(tmp_path: Path) -> None:
     written = Written(study(ASHA, 8), tmp_path)
     written.trial(0, "RUNNING", [0.5, 0.6], attempt=1)
     written.decide(0, 1, 0.5)

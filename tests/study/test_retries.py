@@ -1,4 +1,4 @@
-"""What follows a failed attempt."""
+"""Retries: the attempt that follows a failed one."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def lose(retries: Retries, number: int, cause: str = "DataError") -> None:
         (ZeroDivisionError(), "crash"),
     ],
 )
-def test_kind_of_error_is_told_by_its_class(error: Exception, kind: str) -> None:
+def test_kind_of_error_follows_its_class(error: Exception, kind: str) -> None:
     assert kind_of_error(error) == kind
 
 

@@ -48,7 +48,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     return run
 
 
-def test_a_study_trains_every_trial_that_is_asked_for_and_learns(study: StudyRun) -> None:
+def test_study_trains_every_trial_and_learns(study: StudyRun) -> None:
     results = tuner.load_study(str(study.folder))
     assert list(results.trials["number"]) == [0, 1, 2, 3]
     assert set(results.trials["state"]) <= {"COMPLETE", "PRUNED"}
@@ -56,7 +56,7 @@ def test_a_study_trains_every_trial_that_is_asked_for_and_learns(study: StudyRun
     assert results.best["test_accuracy"] > 0.5
 
 
-def test_a_study_has_a_row_for_every_epoch_and_a_last_value_for_every_trial(study: StudyRun) -> None:
+def test_study_has_a_row_per_epoch(study: StudyRun) -> None:
     results = tuner.load_study(str(study.folder))
     for trial in results.trials.itertuples():
         epochs = results.epochs[results.epochs["number"] == trial.number]
@@ -66,7 +66,7 @@ def test_a_study_has_a_row_for_every_epoch_and_a_last_value_for_every_trial(stud
         assert pd.isna(trial.test_accuracy) == (trial.state != "COMPLETE")
 
 
-def test_a_study_tells_optuna_the_truth_and_rebuilds_it_from_the_tables(study: StudyRun) -> None:
+def test_study_rebuilds_what_optuna_was_told(study: StudyRun) -> None:
     results = tuner.load_study(str(study.folder))
     rebuilt = rebuild_study(results.spec, results.trials, results.epochs)
     for live, again in zip(study.searcher.study.trials, rebuilt.trials, strict=True):
@@ -74,7 +74,7 @@ def test_a_study_tells_optuna_the_truth_and_rebuilds_it_from_the_tables(study: S
         assert live.intermediate_values == again.intermediate_values
 
 
-def test_a_study_leaves_compacted_parts_and_weights_of_the_best_only(study: StudyRun) -> None:
+def test_study_keeps_only_the_best_weights(study: StudyRun) -> None:
     for table in ("trials", "epochs", "decisions"):
         assert len(list(study.folder.storage.path(table).glob("*.parquet"))) == 1
     complete = tuner.load_study(str(study.folder)).trials.query("state == 'COMPLETE'")
@@ -83,7 +83,7 @@ def test_a_study_leaves_compacted_parts_and_weights_of_the_best_only(study: Stud
     assert {path.name for path in kept} == {"weights.pt"}
 
 
-def test_a_study_leaves_the_untrained_network_a_step_log_and_predictions_where_it_is_asked_to(tmp_path: Path) -> None:
+def test_study_keeps_steps_and_predictions_on_request(tmp_path: Path) -> None:
     asked = {"untrained": True, "log_every": 10, "predictions": ["validation", "test"]}
     run = StudyRun(digits(search={"trials": 2}, stopping={"asha": {}}, **asked), tmp_path)
     study = run.run()
@@ -110,13 +110,13 @@ def test_a_study_leaves_the_untrained_network_a_step_log_and_predictions_where_i
     ]
 
 
-def test_a_study_records_where_it_comes_from(study: StudyRun) -> None:
+def test_study_records_its_provenance(study: StudyRun) -> None:
     run = json.loads(study.folder.storage.read("provenance.json"))["runs"][0]
     assert run["dataset"]["fingerprint"]
     assert run["stopped_at"] > run["started_at"]
 
 
-def test_a_study_refuses_another_space_and_goes_on_with_more_trials(study: StudyRun) -> None:
+def test_study_refuses_another_space_and_is_extended(study: StudyRun) -> None:
     results = study.folder.storage.root.parent
     asha = {"asha": {"grace_period": 1, "reduction_factor": 2}}
     with pytest.raises(StudyError, match=r"space.learning_rate.float\[?.*--fresh"):
@@ -144,7 +144,7 @@ def test_study_stops_when_its_data_vanish(tmp_path: Path, monkeypatch: pytest.Mo
     assert "FAILED" not in set(results.trials["state"])
 
 
-def test_study_outlasts_data_that_vanish_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_outlasts_data_gone_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "BACKOFF_SECONDS", (0.5, 1.0))
 
     class Returning(NullObserver):
@@ -218,7 +218,7 @@ def trials(faulty: StudyRun) -> pd.DataFrame:
     return tuner.load_study(str(faulty.folder)).trials.set_index("number")
 
 
-def test_a_faulty_study_goes_on_to_its_end(trials: pd.DataFrame) -> None:
+def test_faulty_study_ends(trials: pd.DataFrame) -> None:
     assert list(trials.index) == list(range(8))
     assert trials["state"].to_dict() == {
         0: trials["state"][0],
@@ -234,9 +234,7 @@ def test_a_faulty_study_goes_on_to_its_end(trials: pd.DataFrame) -> None:
     assert "COMPLETE" in set(trials["state"])
 
 
-def test_a_faulty_study_tries_a_crash_again_and_gives_up_after_the_retries(
-    faulty: StudyRun, trials: pd.DataFrame
-) -> None:
+def test_faulty_study_retries_crashes(faulty: StudyRun, trials: pd.DataFrame) -> None:
     history = faulty.folder.tables(faulty.spec).history("trials")
     states = {n: list(zip(rows["attempt"], rows["state"], strict=True)) for n, rows in history.groupby("number")}
     assert states[1][:3] == [(1, "RUNNING"), (1, "FAILED"), (2, "RUNNING")]
@@ -246,20 +244,20 @@ def test_a_faulty_study_tries_a_crash_again_and_gives_up_after_the_retries(
     assert "trial 2 was told to fail" in (faulty.folder.storage.root / log).read_text()
 
 
-def test_a_faulty_study_goes_on_from_the_checkpoint_of_a_killed_worker(faulty: StudyRun) -> None:
+def test_faulty_study_resumes_from_a_checkpoint(faulty: StudyRun) -> None:
     epochs = faulty.folder.tables(faulty.spec).history("epochs").query("number == 3")
     assert list(epochs.query("attempt == 1")["epoch"]) == [1, 2]
     assert epochs.query("attempt == 2")["epoch"].min() == 3
 
 
-def test_a_faulty_study_does_not_repeat_what_cannot_succeed(trials: pd.DataFrame) -> None:
+def test_faulty_study_retries_nothing_hopeless(trials: pd.DataFrame) -> None:
     assert "loss is nan" in trials["error"][5]
     assert "memory" in trials["error"][4]
     assert trials["attempt"][5] == 1
     assert trials["attempt"][4] == 2  # once more, alone
 
 
-def test_a_faulty_study_tells_optuna_complete_pruned_and_fail(faulty: StudyRun, trials: pd.DataFrame) -> None:
+def test_faulty_study_tells_optuna_every_end(faulty: StudyRun, trials: pd.DataFrame) -> None:
     states = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
     told = faulty.searcher.study.trials
     expected = [states[state] for state in trials["state"]]
@@ -272,7 +270,7 @@ def test_a_faulty_study_tells_optuna_complete_pruned_and_fail(faulty: StudyRun, 
             assert len(trial.intermediate_values) == 4
 
 
-def test_a_faulty_study_writes_down_every_verdict(faulty: StudyRun, trials: pd.DataFrame) -> None:
+def test_faulty_study_records_every_verdict(faulty: StudyRun, trials: pd.DataFrame) -> None:
     decisions = tuner.load_study(str(faulty.folder)).decisions
     stopped = decisions[decisions["verdict"] == "stop"]
     assert set(stopped["number"]) == set(trials.index[trials["state"] == "PRUNED"])
@@ -294,7 +292,7 @@ class Interrupting(NullObserver):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_interrupted_trials_go_on_from_their_checkpoints_under_their_own_numbers(tmp_path: Path) -> None:
+def test_interrupted_trials_resume_under_their_numbers(tmp_path: Path) -> None:
     training = {"architecture": "vazquez_base", "epochs": 4000, "batch_size": 16}
     spec = digits(training=training, search={"trials": 2})
     first = StudyRun(spec, tmp_path, observer=Interrupting(2, 3), trainable=StudiousTrial)
@@ -322,7 +320,7 @@ class Clock(NullObserver):
         self.passed = 3601.0
 
 
-def test_a_budget_ends_a_study_and_leaves_its_trials_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget_leaves_trials_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("tuner.study.halting.time", clock)
     training = {"architecture": "vazquez_base", "epochs": 1_000_000}
@@ -334,7 +332,7 @@ def test_a_budget_ends_a_study_and_leaves_its_trials_in_flight(tmp_path: Path, m
     assert len(results.epochs)
 
 
-def test_a_trial_that_was_stopped_just_before_the_kill_is_pruned_when_the_study_goes_on(tmp_path: Path) -> None:
+def test_trial_stopped_before_a_kill_is_pruned(tmp_path: Path) -> None:
     training = {"architecture": "vazquez_base", "epochs": 4}
     spec = digits(training=training, search={"trials": 8}, stopping={"asha": {"reduction_factor": 2}})
     results = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
@@ -352,14 +350,14 @@ def test_a_trial_that_was_stopped_just_before_the_kill_is_pruned_when_the_study_
     pd.testing.assert_frame_equal(after[compared], before[compared])
 
 
-def test_two_hundred_free_trials_take_no_more_workers_than_slots_and_two(tmp_path: Path) -> None:
+def test_free_trials_share_few_workers(tmp_path: Path) -> None:
     spec = digits(search={"sampler": "random", "trials": 200}, training={"architecture": "vazquez_base", "epochs": 1})
     results = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
     assert (results.trials["state"] == "COMPLETE").sum() == 200
     assert len(list((tmp_path / "small" / "starts").iterdir())) <= 4
 
 
-def test_the_best_are_repeated_with_other_seeds(tmp_path: Path) -> None:
+def test_best_trials_are_repeated(tmp_path: Path) -> None:
     spec = digits(search={"sampler": "random", "trials": 5}, repeats={"top": 2, "seeds": 3})
     results = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
     repeats = results.trials[results.trials["purpose"] == "repeat"]

@@ -1,4 +1,4 @@
-"""Work per trial that does not grow with the number of trials, counted and not timed."""
+"""Work per trial does not grow with their number, by counting."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def counted(do: Callable[..., Any], calls: Counter[str]) -> Callable[..., Any]:
 
 
 def files(folder: Path, trials: int) -> Counter[str]:
-    """What is done to files while a study of so many trials runs, by kind."""
+    """Count the calls to files while a study runs, by kind."""
     calls: Counter[str] = Counter()
     driven = Driven(study(trials=trials), folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -33,7 +33,7 @@ def files(folder: Path, trials: int) -> Counter[str]:
     return calls
 
 
-def test_no_table_is_read_while_a_study_runs_and_each_trial_writes_as_often_as_any_other(tmp_path: Path) -> None:
+def test_running_study_reads_no_table(tmp_path: Path) -> None:
     few, many = files(tmp_path / "few", 20), files(tmp_path / "many", 80)
     assert few["read"] == many["read"] == few["names"] == many["names"] == 0
     assert 20 * 2 <= few["write"] <= 20 * 4  # its row as it begins and as it ends, and epochs before either
@@ -41,7 +41,7 @@ def test_no_table_is_read_while_a_study_runs_and_each_trial_writes_as_often_as_a
     assert many["remove"] <= 80 * 3  # its checkpoint, its weights, and those of one that it surpassed
 
 
-def test_nothing_is_kept_for_trials_that_have_ended(tmp_path: Path) -> None:
+def test_ended_trials_are_forgotten(tmp_path: Path) -> None:
     driven = Driven(study(trials=40), tmp_path).run()
     assert (driven.recorder._rows, driven.recorder._epochs, driven.searcher._reported) == ({}, {}, {})
     again = driven.killed(study(trials=80))
@@ -50,7 +50,7 @@ def test_nothing_is_kept_for_trials_that_have_ended(tmp_path: Path) -> None:
     assert set(again.recorder._epochs) == {40, 41}
 
 
-def test_only_the_best_and_the_next_one_are_remembered_after_any_number_of_trials(tmp_path: Path) -> None:
+def test_only_the_best_trials_are_remembered(tmp_path: Path) -> None:
     driven = Driven(study(trials=60), tmp_path).run()
     complete = driven.tables.trials().query("state == 'COMPLETE'")
     best = complete.sort_values(["value", "number"], ascending=[False, True])["number"].head(4)

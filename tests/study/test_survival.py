@@ -1,4 +1,4 @@
-"""A study whose Ray is killed under it says so, ends, and goes on when the same command is run again."""
+"""A study whose Ray is killed ends in one line, and resumes."""
 
 import os
 import signal
@@ -44,9 +44,7 @@ def epochs_are_written(folder: Path) -> bool:
     return any(folder.glob("small/epochs/part-*"))
 
 
-def test_a_head_that_is_killed_ends_the_command_and_the_same_command_goes_on_with_the_next_head(
-    short: Path, tmp_path: Path
-) -> None:
+def test_study_resumes_with_the_next_head(short: Path, tmp_path: Path) -> None:
     spec, environment = study_file(tmp_path, 2, EPOCHS, retries=0), operators_environment(tmp_path)
     port = free_port()
     command = ["-m", "tuner", "run", str(spec), "--results", str(tmp_path), "--address", f"127.0.0.1:{port}"]
@@ -85,9 +83,7 @@ def test_a_head_that_is_killed_ends_the_command_and_the_same_command_goes_on_wit
 
 
 @pytest.mark.parametrize("killed", ["raylet", "gcs_server"])
-def test_a_ray_of_our_own_that_is_killed_ends_the_command_and_the_same_command_goes_on(
-    killed: str, short: Path, tmp_path: Path
-) -> None:
+def test_study_resumes_after_its_ray_was_killed(killed: str, short: Path, tmp_path: Path) -> None:
     spec, environment = study_file(tmp_path, 2, EPOCHS, retries=0), {**os.environ, "RAY_TMPDIR": str(short)}
     command = ["-c", IMPATIENT, "run", str(spec), "--results", str(tmp_path)]
     driver = start(command, environment)

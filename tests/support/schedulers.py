@@ -48,7 +48,7 @@ class Played:
         return self.trials[number]
 
     def report(self, number: int, epoch: int, value: float, purpose: str = "search") -> str:
-        """Report an epoch before the planned last; a stopped trial ends as Tune ends it."""
+        """Report an epoch before the last. A stopped trial ends as Tune ends it."""
         trial, result = self.trial(number, purpose), {"epoch": epoch, self.metric: value}
         self.values.setdefault(number, {})[epoch] = value
         verdict = self.scheduler.on_trial_result(TUNE, trial, result)

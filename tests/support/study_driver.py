@@ -1,4 +1,4 @@
-"""Drivers that a test can kill: processes of their own, each running a study on the Ray instance at an address."""
+"""Drivers that a test can kill, each a process of its own."""
 
 import logging
 import multiprocessing
@@ -16,7 +16,7 @@ PROCESSES.set_forkserver_preload([__name__])  # the seconds that the imports tak
 
 
 def start(spec: Path, results: Path | str, address: str, trainable: type[TrialTrainable]) -> ForkServerProcess:
-    """Start a driver that runs a study file to its end, unless it is killed before."""
+    """Start a driver that runs a study file until it is killed."""
     process = PROCESSES.Process(target=_run, args=(spec, results, address, trainable))
     process.start()
     return process

@@ -1,4 +1,4 @@
-"""Trials that cost nothing, and trials that go wrong in every way, for tests and benchmarks."""
+"""Trials that cost nothing or go wrong, for tests and benchmarks."""
 
 import os
 import resource
@@ -15,7 +15,7 @@ from tuner.study.trainable import TrialContext, TrialTrainable
 
 
 class FreeTrial(tune.Trainable):
-    """Costs nothing: its accuracy follows from its parameters; each worker leaves a file named by its process."""
+    """A trial without training. Each worker leaves a file named by its process."""
 
     def setup(self, config: dict[str, Any], context: TrialContext) -> None:  # type: ignore[override]
         self._context = context
@@ -85,7 +85,7 @@ class FaultyTrial(TrialTrainable):
 
 
 class DatalessTrial(FreeTrial):
-    """A free trial whose data are missing until there is a file `there` in the study's folder."""
+    """A free trial without data, until the study has a file `there`."""
 
     def step(self) -> dict[str, Any]:
         if not (Path(self._context.folder) / "there").exists():
@@ -107,7 +107,7 @@ class BrokenNodeTrial(FreeTrial):
 
 
 class MendedTrial(FreeTrial):
-    """A free trial that refuses odd numbers until there is a file `mended` in the study's folder."""
+    """A free trial that refuses odd numbers, until there is a file `mended`."""
 
     def step(self) -> dict[str, Any]:
         if self.config["number"] % 2 and not (Path(self._context.folder) / "mended").exists():
@@ -121,7 +121,7 @@ def address_space() -> int:
 
 
 class StudiousTrial(TrialTrainable):
-    """Trains for real and keeps a checkpoint of every epoch, so that there is something to go on from."""
+    """A real training that keeps a checkpoint of every epoch."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         import tuner.training.checkpoint
@@ -131,7 +131,7 @@ class StudiousTrial(TrialTrainable):
 
 
 class PlacedTrial(StudiousTrial):
-    """Trains for real, at a few epochs a second, and says on which node: in its row, and by a file for each epoch.
+    """A real, slow training that records its node in its row and in files.
 
     Those from 3 on wait for as long as there is a file `hold` beside the study.
     """

@@ -21,7 +21,7 @@ Rungs = dict[tuple[int, float], dict[int, float]]
 
 
 class Recorded(NamedTuple):
-    """A value that a trial has at a rung, as the table `decisions` holds it."""
+    """A trial's value at a rung, from the table `decisions`."""
 
     bracket: int
     rung: float
@@ -115,7 +115,7 @@ class SuccessiveHalving:
         }
 
     def replay(self, number: int, values: Mapping[int, float], recorded: Iterable[Recorded] = ()) -> None:
-        """Record the rungs of a trial that has ended, and its other values by absolute epoch."""
+        """Record the rungs of an ended trial, and its values by absolute epoch."""
         self.resume(number, values, recorded)
         bracket = self._brackets[self._bracket_of(number)]
         for epoch, value in sorted(values.items()):

@@ -41,7 +41,7 @@ class RunningMean:
 
 
 class MedianRule:
-    """Running means of all trials at every epoch, and the verdicts that follow from them.
+    """The median rule: running means of all trials, and its verdicts.
 
     Args:
         grace_period: Epoch from which trials stop.
@@ -114,6 +114,6 @@ class MedianRule:
 
 
 def median_cutoff(means: Sequence[float]) -> float:
-    """Return the median of sorted means, the value below which a trial's best stops it."""
+    """Return the median of sorted means, below which a trial's best stops it."""
     middle = len(means) // 2
     return means[middle] if len(means) % 2 else (means[middle - 1] + means[middle]) / 2

@@ -1,4 +1,4 @@
-"""What this project uses of Optuna's samplers although Optuna does not call it public.
+"""Parts of Optuna's samplers that are used here although they are not public.
 
 The tests of this module fail when an upgrade of Optuna or cmaes takes one of these parts away.
 """

@@ -42,7 +42,7 @@ def distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def _reachable(parameter: Float | Int) -> tuple[Any, Any]:
-    """Return the bounds with the upper one on a step, because Optuna warns about any other."""
+    """Return the bounds, the upper one on a step, or else Optuna warns."""
     (low, high), step = parameter.bounds, parameter.step
     if step is None:
         return low, high
@@ -94,7 +94,7 @@ def resume_trials(study: optuna.Study) -> dict[int, optuna.Trial]:
 
 
 def rebuild_trial(spec: StudyConfig, row: Mapping[Any, Any], reported: Mapping[int, float]) -> FrozenTrial:
-    """Rebuild one of Optuna's trials from its row and the values that it reported, by epoch."""
+    """Rebuild one of Optuna's trials from its row and its values by epoch."""
     parameters = parameters_from_row(spec.space, row)
     distributions = distributions_of(spec.space, parameters)
     state: State = row["state"]
@@ -116,16 +116,16 @@ def rebuild_trial(spec: StudyConfig, row: Mapping[Any, Any], reported: Mapping[i
 
 
 def counts_as_worst(spec: StudyConfig, kind: Any) -> bool:
-    """Return True if a failure is the fault of its parameters, and Optuna can be told.
+    """Return True if a failure is told as the worst result.
 
-    Optuna's TPE does not see what is told as FAIL, and returns to it. It allows PRUNED with one
-    objective only.
+    Its parameters are at fault, and Optuna's TPE returns to what is told as FAIL. Optuna allows
+    anything else with one objective only.
     """
     return kind in ("diverged", "memory", "configuration") and len(spec.objective) == 1
 
 
 def reported_values(epochs: pd.DataFrame, metric: str) -> dict[int, dict[int, float]]:
-    """Return the finite values of a metric by trial and epoch, without the untrained network."""
+    """Return the values of a metric by trial and epoch, from epoch 1."""
     if metric not in epochs:
         return {}
     values: dict[int, dict[int, float]] = {}

@@ -15,7 +15,7 @@ from tuner.search.samplers import derive_trial_seed
 
 @dataclass
 class Proposal:
-    """A trial that is to run: its number, parameters and seed, and why it runs."""
+    """A trial that is to run: number, parameters, seed and purpose."""
 
     number: int
     parameters: dict[str, Value]

@@ -42,7 +42,7 @@ class Ranking:
         self._unsorted.append(value)
 
     def rank(self, value: float) -> int:
-        """Return the rank that a new value would get; 1 is the highest."""
+        """Return the rank that a new value would get. 1 is the highest."""
         ordered = self._sort()
         return 1 + len(ordered) - bisect_right(ordered, value)
 

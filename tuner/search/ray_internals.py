@@ -1,4 +1,4 @@
-"""What this project uses of Ray although Ray does not call it public.
+"""Parts of Ray that are used here although Ray does not call them public.
 
 The tests of this module fail when an upgrade of Ray takes one of these parts away.
 """

@@ -1,4 +1,4 @@
-"""Ray Tune's schedulers: they ask a rule at every report and pass on each decision."""
+"""Schedulers of Ray Tune, which ask a stopping rule at every report."""
 
 import math
 import time
@@ -70,13 +70,13 @@ class WorkerReusingScheduler(FIFOScheduler):
         allow_one_more_idle_worker(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Free the place of a retry, and return None, because Tune starts trials in order."""
+        """Make room for a retry. Return None, because Tune starts trials in order."""
         if self._placed is not None:
             self._make_room(tune_controller, self._placed)
         return None
 
     def _make_room(self, tune_controller: Any, trial: Trial) -> None:
-        """End idle workers for a retry, and withdraw it when no other node is left for it."""
+        """End idle workers for a retry. Withdraw it when no other node is left."""
         if trial.status != Trial.PENDING:
             self._placed = None
             return
@@ -90,7 +90,7 @@ class WorkerReusingScheduler(FIFOScheduler):
 
 
 def place_retry(resources: Any, avoid: str | None, alone: bool) -> PlacementGroupFactory:
-    """Return the resources of a retry: on another node than `avoid`, on a whole GPU if alone."""
+    """Return the resources of a retry: not on `avoid`, a whole GPU if alone."""
     bundle = dict(resources.bundles[0])
     if alone and bundle.get("GPU"):
         bundle["GPU"] = math.ceil(bundle["GPU"])
@@ -231,7 +231,7 @@ Scheduler = AshaScheduler | MedianScheduler | NoStopping
 
 
 def make_scheduler(spec: StudyConfig, on_decision: OnDecision) -> Scheduler:
-    """Make the scheduler that a study names; it compares the first objective."""
+    """Make the scheduler that a study names, for its first objective."""
     match spec.stopping.rule:
         case sections.AshaConfig() as rule:
             seed = spec.search.seed

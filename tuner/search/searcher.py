@@ -1,4 +1,4 @@
-"""Proposals of Optuna for Ray Tune, and the end of every trial told back to Optuna."""
+"""Proposals of Optuna for Ray Tune, which tells Optuna how trials end."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ BLIND_TO_CONSTRAINTS = ("cmaes", "gp", "random", "grid")
 
 
 class OptunaSearcher(Searcher):
-    """A searcher that proposes trials in flight first, then new ones, then repeats of the best.
+    """A searcher that proposes trials in flight, then new ones, then repeats.
 
     Args:
         spec: The study.
@@ -111,7 +111,10 @@ class OptunaSearcher(Searcher):
         }
 
     def _due_retry(self) -> Retry | None:
-        """Return the first retry that may begin, one that runs alone only after all others."""
+        """Return the first retry that may begin.
+
+        One that runs alone begins when no other trial is running.
+        """
         now = time.monotonic()
         due = (retry for retry in self._retries if retry.not_before <= now)
         return next((retry for retry in due if not (retry.alone and self._live)), None)
@@ -226,7 +229,7 @@ class OptunaSearcher(Searcher):
             self.study.tell(trial, state=TrialState.FAIL)
 
     def _tell_failure(self, proposal: Proposal, kind: str) -> None:
-        """Tell Optuna of a trial that failed, which is the worst if its parameters are at fault."""
+        """Tell Optuna of a failed trial, as the worst if its parameters are at fault."""
         trial = self._let_go(proposal, {})
         if trial is None:
             return

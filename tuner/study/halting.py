@@ -1,4 +1,4 @@
-"""Reasons to stop a study before its end: the budget, the user, or the environment."""
+"""Stops of a study before its end, by budget, user or environment."""
 
 import signal
 import threading

@@ -1,4 +1,7 @@
-"""Observers of a running study, who receive rows of the trials table as far as they are known."""
+"""Observers of a running study.
+
+They receive rows of the trials table, as far as these are known.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -48,7 +51,9 @@ class NullObserver:
 
 
 class TolerantObserver:
-    """An observer whose errors never end the study, because its output may be closed or full.
+    """An observer whose errors never end the study.
+
+    Its output may be closed, or its disk full.
 
     Args:
         observer: The observer that is called. Its first error is a warning.

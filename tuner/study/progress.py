@@ -54,7 +54,7 @@ class Progress:
 
     @property
     def total(self) -> int:
-        """Trials of the whole study: those of the search, and the repeats that they may still earn."""
+        """Trials of the search, and the repeats that they may still earn."""
         trials, repeats = self.spec.search.trials or 0, self.spec.repeats
         earning = trials - self._without_repeats
         repeated = 0

@@ -161,7 +161,7 @@ class Recorder(tune.Callback):
         self._observer.epoch_reported(row)
 
     def _append_measured(self, row: Row, report: Row, result: Mapping[str, Any]) -> None:
-        """Append what a report measured: its epoch, and what a study may ask for beside it."""
+        """Append the rows of a report: its epoch, steps and predictions."""
         attempt = {name: row[name] for name in ("study", "number", "attempt")}
         if untrained := result.get("untrained"):
             first = {"epoch": 0, "parameters_count": result["parameters_count"]}
@@ -186,14 +186,14 @@ class Recorder(tune.Callback):
             row["best_epoch"] = self._best_epoch(row["number"]) or report["epoch"]
 
     def _best_epoch(self, number: int) -> int | None:
-        """Return the epoch with the best value of the first objective, the earliest of equals."""
+        """Return the epoch with the best first objective, the earliest of equals."""
         metric = self._spec.objective[0].metric
         measured = [(epoch.get(metric), at) for at, epoch in self._epochs[number].items()]
         ranked = ((-self._sign * value, at) for value, at in measured if value is not None)
         return min(ranked, default=(0.0, None))[1]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """Write how a trial ended: complete, pruned, or with an error that it reported itself."""
+        """Write the end of a trial, which may have reported an error itself."""
         if trial.last_result.keys() & {"epoch", "error"}:  # or else it never began
             self.end(trial.config["number"], outcome(trial.last_result))
 

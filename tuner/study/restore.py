@@ -51,7 +51,7 @@ class Past:
 
     @property
     def reports(self) -> dict[int, dict[int, Row]]:
-        """What trials in flight have reported, by number and epoch."""
+        """Reports of trials in flight, by number and epoch."""
         running = self.trials.loc[self.trials["state"] == "RUNNING", "number"]
         reports: dict[int, dict[int, Row]] = {}
         for epoch in self.epochs[self.epochs["number"].isin(running)].to_dict("records"):

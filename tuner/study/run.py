@@ -18,10 +18,8 @@ from tuner.cluster.gpus import lowest_capability
 from tuner.cluster.health import is_alive, watched
 from tuner.cluster.nodes import alive
 from tuner.cluster.placement import Placement, TrialResources, capacity, place
-from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
-from tuner.data import split
-from tuner.errors import RayLostError, SpecError, StudyError, StudyInterruptedError
+from tuner.errors import RayLostError, StudyError, StudyInterruptedError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.results.identity import check_identity, identify
 from tuner.results.provenance import describe_run
@@ -31,6 +29,7 @@ from tuner.search.schedulers import Scheduler, make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage.scratch import ScratchFolder
 from tuner.study.budget import spent_seconds
+from tuner.study.dataset import load_fitting
 from tuner.study.halting import StopReason, StudyStopper, stop_on_signals
 from tuner.study.observer import NullObserver, Observer, TolerantObserver
 from tuner.study.recorder import Recorder
@@ -40,7 +39,7 @@ from tuner.study.trainable import TrialContext, TrialTrainable
 
 
 class StudyRun:
-    """One run of a study, from where its tables stand to its end, its budget or an interruption.
+    """One run of a study, to its end, its budget or an interruption.
 
     Args:
         spec: The study.
@@ -101,7 +100,7 @@ class StudyRun:
             DataError: Its images are missing or broken.
         """
         check_comparable(self.folder, self.spec)
-        dataset = self._check_data()
+        dataset = load_fitting(self.spec, self._data)
         with self.folder.lock():
             check_comparable(self.folder, self.spec)
             identity = identify(self.spec, dataset.fingerprint)
@@ -177,28 +176,6 @@ class StudyRun:
             trials, storage = tables.trials(), self.folder.storage
             ended = trials.loc[trials["state"] != "RUNNING", "number"]
             storage.each(storage.remove, [self.folder.checkpoint(int(number)) for number in ended])
-
-    def _check_data(self) -> data.Dataset:
-        """Load the data set, so that no worker has to decode it, and check that it fits the study."""
-        dataset = data.load(self.spec.dataset, self._data)
-        split(dataset, self.spec.dataset)
-        for name in self.spec.architectures:
-            least, size = architecture(name).min_size, dataset.image_size
-            if size < least:
-                raise SpecError(
-                    f"architecture: {name} needs images of {least}x{least}, {dataset.name} has {size}x{size}"
-                )
-            if ":" in name:  # a foreign network, which may not suit these images
-                from tuner import models  # because torch takes seconds
-
-                models.build_on_meta(
-                    name,
-                    in_channels=dataset.in_channels,
-                    classes=len(dataset.classes),
-                    image_size=size,
-                    **self.spec.training_config({"architecture": name}).hyperparameters,
-                )
-        return dataset
 
     def _begin_provenance(self, dataset: data.Dataset, accepted: list[str], placement: Placement) -> dict[str, Any]:
         record = self.folder.provenance() or {"study": self.spec.study, "runs": []}
@@ -300,7 +277,7 @@ class StudyRun:
         return place(self.spec, dataset, self._data and self._data.absolute(), results=results)
 
     def _resourced(self, dataset: Path, trial: TrialResources) -> Any:
-        """Return the trainable with the resources of a trial and the settings of all trials."""
+        """Return the trainable with its resources and settings."""
         device = "cuda" if trial.gpu else "cpu"
         context = TrialContext(
             self.spec,
@@ -316,7 +293,7 @@ class StudyRun:
 
 
 def _has_other_node(trial: TrialResources, avoid: str) -> bool:
-    """Return True if a trial fits a living node other than the one to avoid."""
+    """Return True if a trial fits another living node."""
     return capacity([node.resources for node in alive() if node.id != avoid], trial) > 0
 
 

@@ -38,7 +38,7 @@ class TrialContext:
 
 
 class TrialTrainable(tune.Trainable):
-    """A worker that runs one trial after another; each `step` is an epoch.
+    """A worker that runs one trial after another, an epoch per step.
 
     The configuration from the searcher has `number`, `parameters`, `seed` and `purpose`. Reports
     are those of `tuner.training.run_trial`. A trial that cannot be trained ends with a report that

@@ -1,4 +1,4 @@
-"""Rows and files of a running study, written even if the disk or the store fails for a while."""
+"""Writing of rows and files, even if disk or store fail for a while."""
 
 import time
 import warnings

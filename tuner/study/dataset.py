@@ -1,0 +1,45 @@
+"""The data set of a study, checked before any trial."""
+
+from pathlib import Path
+
+from tuner import data
+from tuner.config.registry import architecture
+from tuner.config.study import StudyConfig
+from tuner.errors import SpecError
+
+
+def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
+    """Load a study's images and check that they fit it.
+
+    They are decoded here once, before any worker asks for them.
+
+    Args:
+        spec: The study.
+        root: Folder in which data sets are searched first. None: as in `tuner.data.load`.
+
+    Raises:
+        DataError: The images are missing or broken.
+        SpecError: They are too small, or not suited to an architecture.
+    """
+    dataset = data.load(spec.dataset, root)
+    data.split(dataset, spec.dataset)
+    for name in spec.architectures:
+        least, size = architecture(name).min_size, dataset.image_size
+        if size < least:
+            found = f"{dataset.name} has {size}x{size}"
+            raise SpecError(f"architecture: {name} needs images of {least}x{least}, {found}")
+        if ":" in name:  # a foreign network, which may not suit these images
+            _build_foreign(spec, name, dataset)
+    return dataset
+
+
+def _build_foreign(spec: StudyConfig, name: str, dataset: data.Dataset) -> None:
+    from tuner import models  # because torch takes seconds
+
+    models.build_on_meta(
+        name,
+        in_channels=dataset.in_channels,
+        classes=len(dataset.classes),
+        image_size=dataset.image_size,
+        **spec.training_config({"architecture": name}).hyperparameters,
+    )
