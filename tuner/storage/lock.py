@@ -90,13 +90,19 @@ def _lock_folder(root: Path, made: list[Path]) -> tuple[FileLock, int]:
     """
     lock = FileLock(root / LOCK_FILES[0])
     for _ in range(LOCK_TRIES):
-        with suppress(FileNotFoundError):  # because another process has removed the folder
+        try:
             made += _make_folders(root)
             folder = root.stat().st_ino
             lock.acquire(timeout=0)
-            if _inode(root) == folder:
-                return lock, folder
-            lock.release()
+        except FileNotFoundError:  # because another process has removed the folder
+            continue
+        except FileExistsError:
+            if root.is_file():
+                raise
+            continue  # because filelock met the folder while another process removed it
+        if _inode(root) == folder:
+            return lock, folder
+        lock.release()
     raise OSError(errno.ESTALE, "other processes remove it again and again")
 
 
