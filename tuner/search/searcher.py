@@ -186,6 +186,10 @@ class OptunaSearcher(Searcher):
         frozen = self.study.get_trials(deepcopy=False)[self._asked[number].number]
         return dump_attributes(frozen.system_attrs)
 
+    def forget(self, number: int) -> None:
+        """Forget a trial that has ended, which Optuna's study still holds."""
+        self._asked.pop(number, None)
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Report an epoch's value, which Optuna allows with one objective only."""
         self._report(self._live[trial_id], result)

@@ -260,6 +260,8 @@ class Recorder(tune.Callback):
 
     def _forget(self, number: int) -> None:
         self._retries.ended(number)
+        if hasattr(self, "searcher"):
+            self.searcher.forget(number)
         self._workers.pop(number, None)
         del self._rows[number], self._epochs[number]
 
