@@ -136,6 +136,7 @@ def test_node_of_a_dead_worker_is_known(ray_session: str) -> None:  # noqa: ARG0
     assert node_of(known) == node
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_error_of_a_trial_is_its_own(tmp_path: Path) -> None:
     trial = Trial("fails", stub=True, storage=StorageContext(tmp_path, "study", trial_dir_name="0"))
     assert error_of(trial) is None
