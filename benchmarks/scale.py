@@ -24,8 +24,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.support.trainables import FreeTrial  # noqa: E402
-from tuner import cluster, folder  # noqa: E402
+from tuner.cluster import connection  # noqa: E402
 from tuner.config.study import parse_spec  # noqa: E402
+from tuner.results import folder  # noqa: E402
 from tuner.results.tables import Tables  # noqa: E402
 from tuner.study.observer import NullObserver, Row  # noqa: E402
 from tuner.study.run import StudyRun  # noqa: E402
@@ -56,9 +57,9 @@ class TimedTables(Tables):
 
     def flush(self, if_older_than: float = 0.0) -> None:
         """Write what waits."""
-        waiting = self._waiting["epochs"].copy()
+        waiting = self._pending["epochs"].copy()
         super().flush(if_older_than)
-        if waiting and not self._waiting["epochs"]:
+        if waiting and not self._pending["epochs"]:
             written = time.time()
             self.rows.append(len(waiting))
             self.seconds += [written - row["at"].timestamp() for row in waiting]
@@ -157,7 +158,7 @@ class Waiting:
 
 def look_among_many(address: str) -> None:
     """Print what it takes to find the one report that is there among trials in flight, as Tune does for each."""
-    cluster.start(address)
+    connection.start(address)
     there = ray.put(None)
     for trials in 12, 100, 1000:
         waiting = Waiting.remote()  # type: ignore[attr-defined]
@@ -186,7 +187,7 @@ def main() -> None:
         if options.look:
             return look_among_many(options.look)
         nodes = Cluster()
-        settings = {"include_dashboard": False, "_system_config": cluster.SYSTEM_CONFIG}
+        settings = {"include_dashboard": False, "_system_config": connection.SYSTEM_CONFIG}
         try:
             for _ in range(options.nodes):
                 nodes.add_node(num_cpus=options.slots, temp_dir=f"{scratch}/ray", **settings)
