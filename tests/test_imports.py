@@ -114,6 +114,13 @@ def test_the_check_sees_imports_within_functions(tmp_path: Path) -> None:
     assert imported(file) == {"ray.tune", "tuner.data", "tuner.study.run.StudyRun"}
 
 
+def test_driver_of_a_study_imports_no_torch() -> None:
+    heavy, done = heavy_after("import tuner.study.run, tuner.cli.run, tuner.cluster.placement")
+    assert done.returncode == 0, done.stderr
+    assert "ray" in heavy
+    assert "torch" not in heavy
+
+
 def test_training_runs_without_ray() -> None:
     heavy, done = heavy_after("import tuner.training.run_trial, tuner.study.estimate")
     assert done.returncode == 0

@@ -6,7 +6,8 @@ from tuner import data
 from tuner.cluster.placement import TrialResources, share_of_a_gpu, trials_on_a_gpu
 from tuner.config.study import parse_spec
 from tuner.data.device import DeviceDataset
-from tuner.training.probe import MemoryNeed, largest_recipes, one_step
+from tuner.training.memory_need import MemoryNeed
+from tuner.training.probe import largest_recipes, one_step
 
 GB = 1 << 30
 

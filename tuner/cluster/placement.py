@@ -11,7 +11,7 @@ from tuner.cluster.nodes import Node, alive, ask_nodes, nodes
 from tuner.cluster.preflight import NodeReport, check_nodes
 from tuner.config.study import StudyConfig
 from tuner.errors import ClusterError, SpecError, first_line
-from tuner.training.probe import MemoryNeed
+from tuner.training.memory_need import MemoryNeed
 
 MEMORY_SHARE = 0.95
 """Share of a GPU's memory that trials may use, because memory pools fragment."""

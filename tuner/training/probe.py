@@ -20,6 +20,7 @@ from tuner.results.schema import EpochResult
 from tuner.training.evaluation import EVALUATION_BATCH
 from tuner.training.loop import Trainer
 from tuner.training.memory import CONTEXT_BYTES
+from tuner.training.memory_need import MemoryNeed
 
 TIMED = 5
 """Recipes timed per architecture, or as many as begin within TIMED_SECONDS."""
@@ -31,18 +32,6 @@ EVALUATION_SHARE = 0.35
 
 class _EnoughError(Exception):
     """The end of a probe, raised after its last step."""
-
-
-@dataclass(frozen=True)
-class MemoryNeed:
-    """GPU memory that the largest trial of a study takes."""
-
-    what: str
-    """The trial, in words: `alexnet with batches of 256`."""
-    bytes: int | None
-    """Memory of its process, or None if it exceeds the GPU."""
-    of: int
-    """The GPU's memory, in bytes."""
 
 
 @dataclass(frozen=True)
