@@ -16,13 +16,13 @@ from tests.support.nodes import (
     RayNode,
     assert_whole,
     free_port,
+    held_study_file,
     operators_environment,
-    study_file,
 )
 from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.cluster
-EPOCHS = 30
+EPOCHS = 10
 LOST = "Ray was lost: its processes were killed"
 IMPATIENT = "from tuner.cli import main as cli; from tuner.cluster import health; health.LOST_SECONDS = 1.0; cli.main()"
 
@@ -45,7 +45,8 @@ def epochs_are_written(folder: Path) -> bool:
 
 
 def test_study_resumes_with_the_next_head(short: Path, tmp_path: Path) -> None:
-    spec, environment = study_file(tmp_path, 2, EPOCHS, retries=0), operators_environment(tmp_path)
+    environment = operators_environment(tmp_path)
+    spec, hold = held_study_file(tmp_path, environment, 2, EPOCHS)
     port = free_port()
     command = ["-m", "tuner", "run", str(spec), "--results", str(tmp_path), "--address", f"127.0.0.1:{port}"]
     where = ["--head", "--port", str(port), "--node-ip-address", "127.0.0.1", "--include-dashboard", "false"]
@@ -65,6 +66,7 @@ def test_study_resumes_with_the_next_head(short: Path, tmp_path: Path) -> None:
         assert "the same command goes on once Ray is back" in err
         before = tuner.load_study(tmp_path / "small")
         assert "RUNNING" in set(before.trials["state"])
+        hold.unlink()
         node = head()
         node.wait_for_port("127.0.0.1", port)
         driver = start(command, environment)
@@ -84,7 +86,8 @@ def test_study_resumes_with_the_next_head(short: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("killed", ["raylet", "gcs_server"])
 def test_study_resumes_after_its_ray_was_killed(killed: str, short: Path, tmp_path: Path) -> None:
-    spec, environment = study_file(tmp_path, 2, EPOCHS, retries=0), {**os.environ, "RAY_TMPDIR": str(short)}
+    environment = {**os.environ, "RAY_TMPDIR": str(short)}
+    spec, hold = held_study_file(tmp_path, environment, 2, EPOCHS)
     command = ["-c", IMPATIENT, "run", str(spec), "--results", str(tmp_path)]
     driver = start(command, environment)
     wait_until(lambda: epochs_are_written(tmp_path), driver)
@@ -94,6 +97,7 @@ def test_study_resumes_after_its_ray_was_killed(killed: str, short: Path, tmp_pa
     out, err = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 1, out
     assert err.splitlines()[-1] == f"{LOST}; what was finished is kept, and the same command goes on"
+    hold.unlink()
     driver = start(command, environment)
     out, err = driver.communicate(timeout=PATIENCE)
     assert (driver.returncode, err) == (0, ""), out
@@ -102,7 +106,8 @@ def test_study_resumes_after_its_ray_was_killed(killed: str, short: Path, tmp_pa
 
 def test_signal_to_all_processes_ends_with_130(short: Path, tmp_path: Path) -> None:
     """As a terminal, a container or a batch system ends a command."""
-    spec, environment = study_file(tmp_path, 2, EPOCHS, retries=0), {**os.environ, "RAY_TMPDIR": str(short)}
+    environment = {**os.environ, "RAY_TMPDIR": str(short)}
+    spec, hold = held_study_file(tmp_path, environment, 2, EPOCHS)
     command = ["-m", "tuner", "run", str(spec), "--results", str(tmp_path)]
     driver = start(command, environment)
     wait_until(lambda: epochs_are_written(tmp_path), driver)
@@ -113,6 +118,7 @@ def test_signal_to_all_processes_ends_with_130(short: Path, tmp_path: Path) -> N
     assert "Traceback" not in err
     study = tuner.load_study(tmp_path / "small")
     assert not (study.folder.tables(study.spec).history("trials")["state"] == "FAILED").any()
+    hold.unlink()
     driver = start(command, environment)
     out, err = driver.communicate(timeout=PATIENCE)
     assert (driver.returncode, err) == (0, ""), out

@@ -1,5 +1,9 @@
 """Networks as a user might write them, sound ones and others."""
 
+import os
+import time
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -75,3 +79,18 @@ def nothing(in_channels: int, classes: int, image_size: int) -> None:
 
 
 instance = nn.Linear(1, 1)
+
+
+class Held(nn.Sequential):
+    """A network that stops in its fourth epoch of digits while a file is there."""
+
+    def __init__(self, in_channels: int, classes: int, image_size: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(in_channels * image_size**2, classes))
+        self.seen = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += len(images) if self.training else 0
+        while self.seen > 5000 and Path(os.environ["HOLD"]).exists():
+            time.sleep(0.05)
+        output: Tensor = super().forward(images)
+        return output

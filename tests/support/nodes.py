@@ -78,14 +78,14 @@ def operators_environment(home: Path) -> dict[str, str]:
     return {**kept, **QUICK, "HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
-def study_file(folder: Path, trials: int, epochs: int, **more: Any) -> Path:
+def study_file(folder: Path, trials: int, epochs: int, architecture: str = "vazquez_base", **more: Any) -> Path:
     """Write a study of digits that trains about a tenth of a second per epoch."""
     file = folder / "small.yaml"
     file.write_text(
         f"""
 study: small
 dataset: {{name: digits, validation: 0.2}}
-training: {{architecture: vazquez_base, batch_size: 16, epochs: {epochs}}}
+training: {{architecture: "{architecture}", batch_size: 16, epochs: {epochs}}}
 space:
   learning_rate: {{float: [1e-4, 1e-2], log: true}}
 search: {{sampler: random, trials: {trials}}}
@@ -95,6 +95,17 @@ resources: {{cpu: 1}}
         + "".join(f"{name}: {value}\n" for name, value in more.items())
     )
     return file
+
+
+def held_study_file(folder: Path, environment: dict[str, str], trials: int, epochs: int) -> tuple[Path, Path]:
+    """Write a study whose trials stop in their fourth epoch while a file is there. Return both files.
+
+    `environment` is that of all its processes.
+    """
+    hold = folder / "hold"
+    hold.touch()
+    environment["HOLD"] = str(hold)
+    return study_file(folder, trials, epochs, "tests.support.networks:Held", retries=0), hold
 
 
 def assert_whole(study: StudyResults, trials: int, epochs: int) -> None:
