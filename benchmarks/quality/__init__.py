@@ -1,0 +1,1 @@
+"""The laboratory of search quality: recorded curves, simulated workers, searches, tables."""

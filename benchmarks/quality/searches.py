@@ -1,0 +1,185 @@
+"""Searches by name: the project's own, and its peers."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from benchmarks.quality.simulation import Search, Started, Verdict
+from benchmarks.quality.tasks import Task
+from tuner.config.study import StudyConfig
+from tuner.results.tables import Tables
+from tuner.search.optuna_study import suggest_value
+from tuner.search.schedulers import make_scheduler
+from tuner.search.searcher import OptunaSearcher
+from tuner.storage import Storage
+
+MANY = 1_000_000
+"""Trials of a simulated study, which its budget ends."""
+FACTOR = 3
+"""Reduction factor of every rule, whose first rung stands at one epoch."""
+
+
+class ProjectSearch:
+    """The project's searcher and scheduler, called as Ray Tune calls them."""
+
+    def __init__(self, spec: StudyConfig, workers: int) -> None:
+        empty = Tables(Storage("/nowhere"), spec.space)
+        self._searcher = OptunaSearcher(
+            spec,
+            empty.trials(),
+            empty.epochs(),
+            slots=workers,
+            on_propose=lambda _: None,
+            latest=empty.trials,
+        )
+        self._scheduler = make_scheduler(spec, lambda _: None)
+        self._trials: dict[int, Trial] = {}
+
+    def suggest(self) -> Started | None:
+        """Return the searcher's next trial."""
+        trial = Trial("simulated", stub=True)
+        config = self._searcher.suggest(trial.trial_id)
+        if not isinstance(config, dict):
+            return None
+        trial.config = config
+        self._trials[config["number"]] = trial
+        return Started(config["number"], config["parameters"])
+
+    def report(self, number: int, result: dict[str, Any]) -> Verdict:
+        """Ask the scheduler, and tell the searcher."""
+        trial = self._trials[number]
+        stops = result["done"]
+        if not stops:
+            verdict = self._scheduler.on_trial_result(None, trial, result)
+            stops = verdict == TrialScheduler.STOP
+        if not stops:
+            self._searcher.on_trial_result(trial.trial_id, result)
+            return "go"
+        self._scheduler.on_trial_complete(None, trial, result)
+        self._searcher.on_trial_complete(trial.trial_id, result)
+        self._searcher.forget(number)
+        del self._trials[number]
+        return "stop"
+
+
+class RaySearch:
+    """Ray's own OptunaSearch and ASHA."""
+
+    def __init__(self, spec: StudyConfig, seed: int) -> None:
+        objective = spec.objective[0]
+        metric, mode = objective.metric, objective.direction[:3]
+
+        def space(trial: optuna.Trial) -> None:
+            spec.space.draw(lambda name, parameter: suggest_value(trial, name, parameter))
+
+        self._searcher = OptunaSearch(space, metric=metric, mode=mode, seed=seed)
+        self._scheduler = AsyncHyperBandScheduler(
+            time_attr="epoch",
+            metric=metric,
+            mode=mode,
+            max_t=spec.max_epochs,
+            grace_period=1,
+            reduction_factor=FACTOR,
+        )
+        self._trials: list[Trial] = []
+
+    def suggest(self) -> Started:
+        """Return the next trial."""
+        trial = Trial("simulated", stub=True)
+        parameters = self._searcher.suggest(trial.trial_id)
+        self._scheduler.on_trial_add(None, trial)
+        self._trials.append(trial)
+        return Started(len(self._trials) - 1, parameters or {})
+
+    def report(self, number: int, result: dict[str, Any]) -> Verdict:
+        """Ask the scheduler, and tell the searcher as Tune's controller does."""
+        trial = self._trials[number]
+        stops = result["done"] or self._asks(trial, result) == TrialScheduler.STOP
+        if not stops:
+            self._searcher.on_trial_result(trial.trial_id, result)
+            return "go"
+        self._scheduler.on_trial_complete(None, trial, result)
+        self._searcher.on_trial_complete(trial.trial_id, result)
+        return "stop"
+
+    def _asks(self, trial: Trial, result: dict[str, Any]) -> str:
+        return self._scheduler.on_trial_result(None, trial, result)
+
+
+class OptunaAlone:
+    """Optuna's sampler and pruner, asked and told without Ray."""
+
+    def __init__(
+        self, spec: StudyConfig, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
+    ) -> None:
+        self._spec = spec
+        self._study = optuna.create_study(direction=spec.objective[0].direction, sampler=sampler, pruner=pruner)
+        self._asked: dict[int, optuna.Trial] = {}
+
+    def suggest(self) -> Started:
+        """Return the next trial."""
+        trial = self._study.ask()
+        parameters = self._spec.space.draw(lambda name, one: suggest_value(trial, name, one))
+        self._asked[trial.number] = trial
+        return Started(trial.number, parameters)
+
+    def report(self, number: int, result: dict[str, Any]) -> Verdict:
+        """Report a value, and end the trial where the pruner says so."""
+        trial = self._asked[number]
+        value = result[self._spec.objective[0].metric]
+        trial.report(value, result["epoch"])
+        if result["done"]:
+            self._study.tell(self._asked.pop(number), value)
+            return "stop"
+        if trial.should_prune():
+            self._study.tell(self._asked.pop(number), state=optuna.trial.TrialState.PRUNED)
+            return "stop"
+        return "go"
+
+
+def _project(sampler: str, stopping: Any) -> Callable[[Task, int, int], Search]:
+    def make(task: Task, workers: int, seed: int) -> Search:
+        search = {"sampler": sampler, "trials": MANY, "seed": seed}
+        return ProjectSearch(task.study(search, stopping), workers)
+
+    return make
+
+
+def _ray(task: Task, workers: int, seed: int) -> Search:  # noqa: ARG001
+    return RaySearch(task.study({}, "none"), seed)
+
+
+def _optuna(pruner: Callable[[], optuna.pruners.BasePruner]) -> Callable[[Task, int, int], Search]:
+    def make(task: Task, workers: int, seed: int) -> Search:  # noqa: ARG001
+        sampler = optuna.samplers.TPESampler(seed=seed)
+        return OptunaAlone(task.study({}, "none"), sampler, pruner())
+
+    return make
+
+
+def _halving() -> optuna.pruners.BasePruner:
+    return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=FACTOR)
+
+
+STOP = {"asha": {"grace_period": 1, "reduction_factor": FACTOR}}
+SEARCHES: dict[str, Callable[[Task, int, int], Search]] = {
+    "tpe + asha": _project("tpe", STOP),
+    "random + asha": _project("random", STOP),
+    "grid + asha": _project("grid", STOP),
+    "Ray's OptunaSearch + ASHA": _ray,
+    "Optuna's TPE + halving": _optuna(_halving),
+    "Optuna's TPE + median": _optuna(optuna.pruners.MedianPruner),
+}
+"""Makers of searches by name, called with the task, the number of workers and the seed."""
+
+
+def silence() -> None:
+    """Silence messages about experimental parts and every new study."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
