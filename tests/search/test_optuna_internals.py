@@ -7,10 +7,21 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.samplers import CmaEsSampler
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.samplers import CmaEsSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from scipy.stats.qmc import Sobol
 
 from tuner.errors import StudyError
-from tuner.search.optuna_internals import dump_attributes, load_attributes
+from tuner.search.optuna_internals import (
+    OrderedTpeSampler,
+    SobolSampler,
+    dump_attributes,
+    load_attributes,
+    silence_experimental,
+)
+
+SPACE = {"x": FloatDistribution(-1, 1), "y": CategoricalDistribution(["a", "b", "c"])}
 
 
 def told_study(trials: int) -> optuna.Study:
@@ -56,3 +67,62 @@ def test_load_refuses_foreign_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", [None, float("nan"), "{}"])
 def test_load_reads_an_empty_cell(cell: Any) -> None:
     assert load_attributes(cell) == {}
+
+
+def pruned_study() -> optuna.Study:
+    """Return a study of pruned trials that are better near x = 0.5, and one that runs."""
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    for _ in range(40):
+        trial = study.ask(SPACE)
+        trial.report(abs(trial.params["x"] - 0.5), 1)
+        study.tell(trial, state=TrialState.PRUNED)
+    study.ask(SPACE)
+    return study
+
+
+def proposals(sampler: optuna.samplers.BaseSampler, study: optuna.Study) -> dict[str, Any]:
+    study.sampler = sampler
+    return study.ask(SPACE).params
+
+
+def test_ordered_tpe_equals_optunas_own() -> None:
+    silence_experimental()
+    for seed in range(5):
+        ours = OrderedTpeSampler(seed, lambda study: study.get_trials())
+        plain = TPESampler(multivariate=True, group=True, seed=seed, n_startup_trials=0)
+        assert proposals(ours, pruned_study()) == proposals(plain, pruned_study())
+
+
+def test_ordered_tpe_sees_only_the_given_trials() -> None:
+    def turned(study: optuna.Study) -> list[FrozenTrial]:
+        """Return trials that are better near x = -0.5."""
+        points = [trial.params for trial in study.get_trials() if trial.state == TrialState.PRUNED]
+        return [
+            create_trial(
+                state=TrialState.PRUNED,
+                params=point,
+                distributions=SPACE,
+                intermediate_values={1: abs(point["x"] + 0.5)},
+            )
+            for point in points
+        ]
+
+    near = [proposals(OrderedTpeSampler(seed, turned), pruned_study())["x"] for seed in range(20)]
+    assert abs(sum(near) / 20 + 0.5) < 0.2
+
+
+def test_ordered_tpe_draws_what_no_trial_has() -> None:
+    study = optuna.create_study(sampler=OrderedTpeSampler(3, lambda _: []))
+    assert study.ask(SPACE).params.keys() == SPACE.keys()
+
+
+def test_sobol_point_depends_on_its_index_alone() -> None:
+    silence_experimental()
+    plain = optuna.create_study(sampler=QMCSampler(scramble=True, seed=5, warn_independent_sampling=False))
+    first = plain.ask(SPACE)  # which Optuna draws at random, because it knows no parameters yet
+    plain.tell(first, 0.0)
+    expected = [plain.ask(SPACE).params for _ in range(9)]
+    points = [proposals(SobolSampler(5, index, SPACE), optuna.create_study()) for index in range(9)]
+    assert points == expected
+    raw = Sobol(2, seed=5, scramble=True).random(16)
+    assert [point["x"] for point in points] == pytest.approx(list(raw[:9, 0] * 2 - 1))

@@ -26,7 +26,7 @@ from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.optuna_study import distribution, rebuild_study, resume_trials
 from tuner.search.proposals import Proposal, Retry
-from tuner.search.samplers import derive_trial_seed, make_sampler
+from tuner.search.samplers import FIRST_TRIALS, derive_trial_seed, make_sampler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage import Storage
 from tuner.study.observer import NullObserver
@@ -58,9 +58,11 @@ GRID = {
 SAMPLERS = ["tpe", "random", "grid", "gp", "cmaes", "nsga2"]
 
 
-def study(space: Mapping[str, Any] = FLAT, sampler: str = "random", trials: int = 12, **changes: Any) -> StudyConfig:
+def study(
+    space: Mapping[str, Any] = FLAT, sampler: str = "random", trials: int = 12, seed: int = 5, **changes: Any
+) -> StudyConfig:
     training = {"epochs": EPOCHS} | ({} if "architecture" in space else {"architecture": "vazquez_base"})
-    search = {"sampler": sampler, "trials": trials, "seed": 5}
+    search = {"sampler": sampler, "trials": trials, "seed": seed}
     dataset = {"name": "cifar10"}
     return parse_spec(
         {"study": "s", "dataset": dataset, "training": training, "space": space, "search": search, **changes}
@@ -222,8 +224,8 @@ def test_extended_search_continues(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sampler", "space", "calls"),
     [
-        ("tpe", FLAT, 68),
-        ("tpe", NESTED, 68),
+        ("tpe", FLAT, 88),
+        ("tpe", NESTED, 88),
         ("random", NESTED, 32),
         ("grid", GRID, 32),
         ("gp", {"learning_rate": FLAT["learning_rate"]}, 58),
@@ -235,10 +237,11 @@ def test_sampler_resumes_as_if_never_interrupted(
     sampler: str, space: dict[str, Any], calls: int, tmp_path: Path
 ) -> None:
     """Compare also in the middle of a trial, with the same trials in flight."""
-    whole = Driven(study(space, sampler, trials=24), tmp_path).run(calls)
+    whole = Driven(study(space, sampler, trials=32), tmp_path).run(calls)
     whole.tables.flush()
     finished = [trial for trial in whole.searcher.study.trials if trial.value is not None]
-    assert len(finished) >= (10 if sampler in ("tpe", "gp", "cmaes") else 5)  # those have begun to learn
+    begins = {"tpe": FIRST_TRIALS, "gp": 10, "cmaes": 10}.get(sampler, 5)
+    assert len(finished) >= begins  # the sampler has begun to learn
     assert whole.live
     rebuilt = whole.killed()
     assert told(rebuilt.searcher.study.trials) == told(whole.searcher.study.trials)
@@ -268,6 +271,46 @@ def test_sampler_attributes_stand_in_the_tables(sampler: str, tmp_path: Path) ->
     assert [set(trial.system_attrs) for trial in live] == kept
     if sampler == "cmaes":
         assert any("cma:optimizer:0" in keys for keys in kept)  # a generation was told
+
+
+@pytest.mark.parametrize("space", [FLAT, NESTED])
+@pytest.mark.parametrize("rule", ["asha", "hyperband"])
+def test_tpe_by_rungs_resumes_as_if_never_interrupted(space: dict[str, Any], rule: str, tmp_path: Path) -> None:
+    spec = study(space, "tpe", trials=40, stopping={rule: {}})
+    whole = Driven(spec, tmp_path, slots=3).run(90)
+    whole.tables.flush()
+    rebuilt = whole.killed()
+    for _ in whole.live:
+        rebuilt.start()
+    whole.searcher._slots = rebuilt.searcher._slots = 8
+    drawn = [whole.start() for _ in range(4)]
+    assert len(whole.proposals) > FIRST_TRIALS + 4
+    assert [rebuilt.start() for _ in range(4)] == drawn
+
+
+def test_tpe_by_rungs_begins_with_defaults_and_sobol() -> None:
+    spec = study(FLAT, "tpe", trials=40, stopping="asha")
+    proposed = [proposal.parameters for proposal in asked(spec)]  # where nothing is ever reported
+    assert proposed[0] == {"learning_rate": 1e-3, "dropout": 0.0, "dense": 128, "batch_size": 64}
+    for start in (1, 9, 17):  # eighths of the range that the sequence fills one by one
+        rates = [math.log10(point["learning_rate"]) + 4 for point in proposed[start : start + 8]]
+        assert sorted(int(rate * 8 / 3) for rate in rates) == list(range(8))
+
+
+def test_tpe_by_rungs_learns_from_trials_that_wait() -> None:
+    """Propose near the trials that stand in the highest rung, none of which has ended."""
+    space = {"learning_rate": {"float": [1e-4, 1e-1], "log": True}}
+    for seed in range(3):
+        searcher = bare(study(space, "tpe", trials=100, seed=seed, stopping="asha"))
+        for number in range(60):
+            config = searcher.suggest(str(number))
+            assert isinstance(config, dict)
+            off = abs(math.log10(config["parameters"]["learning_rate"]) + 3.5)
+            for epoch in range(1, 2 if off > 0.3 else 3):
+                result = {"epoch": epoch, "epochs_planned": EPOCHS, "val_accuracy": 1 - off}
+                searcher.on_trial_result(str(number), result)
+        late = [trial.params["learning_rate"] for trial in searcher.study.get_trials()[-20:]]
+        assert sum(abs(math.log10(rate) + 3.5) < 0.5 for rate in late) > 12
 
 
 def test_foreign_study_runs_no_foreign_code(tmp_path: Path) -> None:
@@ -680,9 +723,10 @@ def test_thousand_trials_are_rebuilt_in_seconds(tmp_path: Path) -> None:
 
 def test_sampler_has_its_seed() -> None:
     for sampler in ("tpe", "random", "gp", "cmaes", "nsga2"):
-        spec = study(sampler=sampler)
         draws = []
         for seed in (1, 1, 2):
-            optuna_study = optuna.create_study(sampler=make_sampler(spec, seed))
+            spec = study(sampler=sampler, seed=seed)
+            optuna_study = optuna.create_study()
+            optuna_study.sampler = make_sampler(spec, 0, optuna_study)
             draws.append(optuna_study.ask().suggest_float("x", 0, 1))
         assert draws[0] == draws[1] != draws[2]

@@ -6,8 +6,15 @@ The tests of this module fail when an upgrade of Optuna or cmaes takes one of th
 import io
 import json
 import pickle
-from collections.abc import Mapping
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import QMCSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StudyError
 
@@ -56,3 +63,101 @@ class _CmaState(pickle.Unpickler):
         if (module, name) not in self._PARTS:
             raise StudyError(f"trials.sampler_attrs: found {module}.{name}, which is no part of the state of CMA-ES")
         return super().find_class(module, name)
+
+
+class OrderedTpeSampler(TPESampler):
+    """Optuna's TPE over other trials than a study's own, for one proposal.
+
+    Args:
+        seed: Seed of the proposal.
+        order: Returns the trials that TPE is to see, by number. PRUNED trials are ordered by
+            their last step and the value there.
+    """
+
+    def __init__(self, seed: int, order: Callable[[Study], list[FrozenTrial]]) -> None:
+        silence_experimental()
+        super().__init__(multivariate=True, group=True, seed=seed, n_startup_trials=0)
+        self._order = order
+        self._seen: Study | None = None
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the parameters that the trials have drawn, in groups."""
+        return super().infer_relative_search_space(self._view(study), trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw these parameters together."""
+        return super().sample_relative(self._view(study), trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draw a parameter that no trial has drawn."""
+        return super().sample_independent(self._view(study), trial, param_name, param_distribution)
+
+    def _view(self, study: Study) -> Study:
+        if self._seen is None:
+            self._seen = cast(Study, _StudyView(study, self._order(study)))
+        return self._seen
+
+
+class _StudyView:
+    """A study with other trials."""
+
+    def __init__(self, study: Study, trials: list[FrozenTrial]) -> None:
+        self._study = study
+        self._trials = trials
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,  # noqa: ARG002
+        states: Sequence[TrialState] | None = None,
+        use_cache: bool = False,  # noqa: ARG002
+    ) -> list[FrozenTrial]:
+        return [trial for trial in self._trials if states is None or trial.state in states]
+
+
+class SobolSampler(QMCSampler):
+    """Optuna's scrambled Sobol sequence, whose next point does not depend on earlier calls.
+
+    Args:
+        seed: Seed of the scrambling, the same for the whole sequence.
+        index: Index of the point, from 0.
+        space: Every parameter of the sequence, active or not.
+    """
+
+    def __init__(self, seed: int, index: int, space: Mapping[str, BaseDistribution]) -> None:
+        silence_experimental()
+        alone = RandomSampler(seed=seed)
+        super().__init__(scramble=True, seed=seed, independent_sampler=alone, warn_independent_sampling=False)
+        self._index = index
+        self._space = {name: one for name, one in space.items() if not one.single()}
+
+    def infer_relative_search_space(
+        self,
+        study: Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+    ) -> dict[str, BaseDistribution]:
+        """Return every parameter."""
+        return self._space
+
+    def _find_sample_id(
+        self,
+        study: Study,  # noqa: ARG002
+        search_space: dict[str, BaseDistribution],  # noqa: ARG002
+    ) -> int:
+        return self._index
+
+
+def silence_experimental() -> None:
+    """Silence warnings about parts of samplers that Optuna may still change."""
+    for ignored in ("Argument ``(multivariate|group)``", "QMCSampler is experimental"):
+        warnings.filterwarnings("ignore", message=ignored, category=ExperimentalWarning)

@@ -1,9 +1,8 @@
 """Samplers by name, and the seeds of every proposal and every training."""
 
-import warnings
+from functools import partial
 from hashlib import blake2b
 
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
@@ -12,8 +11,17 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.study import Study
 
+from tuner.config.parameters import Constant
 from tuner.config.study import StudyConfig
+from tuner.search.optuna_internals import OrderedTpeSampler, SobolSampler, silence_experimental
+from tuner.search.optuna_study import distribution
+from tuner.search.schedulers import rung_epochs
+from tuner.search.standings import count_reported, order_by_rungs
+
+FIRST_TRIALS = 16
+"""Trials that report before `tpe` learns from them."""
 
 
 def derive_trial_seed(*parts: int | str) -> int:
@@ -22,12 +30,25 @@ def derive_trial_seed(*parts: int | str) -> int:
     return int.from_bytes(blake2b(text, digest_size=4).digest(), "big") >> 1
 
 
-def make_sampler(spec: StudyConfig, seed: int) -> BaseSampler:
-    """Make the sampler that a study names. The searcher enqueues a grid point by point."""
+def orders_by_rungs(spec: StudyConfig) -> bool:
+    """Return True if `tpe` orders trials by their rungs, which takes one objective."""
+    return spec.search.sampler == "tpe" and len(spec.objective) == 1
+
+
+def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
+    """Make the sampler of one proposal. The searcher enqueues a grid point by point.
+
+    Args:
+        spec: The study.
+        index: Number of proposals before this one.
+        study: Optuna's study, with the trials so far.
+    """
+    seed = derive_trial_seed(spec.search.seed, "proposal", index)
     match spec.search.sampler:
+        case "tpe" if orders_by_rungs(spec):
+            return _rung_tpe(spec, index, seed, study)
         case "tpe":
-            ignored = "Argument ``(multivariate|group)``"
-            warnings.filterwarnings("ignore", message=ignored, category=ExperimentalWarning)
+            silence_experimental()
             return TPESampler(multivariate=True, group=True, seed=seed)
         case "gp":
             return GPSampler(seed=seed)
@@ -37,3 +58,15 @@ def make_sampler(spec: StudyConfig, seed: int) -> BaseSampler:
             return NSGAIISampler(seed=seed)
         case "random" | "grid":
             return RandomSampler(seed=seed)
+
+
+def _rung_tpe(spec: StudyConfig, index: int, seed: int, study: Study) -> BaseSampler:
+    """Return a point of a Sobol sequence, or a TPE if enough trials have reported."""
+    if count_reported(study, FIRST_TRIALS) < FIRST_TRIALS:
+        return _sobol(spec, index - 1)  # because the first trial has the defaults
+    return OrderedTpeSampler(seed, partial(order_by_rungs, rungs=rung_epochs(spec)))
+
+
+def _sobol(spec: StudyConfig, index: int) -> BaseSampler:
+    drawn = {n: distribution(p) for n, p in spec.space.ordered() if not isinstance(p, Constant)}
+    return SobolSampler(derive_trial_seed(spec.search.seed, "sobol"), max(index, 0), drawn)

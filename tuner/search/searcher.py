@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 
 from tuner.config.study import StudyConfig
 from tuner.results.schema import outcome
+from tuner.search.defaults import default_configuration
 from tuner.search.optuna_internals import dump_attributes
 from tuner.search.optuna_study import (
     counts_as_worst,
@@ -27,7 +28,7 @@ from tuner.search.proposals import (
     missing_repeats,
     proposal_from_row,
 )
-from tuner.search.samplers import derive_trial_seed, make_sampler
+from tuner.search.samplers import derive_trial_seed, make_sampler, orders_by_rungs
 
 TRAINABLE = "trainable"
 """Name of the constraint that a trial violates if its hyperparameters cannot be trained."""
@@ -157,9 +158,11 @@ class OptunaSearcher(Searcher):
     def _ask(self) -> Proposal:
         """Draw one configuration. A grid's points are enqueued one by one."""
         number, index, seed = self._next_number, self._searched, self.spec.search.seed
-        self.study.sampler = make_sampler(self.spec, derive_trial_seed(seed, "proposal", index))
+        self.study.sampler = self._sampler(index)
         if self._grid:
             self._enqueue(self._grid[index % len(self._grid)])
+        elif index == 0 and orders_by_rungs(self.spec):
+            self._enqueue(default_configuration(self.spec))
         trial = self.study.ask()
         trial.set_user_attr("number", number)
         parameters = self.spec.space.draw(lambda name, one: suggest_value(trial, name, one))
@@ -173,6 +176,10 @@ class OptunaSearcher(Searcher):
             origin=self.spec.search.sampler,
             sampler_attrs=self.sampler_attrs(number),
         )
+
+    def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
+        """Return the sampler of one proposal."""
+        return make_sampler(self.spec, index, self.study)
 
     def _enqueue(self, point: Mapping[str, Any]) -> None:
         space = self.spec.space

@@ -1,0 +1,98 @@
+"""Standings of trials under a stopping rule: the highest rung reached, and the place there."""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+T = TypeVar("T")
+MOST_TRIALS = 400
+"""Trials that a proposal is drawn from, so that its cost stays the same in a long search."""
+MOST_OTHERS = 100
+"""Trials without a standing beside them: just begun, or not trainable."""
+GOOD_TRIALS = 25
+"""Best trials that are always among them, as many as Optuna's TPE calls good."""
+
+
+class Standing(NamedTuple):
+    """The highest rung that a trial has reached, and its value there. More is better."""
+
+    rung: int
+    value: float
+
+
+def standing_of(trial: FrozenTrial, rungs: Sequence[int], sign: int) -> Standing | None:
+    """Return a trial's standing, None before its first rung and for one that cannot be trained.
+
+    Args:
+        trial: One of Optuna's trials.
+        rungs: Epochs of the rungs, the lowest first.
+        sign: 1 where a higher value is better, else -1.
+    """
+    if any(violation > 0 for violation in trial.constraints.values()):
+        return None
+    if trial.state == TrialState.COMPLETE:
+        return Standing(len(rungs), sign * trial.values[0])
+    for index in reversed(range(len(rungs))):
+        value = trial.intermediate_values.get(rungs[index], math.nan)
+        if math.isfinite(value):
+            return Standing(index, sign * value)
+    return None
+
+
+def count_reported(study: Study, enough: int) -> int:
+    """Return the number of trials that have reported or can be told as the worst.
+
+    Counting ends at `enough`.
+    """
+    count = 0
+    for trial in study.get_trials(deepcopy=False):
+        if trial.intermediate_values or trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            count += 1
+        if count == enough:
+            break
+    return count
+
+
+def order_by_rungs(study: Study, rungs: Sequence[int]) -> list[FrozenTrial]:
+    """Return the trials that a proposal is drawn from, ordered by their standing.
+
+    Trials that wait or run count by what they have reached. Every trial with a standing becomes
+    a PRUNED one whose only step is its rung, because Optuna orders those by step and value.
+    """
+    sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+    standings: list[tuple[Standing, FrozenTrial]] = []
+    others = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state in (TrialState.FAIL, TrialState.WAITING):
+            continue
+        if standing := standing_of(trial, rungs, sign):
+            standings.append((standing, trial))
+        elif trial.params:
+            others.append(trial)
+    chosen = [_shown(trial, standing, sign) for standing, trial in _choose(standings)]
+    return sorted([*chosen, *_spread(others, MOST_OTHERS)], key=lambda trial: trial.number)
+
+
+def _choose(standings: list[tuple[Standing, FrozenTrial]]) -> list[tuple[Standing, FrozenTrial]]:
+    """Keep the best trials, and some of the others evenly spread over the search."""
+    if len(standings) <= MOST_TRIALS:
+        return standings
+    ranked = sorted(standings, key=lambda pair: (pair[0], -pair[1].number), reverse=True)
+    rest = sorted(ranked[GOOD_TRIALS:], key=lambda pair: pair[1].number)
+    return ranked[:GOOD_TRIALS] + _spread(rest, MOST_TRIALS - GOOD_TRIALS)
+
+
+def _spread(given: list[T], most: int) -> list[T]:
+    """Return at most so many items, evenly spread."""
+    return [given[index * len(given) // most] for index in range(most)] if len(given) > most else given
+
+
+def _shown(trial: FrozenTrial, standing: Standing, sign: int) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state = TrialState.PRUNED
+    shown.intermediate_values = {standing.rung: sign * standing.value}
+    return shown
