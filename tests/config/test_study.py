@@ -159,6 +159,9 @@ REFUSED_SPACES = """
 {learning_rate: {float: [0.1, 1]}}, search: {sampler: grid} | space.learning_rate: a grid needs a choice or a `step:`
 {filters: {int: [1, 999]}, dense: {int: [1, 999]}}, search: {sampler: grid} | space.dense: makes a grid of more than
 {}, objective: [{maximize: val_accuracy}, {minimize: val_loss}], search: {sampler: gp} | search.sampler: gp has one obj
+{dense: {int: [8, 99]}, filters: {choice: [8, 16]}}, search: {sampler: cmaes} | search.sampler: cmaes learns nothing
+{}, search: {sampler: nsga2, trials: 50} | search.trials: found 50; nsga2 draws its first 50 at random, so it needs more
+{}, search: {sampler: nsga3, trials: 9} | search.trials: found 9; nsga3 draws its first 50 at random, so it needs more
 """
 
 
@@ -175,6 +178,21 @@ def test_study_refuses_mistake_with_place_and_allowed(setting: str, line: str, t
 def test_study_refuses_settings_that_exclude_each_other(flow: str, line: str, tmp_path: Path) -> None:
     text = f"{{study: a, training: {{architecture: vazquez_base}}, space: {flow}}}"
     assert refusal(tmp_path, text).startswith(line)
+
+
+def test_stored_study_keeps_its_sampler() -> None:
+    """Read a study of an earlier version, which refused fewer pairs."""
+    raw = {"study": "s", "training": {"architecture": "vazquez_base"}}
+    raw |= {"space": {"filters": {"choice": [8, 16]}}}
+    for search in ({"sampler": "cmaes"}, {"sampler": "nsga2", "trials": 20}):
+        with pytest.raises(SpecError, match=r"^study: search"):
+            parse_spec(raw | {"search": search})
+        assert parse_spec(raw | {"search": search}, stored=True).search.sampler == search["sampler"]
+
+
+def test_genetic_sampler_has_several_generations() -> None:
+    raw = {"study": "s", "training": {"architecture": "vazquez_base"}, "space": {}}
+    assert parse_spec(raw | {"search": {"sampler": "nsga3"}}).search.trials == 200
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
-from tuner.search.optuna_study import distribution, rebuild_study, resume_trials
+from tuner.search.optuna_study import distribution, rebuild_study, resume_trials, suggest_value
 from tuner.search.proposals import Proposal, Retry
 from tuner.search.samplers import FIRST_TRIALS, derive_trial_seed, make_sampler
 from tuner.search.searcher import OptunaSearcher
@@ -55,7 +55,11 @@ GRID = {
     "dropout_dense": {"float": [0.1, 0.5], "step": 0.2, "when": {"architecture": "vazquez_deep"}},
     "filters": {"int": [16, 50], "step": 16},
 }
-SAMPLERS = ["tpe", "random", "grid", "gp", "cmaes", "nsga2"]
+NUMBERS = {name: FLAT[name] for name in ("learning_rate", "dropout", "dense")}
+SAMPLERS = ["tpe", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"]
+SPACES: dict[str, dict[str, Any]] = {"grid": GRID, "cmaes": NUMBERS}
+GENETIC = 56
+"""Trials of a genetic search, whose first generation is not learned from."""
 
 
 def study(
@@ -229,15 +233,17 @@ def test_extended_search_continues(tmp_path: Path) -> None:
         ("random", NESTED, 32),
         ("grid", GRID, 32),
         ("gp", {"learning_rate": FLAT["learning_rate"]}, 58),
-        ("cmaes", FLAT, 68),
+        ("cmaes", NUMBERS, 68),
         ("nsga2", NESTED, 32),
+        ("nsga3", NESTED, 32),
+        ("qmc", NESTED, 32),
     ],
 )
 def test_sampler_resumes_as_if_never_interrupted(
     sampler: str, space: dict[str, Any], calls: int, tmp_path: Path
 ) -> None:
     """Compare also in the middle of a trial, with the same trials in flight."""
-    whole = Driven(study(space, sampler, trials=32), tmp_path).run(calls)
+    whole = Driven(study(space, sampler, trials=GENETIC), tmp_path).run(calls)
     whole.tables.flush()
     finished = [trial for trial in whole.searcher.study.trials if trial.value is not None]
     begins = {"tpe": FIRST_TRIALS, "gp": 10, "cmaes": 10}.get(sampler, 5)
@@ -253,20 +259,23 @@ def test_sampler_resumes_as_if_never_interrupted(
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_sampler_finishes_after_an_interruption(sampler: str, tmp_path: Path) -> None:
-    spec = study(GRID if sampler == "grid" else FLAT, sampler, trials=14)
+    count = GENETIC if sampler.startswith("nsga") else 14
+    spec = study(SPACES.get(sampler, FLAT), sampler, trials=count)
     before = Driven(spec, tmp_path).run(18)
     after = before.killed().run()
     trials = after.tables.trials()
-    assert list(trials["number"]) == list(range(14))
+    assert list(trials["number"]) == list(range(count))
     assert not (trials["state"] == "RUNNING").any()
-    assert len({drawn(proposal) for proposal in [*before.proposals, *after.proposals]}) == 14  # none of them twice
+    assert len({drawn(proposal) for proposal in [*before.proposals, *after.proposals]}) == count  # none of them twice
 
 
-@pytest.mark.parametrize("sampler", ["cmaes", "nsga2"])
+@pytest.mark.parametrize("sampler", ["cmaes", "nsga2", "nsga3"])
 def test_sampler_attributes_stand_in_the_tables(sampler: str, tmp_path: Path) -> None:
-    driven = Driven(study(sampler=sampler, trials=22), tmp_path).run()
+    count = 22 if sampler == "cmaes" else GENETIC
+    driven = Driven(study(NUMBERS, sampler, trials=count), tmp_path).run()
     kept = [set(json.loads(text)) for text in driven.tables.trials()["sampler_attrs"]]
-    assert any("cma:generation" in keys or "NSGAIISampler:generation" in keys for keys in kept)
+    key = {"cmaes": "cma", "nsga2": "NSGAIISampler", "nsga3": "NSGAIIISampler"}[sampler]
+    assert any(f"{key}:generation" in keys for keys in kept)
     live = driven.searcher.study.get_trials(deepcopy=False)
     assert [set(trial.system_attrs) for trial in live] == kept
     if sampler == "cmaes":
@@ -318,7 +327,7 @@ def test_foreign_study_runs_no_foreign_code(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, tuple[Path]]:
             return Path.touch, (tmp_path / "sprung",)
 
-    spec = study(sampler="cmaes")
+    spec = study(NUMBERS, "cmaes")
     searcher = bare(spec)
     tables = Tables(Storage(tmp_path), spec.space)
     config = searcher.suggest("a")
@@ -586,8 +595,8 @@ def test_tables_rebuild_the_study(space: dict[str, Any], calls: int, tmp_path: P
 
 def test_several_objectives_allow_no_pruned_trial(tmp_path: Path) -> None:
     goals = [{"maximize": "val_accuracy"}, {"minimize": "val_loss"}]
-    for sampler in ("tpe", "nsga2"):
-        driven = Driven(study(sampler=sampler, trials=8, objective=goals), tmp_path / sampler).run()
+    for sampler, count in (("tpe", 8), ("nsga2", GENETIC), ("nsga3", GENETIC)):
+        driven = Driven(study(sampler=sampler, trials=count, objective=goals), tmp_path / sampler).run()
         table, trials = driven.tables.trials(), driven.searcher.study.trials
         for row, trial in zip(table.to_dict("records"), trials, strict=True):
             assert row["state"] == {"complete": "COMPLETE", "pruned": "PRUNED"}.get(
@@ -722,11 +731,12 @@ def test_thousand_trials_are_rebuilt_in_seconds(tmp_path: Path) -> None:
 
 
 def test_sampler_has_its_seed() -> None:
-    for sampler in ("tpe", "random", "gp", "cmaes", "nsga2"):
+    for sampler in ("tpe", "random", "gp", "cmaes", "nsga2", "nsga3", "qmc"):
         draws = []
-        for seed in (1, 1, 2):
-            spec = study(sampler=sampler, seed=seed)
+        for seed in (1, 1, 2, 3, 4):
+            spec = study(NUMBERS, sampler, trials=GENETIC, seed=seed)
             optuna_study = optuna.create_study()
             optuna_study.sampler = make_sampler(spec, 0, optuna_study)
-            draws.append(optuna_study.ask().suggest_float("x", 0, 1))
-        assert draws[0] == draws[1] != draws[2]
+            draws.append(suggest_value(optuna_study.ask(), "dropout", spec.space["dropout"]))
+        assert draws[0] == draws[1]
+        assert len(set(draws)) > 1

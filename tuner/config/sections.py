@@ -11,6 +11,8 @@ from tuner.config.validation_messages import shown
 from tuner.errors import suggest
 
 Direction = Literal["maximize", "minimize"]
+NSGA_POPULATION = 50
+"""Trials of one generation of nsga2 and nsga3, of which the first is drawn at random."""
 
 
 class Objective(Settings):
@@ -50,10 +52,13 @@ class Objective(Settings):
 class Search(Settings):
     """Sampler, number of trials, and the seed of every proposal and training."""
 
-    sampler: Literal["tpe", "random", "grid", "gp", "cmaes", "nsga2"] = "tpe"
+    sampler: Literal["tpe", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
     """Algorithm that proposes configurations."""
     trials: Annotated[int, Field(ge=1)] | None = None
-    """Number of finished trials to reach. Default: 32, or every point of a grid."""
+    """Number of finished trials to reach.
+
+    Default: 32, every point of a grid, or 200 with nsga2 and nsga3.
+    """
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every proposal and training."""
 

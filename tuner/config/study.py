@@ -18,7 +18,16 @@ from pydantic import (
 from tuner.config.dataset import DatasetConfig
 from tuner.config.parameters import Choice, Constant, Parameter, Value
 from tuner.config.registry import ARCHITECTURE_NAMES, DATASETS, architecture
-from tuner.config.sections import Budget, Objective, Repeats, Resources, Search, Stopping
+from tuner.config.samplers import NSGA, check_sampler
+from tuner.config.sections import (
+    NSGA_POPULATION,
+    Budget,
+    Objective,
+    Repeats,
+    Resources,
+    Search,
+    Stopping,
+)
 from tuner.config.settings import Settings
 from tuner.config.space import Space
 from tuner.config.training import TrainingConfig
@@ -98,7 +107,7 @@ class StudyConfig(Settings):
         if self.dataset.validation == "test" and self.protocol != "as_published":
             raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")
         self._check_stopping()
-        self._check_sampler()
+        check_sampler(self.search, self.space, self.objective, stored=bool(stored))
         return self
 
     def _check_stopping(self) -> None:
@@ -106,17 +115,6 @@ class StudyConfig(Settings):
         if grace > self.max_epochs:
             raise ValueError(
                 f"stopping.grace_period: {grace} is above the {self.max_epochs} epochs of the longest trial"
-            )
-
-    def _check_sampler(self) -> None:
-        if self.search.sampler == "grid":
-            try:
-                self.space.grid()
-            except SpecError as error:
-                raise ValueError(str(error)) from None
-        if len(self.objective) > 1 and self.search.sampler in ("gp", "cmaes"):
-            raise ValueError(
-                f"search.sampler: {self.search.sampler} has one objective; allowed: nsga2, tpe, random, grid"
             )
 
     @model_validator(mode="after")
@@ -131,6 +129,8 @@ class StudyConfig(Settings):
         return self
 
     def _default_trials(self) -> int:
+        if self.search.sampler in NSGA:
+            return 4 * NSGA_POPULATION
         return len(self.space.grid()) if self.search.sampler == "grid" else 1 if self.single else 32
 
     def _check_recipes(self) -> None:

@@ -159,5 +159,5 @@ class SobolSampler(QMCSampler):
 
 def silence_experimental() -> None:
     """Silence warnings about parts of samplers that Optuna may still change."""
-    for ignored in ("Argument ``(multivariate|group)``", "QMCSampler is experimental"):
+    for ignored in ("Argument ``(multivariate|group)``", "(QMC|NSGAIII)Sampler is experimental"):
         warnings.filterwarnings("ignore", message=ignored, category=ExperimentalWarning)

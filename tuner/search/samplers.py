@@ -7,6 +7,7 @@ from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
     GPSampler,
+    NSGAIIISampler,
     NSGAIISampler,
     RandomSampler,
     TPESampler,
@@ -14,6 +15,7 @@ from optuna.samplers import (
 from optuna.study import Study
 
 from tuner.config.parameters import Constant
+from tuner.config.sections import NSGA_POPULATION
 from tuner.config.study import StudyConfig
 from tuner.search.optuna_internals import OrderedTpeSampler, SobolSampler, silence_experimental
 from tuner.search.optuna_study import distribution
@@ -55,7 +57,12 @@ def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
         case "cmaes":
             return CmaEsSampler(seed=seed, warn_independent_sampling=False)
         case "nsga2":
-            return NSGAIISampler(seed=seed)
+            return NSGAIISampler(seed=seed, population_size=NSGA_POPULATION)
+        case "nsga3":
+            silence_experimental()
+            return NSGAIIISampler(seed=seed, population_size=NSGA_POPULATION)
+        case "qmc":
+            return _sobol(spec, index)
         case "random" | "grid":
             return RandomSampler(seed=seed)
 

@@ -32,7 +32,7 @@ from tuner.search.samplers import derive_trial_seed, make_sampler, orders_by_run
 
 TRAINABLE = "trainable"
 """Name of the constraint that a trial violates if its hyperparameters cannot be trained."""
-BLIND_TO_CONSTRAINTS = ("cmaes", "gp", "random", "grid")
+BLIND_TO_CONSTRAINTS = ("cmaes", "gp", "random", "qmc", "grid")
 """Samplers that ignore trials without a value, with or without a constraint."""
 
 
