@@ -365,3 +365,14 @@ def test_stored_study_needs_no_own_network() -> None:
     unknown = {"study": "a", "training": {"architecture": "vgg"}, "space": {}}
     with pytest.raises(SpecError, match=r"training.architecture: found 'vgg'; allowed: "):
         parse_spec(unknown, stored=True)  # what needs no import is checked all the same
+
+
+def test_study_refuses_batch_norm_of_the_batch_when_clean() -> None:
+    text = "study: a\ntraining: {architecture: vazquez_base, evaluate: {batch_norm: train}}\nspace: {}\n"
+    with pytest.raises(
+        SpecError, match=r"training\.evaluate\.batch_norm: 'train' normalizes .* `protocol: as_publ"
+    ) as caught:
+        spec(text)
+    assert "\n" not in str(caught.value)
+    assert spec(text + "protocol: as_published\n").protocol == "as_published"
+    assert parse_spec(parse_yaml(text, "study.yaml"), stored=True).protocol == "clean"  # its rows stay readable

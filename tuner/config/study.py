@@ -106,9 +106,21 @@ class StudyConfig(Settings):
             self._check_recipes()
         if self.dataset.validation == "test" and self.protocol != "as_published":
             raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")
+        if not stored:
+            self._check_evaluation()
         self._check_stopping()
         check_sampler(self.search, self.space, self.objective, stored=bool(stored))
         return self
+
+    def _check_evaluation(self) -> None:
+        """Refuse evaluations that look at other images of their batch, but for a report's sake."""
+        evaluate = self.training.get("evaluate")
+        batch_norm = evaluate.get("batch_norm") if isinstance(evaluate, Mapping) else None
+        if batch_norm == "train" and self.protocol != "as_published":
+            raise ValueError(
+                "training.evaluate.batch_norm: 'train' normalizes images by others of their batch;"
+                " allowed: eval, or with `protocol: as_published`"
+            )
 
     def _check_stopping(self) -> None:
         grace = self.stopping.rule.grace_period if self.stopping.rule else 1
