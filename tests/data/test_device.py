@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.cuda import needs_cuda
-from tests.support.image_files import noise, write_folder
+from tests.support.image_files import noise, write_parquet
 from tuner.config.dataset import DatasetConfig, NextImages
 from tuner.data import Dataset, load, split
 from tuner.data.device import DeviceDataset, device_data
@@ -16,9 +16,10 @@ from tuner.data.device import DeviceDataset, device_data
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
-    """Two classes of 40 RGB images of 6x6, with 10 test images."""
-    write_folder(tmp_path / "shapes", "train", ["a", "b"], 40, 6, 6, 3)
-    write_folder(tmp_path / "shapes", "test", ["a", "b"], 5, 6, 6, 3)
+    """Two classes of 40 RGB images of 6x6, in turn, with 10 test images."""
+    for part, count in (("train", 80), ("test", 10)):
+        labels = np.resize([0, 1], count)
+        write_parquet(tmp_path / "shapes" / f"{part}.parquet", noise(count, 6, 6, 3), labels, "ab")
     return load(DatasetConfig(name=str(tmp_path / "shapes")), None, tmp_path)
 
 

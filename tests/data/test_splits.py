@@ -62,9 +62,8 @@ def test_split_last_is_in_file_order(dataset: Dataset) -> None:
     parts = split(dataset, DatasetConfig(validation=LastFraction(last=0.2)))
     assert np.array_equal(parts.train, np.arange(80))
     assert np.array_equal(parts.validation, np.arange(80, 100))
-    assert (
-        len(split(dataset, DatasetConfig(train=33, validation=LastFraction(last=0.2))).train) == 26
-    )  # floor(33 * 0.8)
+    parts = split(dataset, DatasetConfig(train=83, validation=LastFraction(last=0.2)))
+    assert len(parts.train) == 66  # floor(83 * 0.8)
 
 
 def test_split_next_follows_the_first_images(dataset: Dataset) -> None:
@@ -110,7 +109,7 @@ def test_split_refuses_more_images_than_exist(dataset: Dataset) -> None:
 
 
 def test_split_refuses_an_empty_half(dataset: Dataset) -> None:
-    assert "leaves one half empty" in refusal(dataset, train=1, validation={"last": 0.5})
+    assert "leaves one half empty" in refusal(dataset, validation={"last": 0.999})
 
 
 def test_split_refuses_classes_without_validation_images(dataset: Dataset) -> None:
@@ -123,9 +122,33 @@ def test_split_refuses_classes_without_training_images(tmp_path: Path) -> None:
     assert "class 'c' has no training image" in refusal(dataset, validation=60)
 
 
-def test_split_refuses_classes_outside_the_images(tmp_path: Path) -> None:
+@pytest.mark.parametrize("validation", [0.25, {"last": 0.2}, {"next": 5}])
+def test_split_refuses_classes_outside_the_images(tmp_path: Path, validation: object) -> None:
     dataset = written(tmp_path, np.repeat(np.arange(3), 20))
-    assert "class 'c' has no validation image" in refusal(dataset, train=40, validation=0.25)
+    message = refusal(dataset, train=35 if validation == {"next": 5} else 40, validation=validation)
+    assert message.startswith("dataset.train: the first 40 of 60 training images hold none of class 'c'; allowed: ")
+
+
+@pytest.mark.parametrize(
+    ("config", "half", "missing"),
+    [
+        ({"validation": {"last": 0.5}}, "images 0 to 29, which are the training images", "class 'c'"),
+        ({"validation": {"last": 0.2}}, "images 48 to 59, which are the validation images", "2 classes: 'a', 'b'"),
+        ({"train": 50, "validation": {"next": 10}}, "images 50 to 59, which are the validation", "2 classes: 'a', 'b'"),
+        ({"train": 20, "validation": {"next": 40}}, "images 0 to 19, which are the training", "2 classes: 'b', 'c'"),
+    ],
+)
+def test_split_refuses_halves_in_class_order(
+    tmp_path: Path, config: dict[str, object], half: str, missing: str
+) -> None:
+    message = refusal(written(tmp_path, np.repeat(np.arange(3), 20)), **config)
+    assert message.startswith(f"dataset.validation: {half}")
+    assert f"hold none of {missing}; allowed: a number or fraction, which is drawn from every class" in message
+
+
+def test_split_refuses_published_images_without_a_class(tmp_path: Path) -> None:
+    dataset = written(tmp_path, np.repeat(np.arange(3), 20))
+    assert refusal(dataset, train=30, validation="test").startswith("dataset.train: the first 30 of 60")
 
 
 def test_split_leaves_test_images_out(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
     - `test`: no image, because the test images are used instead.
 
     Raises:
-        DataError: There are too few images, or a class would be missing in a stratified half.
+        DataError: There are too few images, or a class would be missing in a half.
     """
     available = len(dataset.train_labels)
     train, validation = config.train or available, config.validation
@@ -52,14 +52,45 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
     if train + extra > available:
         asked = f"{train} and {extra} more for validation" if extra else str(train)
         raise DataError(f"dataset.train: {asked}; {dataset.name} has {available} training images")
+    _check_reached(dataset, train + extra)
     if validation == "test":
-        return Split(np.arange(train), np.arange(0), validation_is_test=True)
-    if isinstance(validation, NextImages):
-        return Split(np.arange(train), np.arange(train, train + extra))
-    if isinstance(validation, LastFraction):
-        return _last(train, validation.last)
-    count = validation if isinstance(validation, int) else round(validation * train)
-    return _stratified(dataset, train + extra, count, config.split_seed)
+        parts = Split(np.arange(train), np.arange(0), validation_is_test=True)
+    elif isinstance(validation, NextImages):
+        parts = Split(np.arange(train), np.arange(train, train + extra))
+    elif isinstance(validation, LastFraction):
+        parts = _last(train, validation.last)
+    else:
+        count = validation if isinstance(validation, int) else round(validation * train)
+        return _stratified(dataset, train + extra, count, config.split_seed)
+    _check_halves(dataset, parts)
+    return parts
+
+
+def _check_reached(dataset: Dataset, taken: int) -> None:
+    """Refuse a number of images that ends before the first of a class."""
+    if missing := _missing(dataset, np.arange(taken)):
+        raise DataError(
+            f"dataset.train: the first {taken} of {len(dataset.train_labels)} training images hold none of {missing};"
+            " allowed: numbers that reach every class, because files are taken in order"
+        )
+
+
+def _check_halves(dataset: Dataset, parts: Split) -> None:
+    """Refuse halves in file order of which one lacks a class, as where files stand class by class."""
+    for name, indices in (("training", parts.train), ("validation", parts.validation)):
+        if len(indices) and (missing := _missing(dataset, indices)):
+            raise DataError(
+                f"dataset.validation: images {indices[0]} to {indices[-1]}, which are the {name} images, hold none of"
+                f" {missing}; allowed: a number or fraction, which is drawn from every class"
+            )
+
+
+def _missing(dataset: Dataset, indices: Indices) -> str:
+    """Name the classes without an image among the training images at `indices`."""
+    counts = np.bincount(dataset.train_labels[indices], minlength=len(dataset.classes))
+    names = [f"'{dataset.classes[label]}'" for label in np.flatnonzero(counts == 0)]
+    noun = "class" if len(names) == 1 else f"{len(names)} classes:"
+    return f"{noun} {', '.join(names[:3])}{', …' if len(names) > 3 else ''}" if names else ""
 
 
 def stratified_sample(labels: NDArray[np.int64], classes: int, count: int, seed: int) -> Indices:
