@@ -17,6 +17,7 @@
         └── DeviceError            a GPU that torch does not see
 """
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -34,7 +35,13 @@ class SpecError(UserError):
 
 
 class DataError(UserError):
-    """Images that are missing, damaged or of the wrong kind."""
+    """Images that are missing, damaged or of the wrong kind.
+
+    Names of files and classes may hold any character, so the message is made printable.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ClusterError(UserError):
@@ -67,6 +74,23 @@ class OutOfMemoryError(TrialError):
 
 class DeviceError(TrialError):
     """A GPU that Ray promised and torch does not see."""
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal cannot print, such as control characters and broken encodings.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return "".join(_escaped(sign) if unicodedata.category(sign) in _UNPRINTABLE else sign for sign in text)
+
+
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's categories of signs that are escaped."""
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape", "backslashreplace").decode()
 
 
 def first_line(error: BaseException) -> str:

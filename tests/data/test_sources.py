@@ -230,17 +230,6 @@ def test_folder_is_rgb_if_one_image_is(root: Path, cache: Path) -> None:
     assert np.array_equal(colored.test_images[0], noise(1, 6, 6, 3)[0].transpose(2, 0, 1))
 
 
-def test_decode_makes_palettes_and_transparency_plain_color(root: Path, cache: Path) -> None:
-    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
-    pixels = noise(1, 6, 6, 4)[0]
-    write_png(root / "shapes" / "train" / "a" / "0.png", pixels)
-    Image.fromarray(pixels[..., :3]).quantize(4).save(root / "shapes" / "train" / "a" / "1.gif")
-    write_folder(root / "shapes", "test", ["a", "b"], 1, 6, 6)
-    shapes = load(DatasetConfig(name=str(root / "shapes")), None, cache)
-    assert np.array_equal(shapes.train_images[0], pixels[..., :3].transpose(2, 0, 1))
-    assert shapes.train_images.shape == (11, 3, 6, 6)
-
-
 def test_folder_resizes_images_of_several_sizes(root: Path, cache: Path) -> None:
     write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
     large = noise(1, 20, 30, 3)[0]
@@ -259,15 +248,6 @@ def test_named_data_set_is_resized(cache: Path) -> None:
     assert large.train_images.shape == (1437, 1, 16, 16)
     assert np.array_equal(large.train_images[3, 0], expected)
     assert small.image_size == 8
-
-
-def test_folder_ignores_files_that_are_no_images(root: Path, cache: Path) -> None:
-    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
-    (root / "shapes" / "train" / "a" / ".DS_Store").write_bytes(b"x")
-    (root / "shapes" / "train" / "a" / "notes.txt").write_text("x")
-    (root / "shapes" / "train" / ".cache").mkdir()
-    shapes = load(DatasetConfig(name=str(root / "shapes")), None, cache)
-    assert (len(shapes.train_labels) + len(shapes.test_labels), shapes.classes) == (10, ("a", "b"))
 
 
 def test_find_resolves_relative_paths_in_order(
@@ -439,12 +419,152 @@ def test_parquet_refuses_missing_images(root: Path, cache: Path) -> None:
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     cells = pa.array([{"bytes": None, "path": "x.png"}], kind)
     pq.write_table(pa.table({"image": cells, "label": [0]}), root / "b.parquet")
-    assert refusal(root, cache, name="b.parquet").endswith("b.parquet: row 0: no bytes of an image")
+    assert refusal(root, cache, name="b.parquet").startswith(
+        f"{root}/b.parquet: row 0: no bytes of an image; allowed: "
+    )
 
 
 def test_parquet_refuses_a_missing_shard(root: Path, cache: Path) -> None:
     write_parquet(root / "own" / "train-00001-of-00003.parquet", noise(4, 6, 6), [0, 1, 0, 1])
     assert "one of 3 files, 1 found" in refusal(root, cache, name="own")
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["train-00000-of-00002-b42a775f407cee45"], "one of 2 files, 1 found beside it; number 1 is missing"),
+        (["train-00001-of-00002-b42a775f407cee45"], "number 0 is missing: download it"),
+        (
+            ["train-00000-of-00002-aa", "train-00001-of-00002-aa", "train-00001-of-00002-bb"],
+            "the same number as train-",
+        ),
+        (["train-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"], "one of 2 files, but train-"),
+        (["train-00000-of-00001", "train-more"], "train-more.parquet: no numbered file as train-00000-of-00001"),
+        (["train-00000-of-00001", "train-00000-of-00001 (1)"], "00001 (1).parquet: no numbered file"),
+    ],
+)
+@pytest.mark.parametrize("asked", ["{}", "{}/train-*.parquet"])
+def test_parquet_refuses_partial_and_mixed_downloads(
+    root: Path, cache: Path, names: list[str], complaint: str, asked: str
+) -> None:
+    for name in names:
+        write_parquet(root / "own" / f"{name}.parquet", noise(4, 6, 6), [0, 1, 0, 1])
+    assert complaint in refusal(root, cache, name=asked.format("own"))
+
+
+def test_parquet_reads_shards_with_hashes(root: Path, cache: Path) -> None:
+    images = noise(12, 6, 6)
+    for i, content in enumerate(("b42a775f407cee45", "0aa1")):
+        path = root / "own" / "data" / f"train-0000{i}-of-00002-{content}.parquet"
+        write_parquet(path, images[6 * i : 6 * i + 6], [0, 1] * 3)
+    write_parquet(root / "own" / "data" / "test-00000-of-00001-cc.parquet", images[:2], [0, 1])
+    own = load(DatasetConfig(name="own"), root, cache)
+    assert np.array_equal(own.train_images[:, 0], images)
+    some = load(DatasetConfig(name="own/data/train-00000-*.parquet", test="own/data/test-*.parquet"), root, cache)
+    assert len(some.train_labels) == 6  # because no other number was asked for
+
+
+# --- class names and labels of Parquet files
+
+
+def test_parquet_brings_class_names_into_one_order(root: Path, cache: Path) -> None:
+    images = noise(12, 6, 6)
+    write_parquet(root / "own" / "train-00000-of-00002.parquet", images[:6], [0, 1, 2] * 2, ["ant", "bee", "cat"])
+    write_parquet(root / "own" / "train-00001-of-00002.parquet", images[6:], [0, 1, 2] * 2, ["cat", "ant", "bee"])
+    write_parquet(root / "own" / "test-00000-of-00001.parquet", images[:3], [0, 1, 2], ["bee", "cat", "ant"])
+    own = load(DatasetConfig(name="own"), root, cache)
+    assert own.classes == ("ant", "bee", "cat")
+    assert own.train_labels.tolist() == [0, 1, 2] * 2 + [2, 0, 1] * 2
+    assert own.test_labels.tolist() == [1, 2, 0]
+
+
+def test_parquet_takes_class_names_of_any_file(root: Path, cache: Path) -> None:
+    write_parquet(root / "own" / "train.parquet", noise(4, 6, 6), [0, 1, 0, 1])
+    write_parquet(root / "own" / "test.parquet", noise(2, 6, 6), [0, 1], ["ant", "bee"])
+    assert load(DatasetConfig(name="own"), root, cache).classes == ("ant", "bee")
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["ant"], "no class 'bee', which the first file of the data set names"),
+        (["ant", "bee", "cat"], "class 'cat', which the first file of the data set does not name"),
+        (["ant", "Bee"], "class 'Bee' (spelled 'bee' there), which"),
+        (["ant", "ant"], "2 classes are named 'ant'; allowed: each name once"),
+        (["ant", "b\x1b[1mee"], "class 'b\\x1b[1mee'; allowed: names of characters that can be printed"),
+    ],
+)
+def test_parquet_refuses_other_class_names(root: Path, cache: Path, names: list[str], complaint: str) -> None:
+    write_parquet(root / "own" / "train.parquet", noise(4, 6, 6), [0, 1, 0, 1], ["ant", "bee"])
+    write_parquet(root / "own" / "test.parquet", noise(2, 6, 6), [0, 0], names)
+    message = refusal(root, cache, name="own")
+    assert message.startswith(f"{root / 'own' / 'test.parquet'}: ")
+    assert complaint in message
+
+
+def test_parquet_joins_composed_and_decomposed_names(root: Path, cache: Path) -> None:
+    write_parquet(root / "own" / "train.parquet", noise(4, 6, 6), [0, 1, 0, 1], ["caf\u00e9", "tea"])
+    write_parquet(root / "own" / "test.parquet", noise(2, 6, 6), [0, 1], ["tea", "cafe\u0301"])
+    assert load(DatasetConfig(name="own"), root, cache).test_labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("train", "test"), [([0, 1, 0, 1], [0, 1, 2]), ([0, 1, 2, 2], [0, 1, 1])])
+def test_parquet_tells_a_class_without_images(root: Path, cache: Path, train: list[int], test: list[int]) -> None:
+    names = ["ant", "bee", "cat"]
+    write_parquet(root / "own" / "train.parquet", noise(len(train), 6, 6), train, names)
+    write_parquet(root / "own" / "test.parquet", noise(len(test), 6, 6), test, names)
+    part = "test" if 2 in train else "training"
+    assert refusal(root, cache, name="own") == (
+        f"{root / 'own'}: no {part} image of class 'cat'; allowed: one of each class"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [(pa.float64(), [0.0, 1.0]), (pa.bool_(), [False, True]), (pa.string(), ["0", "1"]), (pa.decimal128(3), [0, 1])],
+)
+def test_parquet_refuses_labels_that_are_no_integers(
+    root: Path, cache: Path, kind: pa.DataType, labels: list[object]
+) -> None:
+    write_parquet(root / "own.parquet", noise(2, 6, 6), labels, label_type=kind)
+    assert f"column 'label' is {kind}; allowed: integers, one for each" in refusal(root, cache, name="own.parquet")
+
+
+def test_parquet_refuses_labels_beyond_any_array(root: Path, cache: Path) -> None:
+    write_parquet(root / "own.parquet", noise(2, 6, 6), [0, 2**63], label_type=pa.uint64())
+    assert "row 1: label 9223372036854775808; allowed: 0, 1, 2" in refusal(root, cache, name="own.parquet")
+
+
+def test_parquet_refuses_columns_of_one_name(root: Path, cache: Path) -> None:
+    cells = pa.array([png(image) for image in noise(2, 6, 6)])
+    labels = pa.array([0, 1])
+    pq.write_table(pa.Table.from_arrays([cells, labels, labels], ["image", "label", "label"]), root / "own.parquet")
+    assert "2 columns 'label'; allowed: each name once" in refusal(root, cache, name="own.parquet")
+
+
+# --- paths
+
+
+@pytest.mark.parametrize("folder", ["my [1] set", "a*b", "what?", "#1 a", "a b"])
+def test_find_takes_patterns_below_odd_folders(root: Path, cache: Path, folder: str) -> None:
+    for i in range(2):
+        write_parquet(root / folder / f"part-{i}.parquet", noise(4, 6, 6, seed=i), [0, 1, 0, 1])
+    own = load(DatasetConfig(name=f"{folder}/part-*.parquet", test=f"{folder}/part-[0].parquet"), root, cache)
+    assert (len(own.train_labels), len(own.test_labels)) == (8, 4)
+    below = load(DatasetConfig(name="part-*.parquet", test="part-0.parquet"), root / folder, cache)
+    assert below.fingerprint == own.fingerprint
+
+
+def test_parquet_refuses_names_that_are_not_utf8(root: Path, cache: Path) -> None:
+    write_parquet(root / "own.parquet", noise(2, 6, 6), [0, 1])
+    (root / "own.parquet").rename(root / b"\xff.parquet".decode("utf-8", "surrogateescape"))
+    message = refusal(root, cache, name="*.parquet")
+    assert message == f"{root}/\\udcff.parquet: its name is not UTF-8; rename the file or folder"
+
+
+def test_find_refuses_unknown_users_and_long_names(root: Path, cache: Path) -> None:
+    assert "no data set, folder or file '~nobody-here/x'" in refusal(root, cache, name="~nobody-here/x")
+    assert "\n" not in refusal(root, cache, name="x" * 300 + ".parquet")
 
 
 def test_find_refuses_a_wrong_test_pattern(root: Path, cache: Path) -> None:
@@ -461,12 +581,6 @@ def test_decode_refuses_a_truncated_image(root: Path, cache: Path) -> None:
     for kept in (0, 20, 1000):
         path.write_bytes(png(noise(1, 60, 60)[0])[:kept])
         assert refusal(root, cache, name="shapes").startswith(f"{path}: no readable image")
-
-
-def test_decode_refuses_images_of_16_bits(root: Path, cache: Path) -> None:
-    write_folder(root / "shapes", "train", ["a", "b"], 5, 6, 6)
-    write_png(root / "shapes" / "train" / "a" / "0.png", noise(1, 6, 6)[0].astype(np.uint16) * 256)
-    assert "allowed: 8-bit gray or color" in refusal(root, cache, name="shapes")
 
 
 def test_stack_refuses_images_of_several_sizes(root: Path, cache: Path) -> None:

@@ -30,7 +30,7 @@ from pathlib import Path
 from tests.training.test_watchdog import HANG_SECONDS, STUDY
 from tuner.config.study import parse_spec
 from tuner.data import progress
-from tuner.data.formats import image_folder
+from tuner.data import decoding
 from tuner.training import checkpoint, evaluation, watchdog
 from tuner.training.run_trial import run_trial
 
@@ -74,7 +74,7 @@ assert next(go(study="slow"))["epoch"] == 1
 print("done")
 """
 SLOW_DECODING = """
-image_folder.decode = pausing(image_folder.decode, 0.05 * HANG_SECONDS)
+decoding.decode = pausing(decoding.decode, 0.05 * HANG_SECONDS)
 reports = go(study="slow", dataset={"name": argument, "validation": 8}, log_every=None)
 assert next(reports)["epoch"] == 1
 print("done")

@@ -100,6 +100,7 @@ def _complete(source: sources.Source, decoded: Decoded, image_size: int | None) 
     """Check a decoded data set and hold out test images if needed."""
     if len(decoded.classes) < 2:
         raise DataError(f"{source.path}: one class ('{decoded.classes[0]}'); allowed: two or more")
+    _check_classes(source.path, decoded)
     train, test = (decoded.train, decoded.test) if decoded.test else _held_out(source.path, decoded)
     if train.images.shape[1] != test.images.shape[1]:
         train, test = _in_color(train), _in_color(test)
@@ -114,6 +115,17 @@ def _complete(source: sources.Source, decoded: Decoded, image_size: int | None) 
         raise DataError(f"{source.path}: images of {width}x{height} pixels; allowed: squares; {resize}")
     _check_known(source, decoded.classes, train, image_size)
     return decoded.classes, train, test
+
+
+def _check_classes(path: str, decoded: Decoded) -> None:
+    """Refuse a class without images."""
+    for part, images in (("training", decoded.train), ("test", decoded.test)):
+        counts = np.ones(1) if images is None else np.bincount(images.labels, minlength=len(decoded.classes))
+        if len(empty := np.flatnonzero(counts == 0)):
+            more = f" (nor of {len(empty) - 1} more classes)" if len(empty) > 1 else ""
+            raise DataError(
+                f"{path}: no {part} image of class '{decoded.classes[empty[0]]}'{more}; allowed: one of each class"
+            )
 
 
 def _check_known(source: sources.Source, classes: tuple[str, ...], train: Part, image_size: int | None) -> None:

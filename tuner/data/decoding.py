@@ -1,12 +1,16 @@
 """Decoding of image files to uint8 arrays of one size and number of channels."""
 
 import io
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from tuner.data import progress
 from tuner.data.dataset import Decoded, Part, reason
@@ -14,14 +18,71 @@ from tuner.errors import DataError
 
 Pixels = NDArray[np.uint8]
 
-GRAY = {"1", "L", "LA"}
-COLOR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB"}
+FORMATS = (
+    *("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000"),
+    *("TGA", "ICO", "ICNS", "PCX", "QOI", "SGI", "DDS", "XBM"),
+)
+"""Pillow's formats that are read. Others hold no pixels or need another program."""
+SUFFIXES = frozenset(
+    [
+        *(".apng", ".avif", ".bmp", ".dds", ".dib", ".gif", ".icns", ".ico", ".j2k", ".jfif"),
+        *(".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pcx", ".pgm", ".png", ".pnm"),
+        *(".ppm", ".qoi", ".sgi", ".tga", ".tif", ".tiff", ".webp", ".xbm"),
+    ]
+)
+"""Endings of the names of image files, in lower case."""
+ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}
+"""Formats whose further frames or pages are images too."""
+GRAY = {"1", "L", "LA", "La"}
+COLOR = {"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB"}
+ORIENTED = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+"""Keys of Pillow's `info` that may hold an orientation."""
+DEEP = re.compile(r";16[BLNS]\b")
+"""Raw mode of Pillow with 16 bits per channel, as in `RGB;16B`."""
+LEAST_DEEP = 64
+"""Brightest level of 255 below which an image of 16 bits is refused."""
 
 
-def decode(image: bytes | Path, origin: str, image_size: int | None) -> Pixels:
-    """Decode an image file to (H, W), gray, or (H, W, 3), RGB.
+class Picture(NamedTuple):
+    """Decoded pixels, (H, W) or (H, W, 3), and whether the file holds further frames."""
 
-    Transparency is dropped.
+    pixels: Pixels
+    first_of_several: bool
+
+
+def decode_all(files: Iterable[tuple[bytes | Path, str]], image_size: int | None) -> Pixels:
+    """Decode image files and stack them to (N, C, H, W).
+
+    C is 1 if all images are gray, else 3. A warning counts files of several frames.
+
+    Args:
+        files: Encoded images, or the files that hold them, each with its name in an error.
+        image_size: Pixels to resize both sides to (bilinear); None keeps the size.
+
+    Raises:
+        DataError: An image is refused by `decode`, or two images differ in size.
+    """
+    pictures: list[Pixels] = []
+    origins: list[str] = []
+    several: list[str] = []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # because they name no file
+        for image, origin in files:
+            picture = decode(image, origin, image_size)
+            pictures.append(picture.pixels)
+            origins.append(origin)
+            if picture.first_of_several:
+                several.append(origin)
+    if several:
+        message = f"{several[0]}: the first of several frames or pages is used ({len(several):,} such files)"
+        warnings.warn(message, stacklevel=2)
+    return _stack(pictures, origins)
+
+
+def decode(image: bytes | Path, origin: str, image_size: int | None) -> Picture:
+    """Decode an image file as a viewer shows it, to gray or RGB.
+
+    An orientation in its metadata is applied. Transparent pixels are laid on white.
 
     Args:
         image: An encoded image, or the file that holds it.
@@ -29,30 +90,117 @@ def decode(image: bytes | Path, origin: str, image_size: int | None) -> Pixels:
         image_size: Pixels to resize both sides to (bilinear); None keeps the size.
 
     Raises:
-        DataError: The image is truncated, of no known format, or deeper than 8 bits.
+        DataError: The image is broken, of no known format, or not to be shown in 8 bits.
     """
     progress.report()
     try:
-        with Image.open(image if isinstance(image, Path) else io.BytesIO(image)) as opened:
-            if opened.mode not in GRAY | COLOR:
-                raise DataError(f"{origin}: pixels of mode '{opened.mode}'; allowed: 8-bit gray or color")
-            mode = "L" if opened.mode in GRAY else "RGB"
-            picture = opened if opened.mode == mode else opened.convert(mode)
-            if image_size is not None and picture.size != (image_size, image_size):
-                picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
-            return np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{origin}: no readable image ({reason(error)})") from error
+        file = image if isinstance(image, Path) else io.BytesIO(image)
+        with Image.open(file, formats=_formats()) as opened:
+            shown = _shown(opened, origin)
+            if image_size is not None and shown.size != (image_size, image_size):
+                shown = shown.resize((image_size, image_size), Image.Resampling.BILINEAR)
+            several = opened.format in ANIMATED and getattr(opened, "is_animated", False)
+            return Picture(np.asarray(shown), several)
+    except DataError:
+        raise
+    except Exception as error:  # because a broken file leads decoders to errors of any type
+        raise DataError(f"{origin}: no readable image ({_reason(image, error)})") from error
 
 
-def stack(pictures: list[Pixels], origins: Sequence[str]) -> Pixels:
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Return those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _shown(opened: ImageFile.ImageFile, origin: str) -> Image.Image:
+    """Return an opened image upright, opaque, and of mode L or RGB."""
+    raw_mode = str(opened.tile[0][3]) if getattr(opened, "tile", None) else ""
+    opened.load()
+    if any(key in opened.info for key in ORIENTED):
+        ImageOps.exif_transpose(opened, in_place=True)
+    if opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format == "PPM"):
+        return _from_16_bits(opened, origin)
+    if opened.mode not in GRAY | COLOR:
+        raise DataError(f"{origin}: pixels of mode '{opened.mode}'; allowed: gray or color of 8 or 16 bits")
+    mode = "L" if opened.mode in GRAY else "RGB"
+    if DEEP.search(raw_mode):
+        _check_levels(_highest(opened) * 257, origin)
+    if opened.has_transparency_data:
+        _scale_key(opened, raw_mode, origin)
+        return _on_white(opened, mode, origin)
+    return opened if opened.mode == mode else opened.convert(mode)
+
+
+def _highest(opened: Image.Image) -> int:
+    """Return the brightest 8-bit level of any channel but alpha."""
+    bands = opened.split()[:-1] if opened.mode in ("LA", "RGBA") else opened.split()
+    return max(int(band.getextrema()[1]) for band in bands)  # type: ignore[arg-type]
+
+
+def _from_16_bits(opened: Image.Image, origin: str) -> Image.Image:
+    """Return the upper 8 of the 16 bits of a gray image."""
+    levels = np.asarray(opened).astype(np.int64)
+    tags = getattr(opened, "tag_v2", {})
+    if tags.get(262) == 0:  # because Pillow leaves TIFF's 'white is zero' as it is
+        levels = 65535 - levels
+    if "transparency" in opened.info:
+        levels[levels == opened.info["transparency"]] = 65535
+    if levels.any():
+        _check_levels(int(levels.max()), origin)
+    return Image.fromarray((levels >> 8).astype(np.uint8))
+
+
+def _check_levels(highest: int, origin: str) -> None:
+    """Refuse an image of 16 bits whose values end so low that 8 bits lose them."""
+    if highest >> 8 < LEAST_DEEP:
+        raise DataError(
+            f"{origin}: values of 16 bits that end at about {highest}, of which {(highest >> 8) + 1} levels of 256"
+            " would remain; allowed: values that reach 16384 of 65535; rescale the images"
+        )
+
+
+def _on_white(opened: Image.Image, mode: str, origin: str) -> Image.Image:
+    """Lay an image with transparency on white, as viewers do."""
+    picture = opened.convert("RGBA")
+    alpha = picture.getchannel("A").getextrema()
+    if alpha == (255, 255):
+        return opened.convert(mode)
+    shown = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    levels = shown.getextrema()
+    if alpha[0] != alpha[1] and all(low == high for low, high in levels):  # type: ignore[misc]
+        raise DataError(
+            f"{origin}: white on transparent, which does not show on white; lay the images on a background first"
+        )
+    return shown.convert(mode)
+
+
+def _scale_key(opened: Image.Image, raw_mode: str, origin: str) -> None:
+    """Scale the transparent level of a PNG to 8 bits, because Pillow scales only the pixels."""
+    key = opened.info.get("transparency")
+    if isinstance(key, int) and raw_mode in ("L;2", "L;4"):
+        opened.info["transparency"] = key * (85 if raw_mode == "L;2" else 17)
+    if isinstance(key, tuple) and DEEP.search(raw_mode):
+        raise DataError(f"{origin}: a transparent color of 16 bits; allowed: an alpha channel, or 8 bits")
+
+
+def _reason(image: bytes | Path, error: Exception) -> str:
+    """Return why an image cannot be read, without the memory address that Pillow writes."""
+    if not isinstance(error, UnidentifiedImageError):
+        return reason(error)
+    size = image.stat().st_size if isinstance(image, Path) else len(image)
+    return "broken, or of no known format" if size else "it is empty"
+
+
+def _stack(pictures: list[Pixels], origins: list[str]) -> Pixels:
     """Stack decoded images to (N, C, H, W) and empty `pictures`.
-
-    C is 1 if all images are gray, else 3.
 
     Raises:
         DataError: Two images differ in size. Both are named.
     """
+    if not pictures:
+        return np.empty((0, 1, 0, 0), np.uint8)
     height, width = pictures[0].shape[:2]
     channels = 3 if any(picture.ndim == 3 for picture in pictures) else 1
     stacked = np.empty((len(pictures), channels, height, width), np.uint8)

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,13 @@ from tuner.config.registry import DATASETS
 from tuner.data import progress
 from tuner.data.dataset import Decoded
 from tuner.data.formats import digits, image_folder, parquet, torchvision
+from tuner.data.formats.shards import check_complete
 from tuner.errors import DataError, suggest
 
 FORMAT = 1
 """Format of the decoded arrays. Another number invalidates every cache entry."""
+OWN_FORMAT = 2
+"""Format of arrays from a user's own files, which transparency and orientation changed."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,13 @@ class Source:
 
     def fingerprint(self, image_size: int | None) -> str:
         """Hash the files' contents, names and decoding, as 32 hexadecimal digits."""
-        digest = hashlib.blake2b(f"{FORMAT} {self.name if self.known else ''} {image_size}".encode(), digest_size=16)
+        decoding = f"{FORMAT} {self.name}" if self.known else f"{OWN_FORMAT} "
+        digest = hashlib.blake2b(f"{decoding} {image_size}".encode(), digest_size=16)
         for name, path in self.files.items():
             progress.report()
             with path.open("rb") as stream:
-                digest.update(f"\n{name} {hashlib.file_digest(stream, 'blake2b').hexdigest()}".encode())
+                content = hashlib.file_digest(stream, "blake2b").hexdigest()
+            digest.update(os.fsencode(f"\n{name} {content}"))
         return digest.hexdigest()
 
 
@@ -113,9 +119,21 @@ def _of_parquet(name: str, path: Path, train: list[Path], test: list[Path], clas
 def _matches(pattern: str, root: Path | None) -> list[Path]:
     """Return the folder or the sorted files that match a path or pattern."""
     for base in filter(None, (Path.cwd(), root)):
-        path = base / Path(pattern).expanduser()
+        path = base / os.path.expanduser(pattern)  # noqa: PTH111 because pathlib's raises for unknown users
         if path.exists():
             return [path]
-        if found := sorted(Path(match) for match in glob.glob(str(path)) if Path(match).is_file()):  # noqa: PTH207
-            return found
+        literal, rest = _literal_part(path)
+        found = sorted(literal / match for match in glob.glob(rest, root_dir=literal))  # noqa: PTH207
+        if files := [match for match in found if match.is_file()]:
+            check_complete(files, pattern)
+            return files
     return []
+
+
+def _literal_part(path: Path) -> tuple[Path, str]:
+    """Split a path into folders that exist and a pattern, because folders may hold `[`."""
+    parts = path.parts
+    for length in range(len(parts) - 1, 0, -1):
+        if (folder := Path(*parts[:length])).is_dir():
+            return folder, str(Path(*parts[length:]))
+    return Path(path.anchor), str(path.relative_to(path.anchor))

@@ -1,38 +1,44 @@
 """Folders of images, one subfolder per class: `train/<class>/*.png`, `test/<class>/*.png`."""
 
-from collections.abc import Mapping
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from tuner.data.class_names import all_spelled, differing, in_order
 from tuner.data.dataset import Decoded, Part
-from tuner.data.decoding import decode, stack
-from tuner.errors import DataError
+from tuner.data.decoding import SUFFIXES, decode_all
+from tuner.errors import DataError, printable
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+PARTS = ("train", "test")
+SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
+"""Files that desktops leave in folders, in lower case. They are passed over without a word."""
 
 
 def layout(root: Path) -> dict[str, Path]:
     """Return every image below `root`, by its name `<part>/<class>/<file>`, sorted.
+
+    Folders inside a class folder belong to the class. A warning counts what is left out.
 
     Raises:
         DataError: There is no `train` folder, a class has no images, or train and test have
             different classes.
     """
     if not (root / "train").is_dir():
-        raise DataError(f"{root}: neither train.parquet nor train/<class>/ with images")
-    parts = [part for part in ("train", "test") if (root / part).is_dir()]
-    classes = {part: _classes(root / part) for part in parts}
-    if len(parts) == 2 and classes["train"] != classes["test"]:
-        odd = sorted(set(classes["train"]) ^ set(classes["test"]))[0]
-        has, lacks = ("train", "test") if odd in classes["train"] else ("test", "train")
-        raise DataError(f"{root / lacks}: no class '{odd}', which {has} has")
-    return {
-        f"{part}/{name}/{image.name}": image
-        for part in parts
-        for name in classes[part]
-        for image in _images(root / part / name)
+        raise DataError(f"{root}: neither train.parquet nor train/<class>/ with images{_found(root)}")
+    classes = {part: _classes(root / part) for part in PARTS if (root / part).is_dir()}
+    if len(classes) == 2:
+        _check_same(root, classes)
+    files = {
+        f"{part}/{name}/{path.relative_to(folder).as_posix()}": path
+        for part, folders in classes.items()
+        for name, folder in folders.items()
+        for path in _images(folder)
     }
+    _warn_of_rest(root, files.values())
+    return files
 
 
 def read(files: Mapping[str, Path], image_size: int | None) -> Decoded:
@@ -51,24 +57,85 @@ def _part(part: str, files: Mapping[str, Path], classes: tuple[str, ...], image_
     """Decode the images of one part: train | test."""
     label = {name: i for i, name in enumerate(classes)}
     chosen = [(label[name.split("/")[1]], path) for name, path in files.items() if name.startswith(f"{part}/")]
-    pictures = [decode(path, str(path), image_size) for _, path in chosen]
-    images = stack(pictures, [str(path) for _, path in chosen])
+    images = decode_all(((path, str(path)) for _, path in chosen), image_size)
     return Part(images, np.array([i for i, _ in chosen], np.int64))
 
 
-def _classes(part: Path) -> list[str]:
-    """Return the sorted names of the subfolders of `part`, ignoring hidden ones."""
-    names = sorted(path.name for path in part.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not names:
+def _found(root: Path) -> str:
+    """Name the folders of `root`, for a data set that has no folder `train`."""
+    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    more = ", …" if len(names) > 3 else ""
+    return f"; found: {', '.join(names[:3])}{more}" if names else ""
+
+
+def _classes(part: Path) -> dict[str, Path]:
+    """Return the subfolders of `part` by class name, in order, ignoring hidden ones."""
+    folders = [path for path in sorted(part.iterdir()) if path.is_dir() and not _is_hidden(path)]
+    if not folders:
         raise DataError(f"{part}: empty; allowed: one folder of images for each class")
-    return names
+    found = dict(zip(all_spelled((path.name for path in folders), str(part)), folders, strict=True))
+    return {name: found[name] for name in in_order(found)}
+
+
+def _check_same(root: Path, classes: Mapping[str, Mapping[str, Path]]) -> None:
+    """Refuse a class that only one of train and test has."""
+    for has, lacks in (PARTS, PARTS[::-1]):
+        if odd := differing(classes[has], classes[lacks]):
+            raise DataError(f"{root / lacks}: no class {odd}, which {has} has")
 
 
 def _images(folder: Path) -> list[Path]:
-    """Return the sorted images in `folder`, ignoring hidden and other files."""
-    images = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    """Return the sorted images in `folder` and its subfolders."""
+    images = sorted(path for path in _walk(folder) if _is_image(path))
     if not images:
         raise DataError(f"{folder}: holds no image; allowed: {', '.join(sorted(SUFFIXES))}")
     return images
+
+
+def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield every file below `folder`, and hidden folders as they are.
+
+    Raises:
+        DataError: A link leads to a folder above it.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        raise DataError(f"{folder}: a link to a folder above it; allowed: folders that end")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir() and not _is_hidden(path):
+                yield from _walk(path, (*above, real))
+            else:
+                yield path
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in SYSTEM_FILES
+
+
+def _is_image(path: Path) -> bool:
+    """Return True if a file's name is that of an image."""
+    return path.suffix.lower() in SUFFIXES and not _is_hidden(path)
+
+
+def _warn_of_rest(root: Path, used: Iterable[Path]) -> None:
+    """Warn of files below `root` that are not used, in one line."""
+    taken = set(used)
+    rest = [path for part in PARTS if (root / part).is_dir() for path in _walk(root / part) if path not in taken]
+    rest += [path for path in root.iterdir() if path.name not in PARTS and path.is_dir() and _has_classes(path)]
+    left_out = sorted(path.relative_to(root).as_posix() for path in rest if not _is_of_system(path))
+    if left_out:
+        shown = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
+        used_only = "only images in train/<class> and test/<class> are used"
+        message = f"{root}: {len(left_out):,} files or folders are left out ({shown}); {used_only}"
+        warnings.warn(printable(message), stacklevel=2)
+
+
+def _is_of_system(path: Path) -> bool:
+    return path.name.lower() in SYSTEM_FILES or path.name.startswith("._")
+
+
+def _has_classes(folder: Path) -> bool:
+    """Return True if a folder beside train and test holds folders of images."""
+    return not _is_hidden(folder) and any(_is_image(path) for path in folder.glob("*/*"))

@@ -1,15 +1,17 @@
 """Images in Parquet files, as hubs publish them: `image: struct<bytes, path>`, `label: int64`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tuner.data.class_names import all_spelled, differing
 from tuner.data.dataset import Decoded, Part, reason
-from tuner.data.decoding import Pixels, decode, stack
+from tuner.data.decoding import decode_all
+from tuner.data.formats.shards import check_complete
 from tuner.errors import DataError
 
 if TYPE_CHECKING:  # loaded on a cache miss only
@@ -17,6 +19,8 @@ if TYPE_CHECKING:  # loaded on a cache miss only
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMN = "label"
+MOST_CLASSES = 2**31
+"""Labels from here on are refused, because they would not fit into the arrays."""
 
 
 def layout(root: Path) -> tuple[list[Path], list[Path]]:
@@ -32,31 +36,42 @@ def read(train: Sequence[Path], test: Sequence[Path], image_size: int | None, cl
         test: Files of test images, if any.
         image_size: Pixels to resize both sides to; None keeps the size.
         classes: Class names if the files' metadata has none. Without both they are '0', '1', …
+            Files whose metadata names the classes in another order are brought into one.
 
     Raises:
         DataError: A file or an image is unreadable, a column is missing, or a label is out of
             range.
     """
-    named = _class_names(train[0]) or classes
-    train_part = _part(train, image_size, named)
-    names = named or _numbered(train_part.labels, train[0])
-    return Decoded(names, train_part, _part(test, image_size, names) if test else None)
+    own = {path: _class_names(path) for path in (*train, *test)}
+    names = next(filter(None, own.values()), classes)
+    orders = {path: _order(path, own[path], names) for path in own}
+    train_part = _part(train, image_size, orders, len(names))
+    names = names or _numbered(train_part.labels, train[0])
+    return Decoded(names, train_part, _part(test, image_size, orders, len(names)) if test else None)
+
+
+def _order(path: Path, own: tuple[str, ...], names: tuple[str, ...]) -> list[int] | None:
+    """Return the label of each class of a file that names its classes, because files may differ.
+
+    Raises:
+        DataError: The file names a class that the others lack, or lacks one.
+    """
+    if not own:
+        return None
+    if odd := differing(own, names):
+        raise DataError(f"{path}: class {odd}, which the first file of the data set does not name")
+    if odd := differing(names, own):
+        raise DataError(f"{path}: no class {odd}, which the first file of the data set names")
+    return [names.index(name) for name in own]
 
 
 def _shards(root: Path, part: str) -> list[Path]:
     """Return the file or the sorted shards of one part below `root`."""
     for pattern in (f"{part}.parquet", f"data/{part}-*.parquet", f"{part}-*.parquet"):
         if files := sorted(root.glob(pattern)):
-            _check_complete(files)
+            check_complete(files)
             return files
     return []
-
-
-def _check_complete(files: list[Path]) -> None:
-    """Refuse shards with a missing one, because they look like a smaller data set."""
-    _, of, total = files[-1].stem.rpartition("-of-")
-    if of and total.isdigit() and int(total) != len(files):
-        raise DataError(f"{files[-1]}: one of {int(total)} files, {len(files)} found beside it")
 
 
 @contextmanager
@@ -68,6 +83,8 @@ def _opened(path: Path) -> Iterator["pq.ParquetFile"]:
     try:
         with pq.ParquetFile(path) as file:
             yield file
+    except UnicodeEncodeError as error:  # because Arrow takes no other names
+        raise DataError(f"{path}: its name is not UTF-8; rename the file or folder") from error
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: no readable Parquet file ({reason(error)})") from error
 
@@ -78,30 +95,39 @@ def _class_names(path: Path) -> tuple[str, ...]:
         metadata = file.schema_arrow.metadata or {}
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[LABEL_COLUMN]["names"])
+        names = [str(name) for name in features[LABEL_COLUMN]["names"]]
     except (KeyError, TypeError, ValueError):
         return ()
+    return all_spelled(names, str(path))
 
 
-def _part(paths: Sequence[Path], image_size: int | None, classes: tuple[str, ...]) -> Part:
-    """Decode and check the rows of one part."""
-    pictures: list[Pixels] = []
-    origins: list[str] = []
+def _part(paths: Sequence[Path], image_size: int | None, orders: Mapping[Path, list[int] | None], classes: int) -> Part:
+    """Decode and check the rows of one part, with labels in the order of the data set."""
     labels: list[int] = []
-    for path in paths:
-        for row, (image, label) in enumerate(_rows(path)):
-            origin = f"{path}: row {row}"
-            if image is None:
-                raise DataError(f"{origin}: no bytes of an image")
-            if label is None or label < 0 or (classes and label >= len(classes)):
-                allowed = f"0 to {len(classes) - 1}" if classes else "0, 1, 2, …"
-                raise DataError(f"{origin}: label {label}; allowed: {allowed}")
-            pictures.append(decode(image, origin, image_size))
-            origins.append(origin)
-            labels.append(label)
-    if not pictures:
+
+    def encoded() -> Iterator[tuple[bytes, str]]:
+        for path in paths:
+            order = orders[path]
+            for row, (image, label) in enumerate(_rows(path)):
+                origin = f"{path}: row {row}"
+                if image is None:
+                    raise DataError(f"{origin}: no bytes of an image; allowed: the encoded file, not its path alone")
+                number = _checked_label(label, classes, origin)
+                labels.append(number if order is None else order[number])
+                yield image, origin
+
+    images = decode_all(encoded(), image_size)
+    if not labels:
         raise DataError(f"{paths[0]}: holds no images")
-    return Part(stack(pictures, origins), np.array(labels, np.int64))
+    return Part(images, np.array(labels, np.int64))
+
+
+def _checked_label(label: int | None, classes: int, origin: str) -> int:
+    """Refuse a label outside the classes. Without names of classes, any but a negative is one."""
+    if label is None or not 0 <= label < (classes or MOST_CLASSES):
+        allowed = f"0 to {classes - 1}" if classes else "0, 1, 2, …"
+        raise DataError(f"{origin}: label {label}; allowed: {allowed}")
+    return label
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
@@ -119,14 +145,17 @@ def _check_columns(path: Path, file: "pq.ParquetFile") -> str:
     import pyarrow.types as kinds
 
     schema = file.schema_arrow
+    if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+        raise DataError(f"{path}: {schema.names.count(twice[0])} columns '{twice[0]}'; allowed: each name once")
     found = f"its columns: {', '.join(schema.names)}"
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
     if image is None:
         raise DataError(f"{path}: no column '{IMAGE_COLUMNS[0]}' or '{IMAGE_COLUMNS[1]}'; {found}")
     if LABEL_COLUMN not in schema.names:
         raise DataError(f"{path}: no column '{LABEL_COLUMN}'; {found}")
-    if not kinds.is_integer(schema.field(LABEL_COLUMN).type):
-        raise DataError(f"{path}: column '{LABEL_COLUMN}' is {schema.field(LABEL_COLUMN).type}; allowed: integers")
+    label = schema.field(LABEL_COLUMN).type
+    if not kinds.is_integer(label):
+        raise DataError(f"{path}: column '{LABEL_COLUMN}' is {label}; allowed: integers, one for each class from 0")
     kind = schema.field(image).type
     if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         return f"{image}.bytes"
