@@ -127,7 +127,8 @@ def _shown(opened: ImageFile.ImageFile, origin: str) -> Image.Image:
     mode = "L" if opened.mode in GRAY else "RGB"
     if DEEP.search(raw_mode):
         _check_levels(_highest(opened) * 257, origin)
-    if opened.has_transparency_data:
+    lacks_palette = opened.mode == "P" and opened.palette is None  # as Pillow leaves icons of ICNS
+    if lacks_palette or opened.has_transparency_data:
         _scale_key(opened, raw_mode, origin)
         return _on_white(opened, mode, origin)
     return opened if opened.mode == mode else opened.convert(mode)

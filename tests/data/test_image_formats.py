@@ -1,0 +1,38 @@
+"""Every format and mode that Pillow writes is shown as a viewer would, or refused in one line."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.image_formats import Sample, outcome, reference, samples, table
+from tuner.data.decoding import FORMATS, decode
+from tuner.errors import DataError
+
+PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
+
+
+@pytest.mark.parametrize("sample", samples(), ids=lambda sample: f"{sample.kind} {sample.mode}")
+def test_decode_shows_each_format_as_viewers_do(sample: Sample) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # because Pillow warns of odd metadata
+        expected = reference(sample) if sample.kind in (*FORMATS, "MPO") else None
+        if expected is None:
+            with pytest.raises(DataError, match=r"^x: (no readable image|pixels of mode '[IF]'; allowed: )") as caught:
+                decode(sample.content, "x", None)
+            assert "\n" not in str(caught.value)
+            return
+        pixels = decode(sample.content, "x", None).pixels
+    shown = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    assert np.array_equal(shown, expected)
+    assert pixels.max() > pixels.min()
+
+
+def test_formats_read_are_all_written_somewhere() -> None:
+    read = {sample.kind for sample in samples() if outcome(sample) != "refused"}
+    assert read - {"MPO"} == set(FORMATS)
+
+
+def test_page_tells_how_each_format_is_shown() -> None:
+    assert table() in PAGE.read_text(encoding="utf-8"), table()
