@@ -7,6 +7,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
@@ -91,6 +93,11 @@ def test_folder_and_parquet_turn_images(tmp_path: Path) -> None:
     (tmp_path / "shapes" / "train" / "a" / "0.png").write_bytes(content)
     shapes = load(DatasetConfig(name=str(tmp_path / "shapes")), None, tmp_path / "cache")
     assert np.array_equal(shapes.train_images[0, 0], STRIPES[::-1, ::-1])
+    cells = pa.array([{"bytes": content, "path": None}] * 2)
+    for part in ("train", "test"):
+        pq.write_table(pa.table({"image": cells, "label": [0, 1]}), tmp_path / f"{part}.parquet")
+    own = load(DatasetConfig(name=str(tmp_path)), None, tmp_path / "cache")
+    assert np.array_equal(own.train_images[1, 0], STRIPES[::-1, ::-1])
 
 
 # --- transparency
@@ -200,6 +207,10 @@ def test_decode_refuses_or_shows_damaged_files(kind: str) -> None:
             assert " at 0x" not in str(error)  # noqa: PT017
 
 
+def test_decode_tells_a_pointer_of_git_lfs() -> None:
+    assert "`git lfs pull` fetches the image" in refusal(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+
+
 def test_decode_refuses_programs_for_printers() -> None:
     content = saved(Image.new("L", (9, 9)), "EPS")
     assert refusal(content) == "x: no readable image (broken, or of no known format)"
@@ -215,7 +226,7 @@ def test_decode_warns_once_of_further_frames(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="the first of several frames or pages is used") as warned:
         shapes = load(DatasetConfig(name=str(tmp_path / "shapes")), None, tmp_path / "cache")
     assert [str(each.message) for each in warned] == [
-        f"{first}: the first of several frames or pages is used (2 such files)"
+        f"{first}: the first of several frames or pages is used; number of such files: 2"
     ]
     assert sum(np.array_equal(image, noise(1, 6, 6, 3)[0].transpose(2, 0, 1)) for image in shapes.train_images) == 2
 
@@ -269,9 +280,10 @@ def test_folder_counts_what_is_left_out(shapes: Path) -> None:
     (shapes / "train" / "stray.png").write_bytes(png(noise(1, 6, 6)[0]))
     write_png(shapes / "val" / "a" / "0.png", noise(1, 6, 6)[0])
     with pytest.warns(UserWarning, match="left out") as warned:
-        assert counts(shapes) == (10, 2)
+        assert counts(shapes) == counts(shapes) == (10, 2)
+    assert len(warned) == 1
     assert str(warned[0].message) == (
-        f"{shapes}: 5 files or folders are left out (train/a/.hidden.png, train/a/notes.txt,"
+        f"{shapes}: number of files and folders left out: 5 (train/a/.hidden.png, train/a/notes.txt,"
         " train/b/.ipynb_checkpoints, …); only images in train/<class> and test/<class> are used"
     )
 

@@ -281,8 +281,9 @@ def test_parquet_folder_needs_no_test_file(root: Path, cache: Path) -> None:
 def test_parquet_reads_a_column_of_bytes(root: Path, cache: Path) -> None:
     images = noise(10, 6, 6)
     table = pa.table({"image": [png(image) for image in images], "label": pa.array([0, 1] * 5, pa.int8())})
-    pq.write_table(table, root / "own.parquet")
-    own = load(DatasetConfig(name="own.parquet", test="own.parquet"), root, cache)
+    for name in ("own", "kept"):
+        pq.write_table(table, root / f"{name}.parquet")
+    own = load(DatasetConfig(name="own.parquet", test="kept.parquet"), root, cache)
     assert np.array_equal(own.train_images[:, 0], images)
 
 
@@ -547,12 +548,36 @@ def test_parquet_refuses_columns_of_one_name(root: Path, cache: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["my [1] set", "a*b", "what?", "#1 a", "a b"])
 def test_find_takes_patterns_below_odd_folders(root: Path, cache: Path, folder: str) -> None:
-    for i in range(2):
+    for i in range(3):
         write_parquet(root / folder / f"part-{i}.parquet", noise(4, 6, 6, seed=i), [0, 1, 0, 1])
-    own = load(DatasetConfig(name=f"{folder}/part-*.parquet", test=f"{folder}/part-[0].parquet"), root, cache)
+    own = load(DatasetConfig(name=f"{folder}/part-[01].parquet", test=f"{folder}/part-[2].parquet"), root, cache)
     assert (len(own.train_labels), len(own.test_labels)) == (8, 4)
-    below = load(DatasetConfig(name="part-*.parquet", test="part-0.parquet"), root / folder, cache)
+    below = load(DatasetConfig(name="part-[01].parquet", test="part-2.parquet"), root / folder, cache)
     assert below.fingerprint == own.fingerprint
+
+
+def test_find_refuses_test_files_to_train_on(root: Path, cache: Path) -> None:
+    for name in ("one", "two"):
+        write_parquet(root / f"{name}.parquet", noise(4, 6, 6), [0, 1, 0, 1])
+    (root / "link.parquet").symlink_to(root / "two.parquet")
+    for test in ("two.parquet", "t*.parquet", "link.parquet"):
+        message = refusal(root, cache, name="*.parquet", test=test)
+        assert message.startswith("dataset.test: ")
+        assert message.endswith(".parquet is a file of training images too; allowed: other files")
+
+
+def test_parquet_counts_files_left_out(root: Path, cache: Path) -> None:
+    for part in ("train", "test", "validation"):
+        write_parquet(root / "own" / f"{part}.parquet", noise(4, 6, 6), [0, 1, 0, 1])
+    with pytest.warns(UserWarning, match=r"own: number of Parquet files left out: 1 \(validation\.parquet\); only"):
+        load(DatasetConfig(name="own"), root, cache)
+
+
+def test_parquet_refuses_a_part_in_two_places(root: Path, cache: Path) -> None:
+    for name in ("train", "train-00000-of-00001"):
+        write_parquet(root / "own" / f"{name}.parquet", noise(4, 6, 6), [0, 1, 0, 1])
+    path = root / "own" / "train-00000-of-00001.parquet"
+    assert refusal(root, cache, name="own") == f"{path}: the train images are also in train.parquet; keep one of them"
 
 
 def test_parquet_refuses_names_that_are_not_utf8(root: Path, cache: Path) -> None:

@@ -36,7 +36,7 @@ class Sample:
 
 
 def picture(mode: str) -> Image.Image:
-    """An image of smooth noise, half transparent where the mode allows it, with a black corner."""
+    """Return an image of smooth noise, half transparent where the mode allows it, with a black corner."""
     small = Image.fromarray(noise(1, 8, 8, 4)[0])
     color = small.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     color.paste((0, 0, 0, 0), (0, 0, 16, 16))
@@ -71,7 +71,7 @@ def picture(mode: str) -> Image.Image:
 
 @lru_cache(maxsize=1)
 def samples() -> tuple[Sample, ...]:
-    """Every file that this Pillow writes, by format and mode."""
+    """Return every file that this Pillow writes, by format and mode."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # because Pillow warns of formats that it will drop
         return tuple(_written())
@@ -90,7 +90,10 @@ def _written() -> Iterator[Sample]:
 
 
 def reference(sample: Sample) -> np.ndarray | None:
-    """What a viewer shows, by Pillow alone, (H, W, 3); None where Pillow has no meaning for it."""
+    """Return the pixels a viewer shows, by Pillow alone, (H, W, 3).
+
+    None if the values have no range that a viewer could know.
+    """
     with Image.open(io.BytesIO(sample.content)) as opened:
         upright = ImageOps.exif_transpose(opened)
     if upright.mode == "F" or (upright.mode == "I" and sample.kind != "PPM"):
@@ -102,7 +105,7 @@ def reference(sample: Sample) -> np.ndarray | None:
 
 
 def outcome(sample: Sample) -> str:
-    """How a file is shown, in two words."""
+    """Describe in a few words how a file is shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -116,7 +119,7 @@ def outcome(sample: Sample) -> str:
 
 
 def table() -> str:
-    """The table of docs/datasets.md, one row per format."""
+    """Return the table of docs/datasets.md, one row per format."""
     outcomes: dict[str, dict[str, list[str]]] = {}
     for sample in samples():
         outcomes.setdefault(sample.kind, {}).setdefault(outcome(sample), []).append(sample.mode)

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from tuner.data import progress
 from tuner.data.dataset import Decoded, Part, reason
-from tuner.errors import DataError
+from tuner.errors import DataError, printable
 
 Pixels = NDArray[np.uint8]
 
@@ -74,8 +74,8 @@ def decode_all(files: Iterable[tuple[bytes | Path, str]], image_size: int | None
             if picture.first_of_several:
                 several.append(origin)
     if several:
-        message = f"{several[0]}: the first of several frames or pages is used ({len(several):,} such files)"
-        warnings.warn(message, stacklevel=2)
+        count = f"number of such files: {len(several):,}"
+        progress.warn_once(printable(f"{several[0]}: the first of several frames or pages is used; {count}"))
     return _stack(pictures, origins)
 
 
@@ -190,8 +190,10 @@ def _reason(image: bytes | Path, error: Exception) -> str:
     """Return why an image cannot be read, without the memory address that Pillow writes."""
     if not isinstance(error, UnidentifiedImageError):
         return reason(error)
-    size = image.stat().st_size if isinstance(image, Path) else len(image)
-    return "broken, or of no known format" if size else "it is empty"
+    content = image.read_bytes() if isinstance(image, Path) else image
+    if content.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS; `git lfs pull` fetches the image"
+    return "broken, or of no known format" if content else "it is empty"
 
 
 def _stack(pictures: list[Pixels], origins: list[str]) -> Pixels:

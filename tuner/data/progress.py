@@ -1,8 +1,10 @@
 """Progress of long work on images, reported to whoever watches the process."""
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 REPORT_SECONDS = 1.0
@@ -15,6 +17,12 @@ def _ignore() -> None:
 
 listener: Callable[[], None] = _ignore
 """Function called after each image, each batch, and each second of healthy waiting."""
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Warn of something about the images, once in a process, because they are opened several times."""
+    warnings.warn(message, stacklevel=3)
 
 
 def report() -> None:

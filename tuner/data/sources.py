@@ -105,6 +105,9 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
     test = _matches(config.test, root) if config.test is not None else []
     if config.test is not None and not test:
         raise DataError(f"dataset.test: no file '{config.test}'")
+    for path in test:
+        if any(path.samefile(file) for file in found):
+            raise DataError(f"dataset.test: {path} is a file of training images too; allowed: other files")
     return _of_parquet(Path(config.name).stem, found[0].parent, found, test)
 
 

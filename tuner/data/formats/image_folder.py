@@ -1,12 +1,12 @@
 """Folders of images, one subfolder per class: `train/<class>/*.png`, `test/<class>/*.png`."""
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from tuner.data import progress
 from tuner.data.class_names import all_spelled, differing, in_order
 from tuner.data.dataset import Decoded, Part
 from tuner.data.decoding import SUFFIXES, decode_all
@@ -128,8 +128,8 @@ def _warn_of_rest(root: Path, used: Iterable[Path]) -> None:
     if left_out:
         shown = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
         used_only = "only images in train/<class> and test/<class> are used"
-        message = f"{root}: {len(left_out):,} files or folders are left out ({shown}); {used_only}"
-        warnings.warn(printable(message), stacklevel=2)
+        message = f"{root}: number of files and folders left out: {len(left_out):,} ({shown}); {used_only}"
+        progress.warn_once(printable(message))
 
 
 def _is_of_system(path: Path) -> bool:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tuner.data import progress
 from tuner.data.class_names import all_spelled, differing
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.data.decoding import decode_all
 from tuner.data.formats.shards import check_complete
-from tuner.errors import DataError
+from tuner.errors import DataError, printable
 
 if TYPE_CHECKING:  # loaded on a cache miss only
     import pyarrow.parquet as pq
@@ -24,8 +25,21 @@ MOST_CLASSES = 2**31
 
 
 def layout(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the training and the test files below `root`, shards sorted by name."""
-    return _shards(root, "train"), _shards(root, "test")
+    """Return the training and the test files below `root`, shards sorted by name.
+
+    A warning names other Parquet files, such as those of a part `validation`.
+
+    Raises:
+        DataError: A shard is missing, or the files of one part are there twice.
+    """
+    train, test = _shards(root, "train"), _shards(root, "test")
+    if train:
+        rest = sorted({*root.glob("*.parquet"), *root.glob("data/*.parquet")} - {*train, *test})
+        names = ", ".join(path.relative_to(root).as_posix() for path in rest[:3]) + (", …" if len(rest) > 3 else "")
+        if rest:
+            message = f"{root}: number of Parquet files left out: {len(rest):,} ({names}); only train and test are used"
+            progress.warn_once(printable(message))
+    return train, test
 
 
 def read(train: Sequence[Path], test: Sequence[Path], image_size: int | None, classes: tuple[str, ...] = ()) -> Decoded:
@@ -67,11 +81,13 @@ def _order(path: Path, own: tuple[str, ...], names: tuple[str, ...]) -> list[int
 
 def _shards(root: Path, part: str) -> list[Path]:
     """Return the file or the sorted shards of one part below `root`."""
-    for pattern in (f"{part}.parquet", f"data/{part}-*.parquet", f"{part}-*.parquet"):
-        if files := sorted(root.glob(pattern)):
-            check_complete(files)
-            return files
-    return []
+    patterns = (f"{part}.parquet", f"data/{part}-*.parquet", f"{part}-*.parquet")
+    found = [files for pattern in patterns if (files := sorted(root.glob(pattern)))]
+    if len(found) > 1:
+        raise DataError(f"{found[1][0]}: the {part} images are also in {found[0][0].name}; keep one of them")
+    for files in found:
+        check_complete(files)
+    return found[0] if found else []
 
 
 @contextmanager
