@@ -21,13 +21,26 @@ import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_LINE = 300
+"""Characters to show of another library's or module's error."""
+LONGEST_NAME = 100
+"""Characters of a misspelt name that are compared with the allowed names."""
+MOST_NAMES = 40
+"""Allowed names to list in a message."""
+
 
 class TunerError(Exception):
     """Base of every error that this project raises on purpose."""
 
 
 class UserError(TunerError):
-    """A mistake of the user, told in one line."""
+    """A mistake of the user, told in one line.
+
+    Control characters in its text are escaped, because values and names of files may hold them.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_printable_lines(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class SpecError(UserError):
@@ -93,9 +106,19 @@ def _escaped(sign: str) -> str:
     return sign.encode("unicode_escape", "backslashreplace").decode()
 
 
+def _printable_lines(text: str) -> str:
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
+def shorten(text: str, length: int = 100) -> str:
+    """Cut a text to a number of characters, the last of which is then `…`."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or the name of its type."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """Return the first line of an error's text, shortened, or the name of its type."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return shorten(line, LONGEST_LINE)
 
 
 def type_and_line(error: BaseException) -> str:
@@ -111,6 +134,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     "did you mean 'adam'? allowed: adam, sgd"
     """
     names = sorted(known)
-    close = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}allowed: {', '.join(names)}"
+    close = get_close_matches(name[:LONGEST_NAME].lower(), names, n=1, cutoff=0.6)
+    hint = f"did you mean '{shorten(close[0])}'? " if close else ""
+    listed = [shorten(each) for each in names[:MOST_NAMES]]
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return f"{hint}allowed: {', '.join(listed)}{more}"

@@ -72,8 +72,13 @@ null                               => a: found null; allowed: a number, text, bo
 {int: [1, 5], when: {b: null}}     => a.when.b: found null; allowed: a number, text, boolean or list
 {int: [1, 5], when: {c: 1}}        => a.when: no parameter 'c'; allowed: a, b
 {int: [1, 5], when: {b: 4}}        => a.when.b: 4 cannot occur; b is {'choice': [1, 2]}
-{int: [1, 5], when: {b: true}}     => a.when.b: True cannot occur; b is {'choice': [1, 2]}
+{int: [1, 5], when: {b: true}}     => a.when.b: true cannot occur; b is {'choice': [1, 2]}
 {int: [1, 5], when: {b: "1"}}      => a.when.b: '1' cannot occur; b is {'choice': [1, 2]}
+{float: [-1e308, 1e308]}           => a: the range [-1e+308, 1e+308] is too wide; allowed: up to 1.79769e+308
+{float: [0, 1], step: 1e-300}      => a: step 1e-300 is below the 2.22045e-16 between two numbers near 1
+{int: [1, 9007199254740993]} => a.int[1]: found 9007199254740993; should be less than or equal to 9007199254740992
+{choice: [0.5, 9007199254740993]} => a.choice: found 9007199254740993 beside fractions; allowed: whole numbers to 2**53
+{choice: [1, -.inf]}               => a.choice[1]: found -inf; allowed: a number, text, boolean or list
 {int: [1, 5], when: {a: 2}}        => a.when: conditions go in a circle: a -> a
 """
 

@@ -1,5 +1,6 @@
 """YAML as people write it, with the line and column of what is broken."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,17 @@ BROKEN = {
     "only a comment": (b"# later\n", ": the file is empty"),
     "an image": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), ": not a text file"),
     "zeros": (bytes(64), ": not a text file"),
-    "UTF-16": ("study: a\n".encode("utf-16"), ": not a text file"),
+    "half of UTF-16": ("study: a\n".encode("utf-16")[:-1], ": not a text file"),
+    "Latin-1": (
+        "study: a\n# f\u00fcr\n".encode("latin-1"),
+        ":2:4: found byte 0xfc; allowed: text in UTF-8, save it as",
+    ),
+    "no date": (b"study: a\nb: 2024-99-99\n", ":2:4: broken YAML: cannot read '2024-99-99' as timestamp: month must"),
+    "no number": (b"study: !!int abc\n", ":1:8: broken YAML: cannot read 'abc' as int: invalid literal"),
+    "a number of 5,000 digits": (b"study: " + b"1" * 5000, ":1:8: broken YAML: cannot read '1111"),
+    "an ordered map with doubles": (b"!!omap [a: 1, a: 2]", ": broken YAML: "),
+    "an image in text": (b"study: !!binary abc\n", ":1:8: broken YAML: failed to decode base64 data"),
+    "megabytes": (b"# " + b"x" * 300_000, ": larger than 256 KiB; a study file is a page of text"),
 }
 
 
@@ -65,6 +76,27 @@ def test_yaml_names_line_of_a_broken_file(what: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_yaml_refuses_named_pipe_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "study.yaml")
+    with pytest.raises(SpecError, match=r"study\.yaml: a named pipe; allowed: a text file$"):
+        read_yaml(tmp_path / "study.yaml")
+
+
+def test_yaml_reads_pipe_of_a_shell() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"study: a\n")
+    os.close(writer)
+    assert read_yaml(Path(f"/dev/fd/{reader}")) == {"study": "a"}
+    os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["circle", "x" * 300, "nul\0"])
+def test_yaml_refuses_path_that_cannot_be_opened(name: str, tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(SpecError, match="cannot be read: "):
+        read_yaml(tmp_path / name)
+
+
 def test_yaml_names_file_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"absent\.yaml: no such file$"):
         read_yaml(tmp_path / "absent.yaml")
@@ -72,7 +104,9 @@ def test_yaml_names_file_that_is_missing(tmp_path: Path) -> None:
         read_yaml(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"a: 1\r\nb: \xc3\xa4\r\n", b"\xef\xbb\xbfa: 1\nb: \xc3\xa4\n"])
+@pytest.mark.parametrize(
+    "content", [b"a: 1\r\nb: \xc3\xa4\r\n", b"\xef\xbb\xbfa: 1\nb: \xc3\xa4\n", "a: 1\nb: ä".encode("utf-16")]
+)
 def test_yaml_reads_files_of_other_editors(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_bytes(content)
     assert read_yaml(tmp_path / "study.yaml") == {"a": 1, "b": "ä"}

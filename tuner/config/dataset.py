@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainSerializer, PlainValidator
 
 from tuner.config.settings import Settings
+from tuner.config.validation_messages import shown
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -50,7 +51,7 @@ def _check_validation(raw: Any) -> Any:
 
 def _refuse_validation(raw: Any) -> Any:
     raise ValueError(
-        f"found {raw!r}; allowed: a number of images, a fraction below 1, {{last: FRACTION}}, {{next: N}}, test"
+        f"found {shown(raw)}; allowed: a number of images, a fraction below 1, {{last: FRACTION}}, {{next: N}}, test"
     )
 
 

@@ -9,7 +9,11 @@ In a study file a parameter is one of::
     dropout: {float: [0, 0.6], when: {architecture: [alexnet]}}
 """
 
+import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -25,7 +29,7 @@ from pydantic import (
 
 from tuner.config.settings import Settings
 from tuner.config.validation_messages import shown
-from tuner.errors import SpecError
+from tuner.errors import SpecError, shorten
 
 KINDS = ("choice", "float", "int", "value")
 """Keys of which braces need exactly one."""
@@ -33,7 +37,7 @@ Value = bool | int | float | str | list[Any]
 
 
 def _check_value(value: Any) -> Value:
-    if not isinstance(value, bool | int | float | str | list) or value != value:
+    if not isinstance(value, bool | int | float | str | list) or value in (math.inf, -math.inf) or value != value:
         raise ValueError(f"found {shown(value)}; allowed: a number, text, boolean or list")
     return value
 
@@ -44,11 +48,18 @@ def _check_pair(bounds: Any) -> Any:
     return tuple(bounds)
 
 
-def _same(one: Value, other: Value) -> bool:
-    """Return True if two values are one choice, like 1 and 1.0."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+def value_key(value: Value) -> tuple[str, Any]:
+    """Return a key that is the same for equal values, like 1 and 1.0, but not for 1 and true."""
+    if isinstance(value, bool | list):
+        return type(value).__name__, repr(value)
+    return ("text" if isinstance(value, str) else "number"), value
 
 
+LARGEST_EXACT = 2**53
+"""Largest whole number up to which floats hold each one, as samplers and columns need."""
+LARGEST_WIDTH = sys.float_info.max
+"""Largest difference of two bounds."""
+ExactInt = Annotated[int, Field(ge=-LARGEST_EXACT, le=LARGEST_EXACT)]
 CheckedValue = Annotated[Value, PlainValidator(_check_value)]
 Kind = Literal["bool", "int", "float", "text", "json"]
 
@@ -82,9 +93,11 @@ class Conditional(Settings):
 
         A parameter that was not drawn fulfils no condition.
         """
-        return all(
-            name in drawn and any(_same(drawn[name], value) for value in allowed) for name, allowed in self.when.items()
-        )
+        return all(name in drawn and value_key(drawn[name]) in allowed for name, allowed in self._allowed_keys.items())
+
+    @cached_property
+    def _allowed_keys(self) -> dict[str, frozenset[tuple[str, Any]]]:
+        return {name: frozenset(map(value_key, allowed)) for name, allowed in self.when.items()}
 
 
 class Choice(Conditional):
@@ -96,9 +109,20 @@ class Choice(Conditional):
     @field_validator("choice")
     @classmethod
     def _no_value_twice(cls, choice: list[Value]) -> list[Value]:
-        for index, value in enumerate(choice):
-            if any(_same(value, earlier) for earlier in choice[:index]):
+        found: set[tuple[str, Any]] = set()
+        for value in choice:
+            if value_key(value) in found:
                 raise ValueError(f"{shown(value)} stands twice")
+            found.add(value_key(value))
+        return choice
+
+    @field_validator("choice")
+    @classmethod
+    def _no_number_that_a_column_rounds(cls, choice: list[Value]) -> list[Value]:
+        if {type(value) for value in choice} == {int, float}:
+            for value in choice:
+                if isinstance(value, int) and abs(value) > LARGEST_EXACT:
+                    raise ValueError(f"found {value} beside fractions; allowed: whole numbers to 2**53")
         return choice
 
     @property
@@ -116,11 +140,15 @@ class Choice(Conditional):
 
     def canonical(self, value: Value) -> Value:
         """Return the value as the study file has it, for tables hold 1.0."""
-        return next((allowed for allowed in self.choice if _same(value, allowed)), value)
+        return self._by_key.get(value_key(value), value)
 
     def holds(self, value: Value) -> bool:
         """Return True if the value is one of the choices, 1 and 1.0 alike."""
-        return any(_same(value, allowed) for allowed in self.choice)
+        return value_key(value) in self._by_key
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, Any], Value]:
+        return {value_key(value): value for value in self.choice}
 
 
 class _Range(Conditional):
@@ -138,21 +166,17 @@ class _Range(Conditional):
             raise ValueError(f"a log range must lie above zero, found [{low}, {high}]")
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other")
+        if not math.isfinite(high - low):
+            raise ValueError(f"the range [{low}, {high}] is too wide; allowed: up to {LARGEST_WIDTH:g}")
         if self.step is not None and not 0 < self.step <= (high - low) * (1 + 1e-9):
             raise ValueError(f"step {self.step} must be above 0 and at most {high - low:g}")
         return self
 
-    def canonical(self, value: Value) -> Value:
-        """Return the value itself."""
-        return value
-
-    def holds(self, value: Value) -> bool:
-        """Return True if the value lies within the bounds and on a step."""
+    @property
+    def steps(self) -> int:
+        """Number of steps from the lowest to the highest value, 0 without steps."""
         low, high = self.bounds
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            return False
-        step = self.step or (1 if isinstance(self, Int) else None)
-        return step is None or abs((value - low) / step - round((value - low) / step)) < 1e-9
+        return int((high - low) / self.step + 1e-9) if self.step is not None else 0
 
     if TYPE_CHECKING:  # each range declares these with its own number type
 
@@ -171,23 +195,53 @@ class Float(_Range):
     step: float | None = None
     """Only multiples of the step above the lowest value."""
 
+    @model_validator(mode="after")
+    def _check_steps_differ(self) -> Self:
+        least = math.ulp(max(map(abs, self.bounds)))
+        if self.step is not None and self.step < least:
+            raise ValueError(f"step {self.step:g} is below the {least:g} between two numbers near {self.bounds[1]:g}")
+        return self
+
     @property
     def kind(self) -> Kind:
         """Type of the column that holds the values."""
         return "float"
 
+    @property
+    def reachable(self) -> tuple[float, float]:
+        """The bounds, the upper one on a step."""
+        return self.bounds if self.step is None else (self.bounds[0], self._at(self.steps))
+
     def grid(self) -> Iterable[Value]:
         """Return every step of the interval. Raise SpecError if there are no steps."""
         if self.step is None:
             raise SpecError("a grid needs a choice or a `step:`; or sample with tpe or random")
-        (low, high), step = self.bounds, self.step
-        return (round(low + i * step, 12) for i in range(int((high - low) / step + 1e-9) + 1))
+        return (self._at(index) for index in range(self.steps + 1))
+
+    def canonical(self, value: Value) -> Value:
+        """Return the value on its step as people write it: 0.3, not 0.30000000000000004."""
+        if self.step is None or isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        index = round((value - self.bounds[0]) / self.step)
+        return self._at(min(max(index, 0), self.steps))
+
+    def holds(self, value: Value) -> bool:
+        """Return True if the value is on a step. Without steps a draw equals no given value."""
+        if self.step is None or isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        nearest = self.canonical(value)
+        assert isinstance(nearest, float)
+        return abs(value - nearest) <= max(1e-9 * self.step, math.ulp(nearest))
+
+    def _at(self, index: int) -> float:
+        """Return a step's value, computed in decimals."""
+        return float(Decimal(repr(self.bounds[0])) + index * Decimal(repr(self.step)))
 
 
 class Int(_Range):
     """A whole number from a closed interval."""
 
-    bounds: Annotated[tuple[int, int], BeforeValidator(_check_pair)] = Field(alias="int")
+    bounds: Annotated[tuple[ExactInt, ExactInt], BeforeValidator(_check_pair)] = Field(alias="int")
     """Lowest and highest value."""
     step: int | None = None
     """Only multiples of the step above the lowest value."""
@@ -197,10 +251,27 @@ class Int(_Range):
         """Type of the column that holds the values."""
         return "int"
 
+    @property
+    def reachable(self) -> tuple[int, int]:
+        """The bounds, the upper one on a step."""
+        low, high = self.bounds
+        return low, high - (high - low) % (self.step or 1)
+
     def grid(self) -> Iterable[Value]:
         """Return every step of the interval."""
         low, high = self.bounds
         return range(low, high + 1, self.step or 1)
+
+    def canonical(self, value: Value) -> Value:
+        """Return the value as a whole number, because a condition may name 3.0."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    def holds(self, value: Value) -> bool:
+        """Return True if the value lies within the bounds and on a step."""
+        low, high = self.bounds
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            return False
+        return (value - low) % (self.step or 1) == 0
 
 
 class Constant(Conditional):
@@ -224,7 +295,7 @@ class Constant(Conditional):
 
     def holds(self, value: Value) -> bool:
         """Return True if it is the value."""
-        return _same(value, self.value)
+        return value_key(value) == value_key(self.value)
 
 
 def _tag(raw: Any) -> str:
@@ -251,6 +322,6 @@ def expand_parameter(name: Any, raw: Any) -> Any:
         return {"value": raw}
     kinds = [kind for kind in KINDS if kind in raw]
     if len(kinds) != 1:
-        found = ", ".join(map(str, raw)) or "{}"
-        raise ValueError(f"{name}: found {found}; allowed: one of {', '.join(KINDS)}")
+        found = shorten(", ".join(map(str, raw))) or "{}"
+        raise ValueError(f"{shorten(str(name))}: found {found}; allowed: one of {', '.join(KINDS)}")
     return raw

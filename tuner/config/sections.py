@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import AfterValidator, Field, model_serializer, model_validator
 
 from tuner.config.registry import METRICS, TEST_METRICS
 from tuner.config.settings import Settings
 from tuner.config.validation_messages import shown
-from tuner.errors import suggest
+from tuner.errors import shorten, suggest
 
+SMALLEST_GPU = 0.0001
+"""Smallest share of a GPU that Ray counts."""
 Direction = Literal["maximize", "minimize"]
 NSGA_POPULATION = 50
 """Trials of one generation of nsga2 and nsga3, of which the first is drawn at random."""
@@ -27,14 +29,14 @@ class Objective(Settings):
     @classmethod
     def _read(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping) or len(raw) != 1 or next(iter(raw)) not in ("maximize", "minimize"):
-            raise ValueError(f"found {raw!r}; allowed: {{maximize: METRIC}} or {{minimize: METRIC}}")
+            raise ValueError(f"found {shown(raw)}; allowed: {{maximize: METRIC}} or {{minimize: METRIC}}")
         direction, metric = next(iter(raw.items()))
         if not isinstance(metric, str):
             raise ValueError(f"found {shown(raw)}; {suggest('', METRICS)}")
         if metric in TEST_METRICS:
             raise ValueError(f"'{metric}' is measured on test images, and nothing may choose by them; use val_accuracy")
         if metric not in METRICS:
-            raise ValueError(f"no metric '{metric}'; {suggest(metric, METRICS)}")
+            raise ValueError(f"no metric {shown(metric)}; {suggest(metric, METRICS)}")
         if direction != METRICS[metric].direction:
             raise ValueError(f"found {{{direction}: {metric}}}; allowed: {{{METRICS[metric].direction}: {metric}}}")
         return {"metric": metric, "direction": direction}
@@ -54,7 +56,7 @@ class Search(Settings):
 
     sampler: Literal["tpe", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
     """Algorithm that proposes configurations."""
-    trials: Annotated[int, Field(ge=1)] | None = None
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Number of finished trials to reach.
 
     Default: 32, every point of a grid, or 200 with nsga2 and nsga3.
@@ -72,7 +74,7 @@ class AshaConfig(Settings):
 
     grace_period: Annotated[int, Field(ge=1)] = 1
     """Epochs that every trial gets, and the first rung."""
-    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
+    reduction_factor: Annotated[float, Field(ge=1.01, le=1_000_000)] = 3.0
     """Ratio of two rungs, and of the trials that reach and pass a rung."""
 
 
@@ -112,7 +114,7 @@ class Stopping(Settings):
             return {}
         raw = {raw: {}} if isinstance(raw, str) else raw
         if isinstance(raw, Mapping) and len(raw) > 1:
-            raise ValueError(f"one rule is allowed, found {' and '.join(map(str, raw))}")
+            raise ValueError(f"one rule is allowed, found {shorten(' and '.join(map(str, raw)))}")
         # `asha:` with nothing below it means the rule with its defaults.
         return {key: {} if value is None else value for key, value in raw.items()} if isinstance(raw, Mapping) else raw
 
@@ -127,12 +129,18 @@ class Stopping(Settings):
         return self.asha or self.hyperband or self.median
 
 
+def _check_gpu(gpu: float) -> float:
+    if 0 < gpu < SMALLEST_GPU or (gpu > 1 and gpu % 1):  # which Ray refuses, or rounds to none
+        raise ValueError(f"found {gpu}; allowed: 0, {SMALLEST_GPU} to 1, or a whole number")
+    return gpu
+
+
 class Resources(Settings):
     """Cores and GPUs of one trial, and how many trials run side by side."""
 
-    cpu: Annotated[int, Field(ge=1)] = 1
+    cpu: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Cores and threads of a trial."""
-    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    gpu: Annotated[float, Field(ge=0, le=1000), AfterValidator(_check_gpu)] | Literal["auto"] = "auto"
     """GPUs of a trial, fractions allowed. auto: one if there are any, else none."""
     concurrent: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Trials side by side (slots). auto: as many as the cores and GPUs allow."""
@@ -141,7 +149,7 @@ class Resources(Settings):
 class Budget(Settings):
     """Limit after which trials in flight are interrupted, resumable."""
 
-    hours: Annotated[float, Field(gt=0)] | None = None
+    hours: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     """Hours of the study. None: no limit."""
 
 
@@ -150,5 +158,5 @@ class Repeats(Settings):
 
     top: Annotated[int, Field(ge=1)] | Literal["all"] = 3
     """Number of best trials that are repeated, or all."""
-    seeds: Annotated[int, Field(ge=1)] = 5
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 5
     """Number of other seeds for each of them."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from tuner.config.validation_messages import shown
 from tuner.errors import suggest
 
 
@@ -20,5 +21,5 @@ class Settings(BaseModel):
             known = {field.alias or name for name, field in cls.model_fields.items()}
             for key in raw:
                 if key not in known:
-                    raise ValueError(f"unknown key {key!r}; {suggest(str(key), known)}")
+                    raise ValueError(f"unknown key {shown(key)}; {suggest(str(key), known)}")
         return raw

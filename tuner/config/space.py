@@ -1,17 +1,20 @@
 """A search space: parameters by name, and the grid they span."""
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from itertools import islice
 from typing import Any, Self
 
 from pydantic import ConfigDict, RootModel, model_validator
 
-from tuner.config.parameters import Constant, Parameter, Value, expand_parameter
+from tuner.config.parameters import Constant, Parameter, Value, expand_parameter, value_key
 from tuner.config.validation_messages import shown
-from tuner.errors import SpecError, suggest
+from tuner.errors import SpecError, shorten, suggest
 
 LARGEST_GRID = 100_000
 """Most configurations of a grid."""
+MOST_PARAMETERS = 200
+"""Most parameters of a space, because checks of conditions compare each with all others."""
 
 
 class Space(RootModel[dict[str, Parameter]]):
@@ -28,26 +31,27 @@ class Space(RootModel[dict[str, Parameter]]):
 
     @model_validator(mode="after")
     def _check_conditions(self) -> Self:
+        if len(self.root) > MOST_PARAMETERS:
+            raise ValueError(f"found {len(self.root):,} parameters; allowed: up to {MOST_PARAMETERS}")
         for name, parameter in self.root.items():
             for other, allowed in parameter.when.items():
-                self._check_condition(f"{name}.when", other, allowed)
+                self._check_condition(f"{shorten(name)}.when", other, allowed)
+            # as draws have them: 0.3, not 0.30000000000000004
+            when = {other: [*map(self.root[other].canonical, allowed)] for other, allowed in parameter.when.items()}
+            self.root[name] = parameter.model_copy(update={"when": when})
         for name in self.root:
-            self._refuse_circle(name, [])
+            if empty := [other for other, allowed in self.required[name].items() if not allowed]:
+                raise ValueError(f"{name}.when: never holds, because all its conditions leave {empty[0]} no value")
         return self
 
     def _check_condition(self, path: str, other: str, allowed: list[Value]) -> None:
         if other not in self.root:
-            raise ValueError(f"{path}: no parameter '{other}'; {suggest(other, self.root)}")
+            raise ValueError(f"{path}: no parameter {shown(other)}; {suggest(other, self.root)}")
         for value in allowed:
             if not self.root[other].holds(value):
                 known = self.root[other].model_dump(by_alias=True, exclude={"when"}, exclude_defaults=True)
-                raise ValueError(f"{path}.{other}: {value!r} cannot occur; {other} is {known}")
-
-    def _refuse_circle(self, name: str, path: list[str]) -> None:
-        if name in path:
-            raise ValueError(f"{name}.when: conditions go in a circle: {' -> '.join([*path, name])}")
-        for other in self.root[name].when:
-            self._refuse_circle(other, [*path, name])
+                hint = "" if "float" not in known or "step" in known else ", whose draws equal no value; give it a step"
+                raise ValueError(f"{path}.{other}: {shown(value)} cannot occur; {other} is {shown(known)}{hint}")
 
     def __getitem__(self, name: str) -> "Parameter":
         return self.root[name]
@@ -59,17 +63,40 @@ class Space(RootModel[dict[str, Parameter]]):
         return len(self.root)
 
     def ordered(self) -> list[tuple[str, "Parameter"]]:
-        """Return the parameters in the file's order, each after those that its condition names."""
+        """Return the parameters in the file's order, each after those that its condition names.
+
+        Raises:
+            ValueError: Conditions go in a circle.
+        """
         done: dict[str, Parameter] = {}
-
-        def visit(name: str) -> None:
-            for other in self.root[name].when:
-                visit(other)
-            done.setdefault(name, self.root[name])
-
-        for name in self.root:
-            visit(name)
+        for first in self.root:
+            path = [first]
+            while path:
+                name = path[-1]
+                missing = next((other for other in self.root[name].when if other not in done), None)
+                if missing is None:
+                    done.setdefault(name, self.root[name])
+                    path.pop()
+                elif missing in path:
+                    circle = " -> ".join([*path, missing])
+                    raise ValueError(f"{first}.when: conditions go in a circle: {shorten(circle)}")
+                else:
+                    path.append(missing)
         return list(done.items())
+
+    @cached_property
+    def required(self) -> Mapping[str, Mapping[str, list[Value]]]:
+        """Values that other parameters must have for each parameter to be active.
+
+        They are those of its condition, and of the conditions of the parameters that it names.
+        """
+        required: dict[str, dict[str, list[Value]]] = {}
+        for name, parameter in self.ordered():
+            of_name = required[name] = dict(parameter.when)
+            for other in parameter.when:
+                for key, allowed in required[other].items():
+                    of_name[key] = _common(of_name[key], allowed) if key in of_name else allowed
+        return required
 
     def draw(self, pick: Callable[[str, "Parameter"], Value]) -> dict[str, Value]:
         """Return one configuration of the active parameters.
@@ -106,3 +133,9 @@ class Space(RootModel[dict[str, Parameter]]):
                 for extra in ([{name: value} for value in values] if on else [{}])
             ]
         return configurations
+
+
+def _common(one: list[Value], other: list[Value]) -> list[Value]:
+    """Return the values that stand in both lists."""
+    keys = set(map(value_key, other))
+    return [value for value in one if value_key(value) in keys]

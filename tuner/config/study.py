@@ -1,5 +1,6 @@
 """Study files, read and checked, with every setting and default."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -17,7 +18,8 @@ from pydantic import (
 
 from tuner.config.dataset import DatasetConfig
 from tuner.config.parameters import Choice, Constant, Parameter, Value
-from tuner.config.registry import ARCHITECTURE_NAMES, DATASETS, architecture
+from tuner.config.plain import check_plain
+from tuner.config.registry import ARCHITECTURE_NAMES, DATASETS, METRICS, architecture
 from tuner.config.samplers import NSGA, check_sampler
 from tuner.config.sections import (
     NSGA_POPULATION,
@@ -30,11 +32,11 @@ from tuner.config.sections import (
 )
 from tuner.config.settings import Settings
 from tuner.config.space import Space
-from tuner.config.training import TrainingConfig
+from tuner.config.training import TrainingConfig, check_hyperparameter
 from tuner.config.user_models import is_own
 from tuner.config.validation_messages import lines, shown
 from tuner.config.yaml import override, read_yaml, to_yaml
-from tuner.errors import SpecError, suggest
+from tuner.errors import SpecError, shorten, suggest
 
 
 def _check_name(name: Any) -> Any:
@@ -56,8 +58,8 @@ class StudyConfig(Settings):
     """Images, their split, and the scale of their pixels."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Constants of the recipe, which are keys of `TrainingConfig` and hyperparameters."""
-    objective: Annotated[list[Objective], BeforeValidator(_as_list), Field(min_length=1)] = Field(
-        default_factory=lambda: [Objective.model_validate({"maximize": "val_accuracy"})]
+    objective: Annotated[list[Objective], BeforeValidator(_as_list), Field(min_length=1, max_length=len(METRICS))] = (
+        Field(default_factory=lambda: [Objective.model_validate({"maximize": "val_accuracy"})])
     )
     """One metric of the last epoch, or a list of several."""
     space: Space
@@ -88,7 +90,7 @@ class StudyConfig(Settings):
 
     A row has the training loss since the row before, and the metrics of all validation images.
     """
-    predictions: list[Literal["validation", "test"]] = Field(default_factory=list)
+    predictions: list[Literal["validation", "test"]] = Field(default_factory=list, max_length=2)
     """Images whose predictions each completed trial writes to the table `predictions`."""
 
     @field_validator("objective")
@@ -156,7 +158,7 @@ class StudyConfig(Settings):
         known = {*TrainingConfig.model_fields, *declared}
         for section, keys in (("training", self.training), ("space", self.space.root)):
             if unknown := [key for key in keys if key not in known]:
-                raise ValueError(f"{section}.{unknown[0]}: unknown; {suggest(unknown[0], known)}")
+                raise ValueError(f"{section}.{shorten(unknown[0])}: unknown; {suggest(unknown[0], known)}")
         for name in self.architectures:
             self._check_image_size(name)
             self._check_values(name)
@@ -179,12 +181,16 @@ class StudyConfig(Settings):
         """Check the constants, and every parameter that is active with an architecture."""
         constants = self._constants(name)
         _check_recipe("training", constants)
+        declared = architecture(name).hyperparameters
         for key, parameter in self.space.root.items():
-            if key == "architecture" or name not in parameter.when.get("architecture", [name]):
+            if key == "architecture" or name not in self.space.required[key].get("architecture", [name]):
                 continue
             self._check_is_known(key, name)
             for value in _extremes(parameter):
-                _check_recipe("space", {**constants, key: value})
+                if key in declared:
+                    check_hyperparameter(f"space.{key}", value, declared[key])
+                elif name == self.architectures[0]:  # because the others check it alike
+                    _check_recipe("space", {**constants, key: value})
 
     def _check_is_known(self, key: str, name: str) -> None:
         if key not in TrainingConfig.model_fields and key not in architecture(name).hyperparameters:
@@ -249,9 +255,12 @@ class StudyConfig(Settings):
 
 def _check_dataset_name(name: str, source: str) -> None:
     """Refuse a misspelt name. A path is checked when the data are loaded."""
-    is_path = name.endswith(".parquet") or any(sign in name for sign in "/*?[") or Path(name).expanduser().is_dir()
+    # unlike Path, os.path raises nothing for `~nouser` and names of 300 letters
+    is_folder = os.path.isdir(os.path.expanduser(name))  # noqa: PTH111, PTH112
+    is_path = name.endswith(".parquet") or any(sign in name for sign in "/*?[") or is_folder
     if name not in DATASETS and (not name or not is_path):
-        raise SpecError(f"{source}: dataset.name: found {name!r}; {suggest(name, DATASETS)}, or a path: ./{name}")
+        hint = f"or a path: ./{shorten(name)}"
+        raise SpecError(f"{source}: dataset.name: found {shown(name)}; {suggest(name, DATASETS)}, {hint}")
 
 
 def _extremes(parameter: Parameter) -> list[Value]:
@@ -289,6 +298,8 @@ def parse_spec(raw: Any, source: str = "study", *, stored: bool = False) -> Stud
     """
     if not isinstance(raw, Mapping):
         raise SpecError(f"{source}: a mapping with `study:` and `space:` is needed, found {type(raw).__name__}")
+    if problem := check_plain(raw):
+        raise SpecError(f"{source}: {problem}")
     try:
         return StudyConfig.model_validate(raw, context={"stored": stored})
     except ValidationError as error:

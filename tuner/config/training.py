@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tuner.config.registry import Hyperparameter, Scalar, architecture
 from tuner.config.settings import Settings
 from tuner.config.validation_messages import shown
-from tuner.errors import SpecError, suggest
+from tuner.errors import SpecError, shorten, suggest
 
 _KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -35,17 +35,17 @@ class TrainingConfig(BaseModel):
     """Name of a network, see [architectures](architectures.md)."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
     """Images per optimizer step."""
-    epochs: Annotated[int, Field(ge=1)] = 10
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     """Passes over the training images."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """Rule of the weight updates. sgd has Nesterov momentum."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1_000_000)] = 1e-3
     """Highest learning rate of the schedule."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     """Decay of the weights, decoupled from the gradient in adamw."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Nesterov momentum of sgd. adam and adamw ignore it."""
-    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    epsilon: Annotated[float, Field(gt=0, le=1_000_000)] = 1e-8
     """Added to the denominator of adam and adamw (Keras: 1e-7)."""
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     """Course of the learning rate over the planned epochs, changed at every step."""
@@ -73,8 +73,8 @@ class TrainingConfig(BaseModel):
         for name, value in (self.model_extra or {}).items():
             if name not in declared:
                 known = {*declared, *type(self).model_fields}
-                raise ValueError(f"{name}: unknown for {self.architecture}; {suggest(name, known)}")
-            _check_hyperparameter(name, value, declared[name])
+                raise ValueError(f"{shorten(name)}: unknown for {self.architecture}; {suggest(name, known)}")
+            check_hyperparameter(name, value, declared[name])
         return self
 
     @property
@@ -85,9 +85,10 @@ class TrainingConfig(BaseModel):
         return {name: given.get(name, parameter.default) for name, parameter in declared.items()}
 
 
-def _check_hyperparameter(name: str, value: Any, declared: Hyperparameter) -> None:
+def check_hyperparameter(name: str, value: Any, declared: Hyperparameter) -> None:
+    """Raise ValueError if a hyperparameter has another type than its default, or is out of bounds."""
     low, high, kind = declared.low, declared.high, type(declared.default)
     if type(value) is not kind and not (type(value) is int and kind is float):
         raise ValueError(f"{name}: found {shown(value)}; allowed: {_KINDS[kind]}")
     if isinstance(value, int | float) and not (low is None or high is None or low <= value <= high):
-        raise ValueError(f"{name}: {value} is outside [{low}, {high}]")
+        raise ValueError(f"{name}: {shown(value)} is outside [{low}, {high}]")

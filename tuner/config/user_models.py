@@ -44,7 +44,9 @@ def import_own(path: str, name: str) -> ModuleType:
         sys.path.append("")
     try:
         return import_module(path)
-    except Exception as error:  # because a user's module may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # because a user's module may raise anything, SystemExit too
         raise SpecError(
             f"architecture: {name}: importing '{path}' failed with {type_and_line(error)}; allowed: "
             "torchvision:NAME, or package.module:Class below the current directory or installed"

@@ -1,13 +1,20 @@
 """Messages for mistakes that pydantic found: one line per place, with found and allowed."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tuner.errors import suggest
+from tuner.errors import shorten, suggest
+
+MOST_LINES = 20
+"""Mistakes to list, because a file with more was usually not meant as a study."""
+MOST_READ = 1000
+"""Mistakes to join by their places."""
 
 _ALLOWED = {
     "model_type": "a mapping",
@@ -22,12 +29,18 @@ _ALLOWED = {
 
 
 def lines(error: ValidationError, raw: Any) -> list[str]:
-    """Return one line per place, joining the messages about one place."""
+    """Return one line per place, joining the messages about one place.
+
+    After MOST_LINES, the last line counts the others.
+    """
     messages: dict[str, list[str]] = {}
-    for mistake in error.errors():
+    mistakes = error.errors(include_url=False)
+    for mistake in mistakes[:MOST_READ]:
         path, found = _locate(mistake["loc"], raw, missing=mistake["type"] == "missing")
         messages.setdefault(path, []).append(_message(mistake, found))
-    return [_join(path, said) for path, said in messages.items()]
+    said = [_join(path, each) for path, each in messages.items()]
+    more = len(said) - MOST_LINES + len(mistakes[MOST_READ:])
+    return said if more <= 0 else [*said[:MOST_LINES], f"and {more:,} more"]
 
 
 def _message(mistake: ErrorDetails, found: Any) -> str:
@@ -47,8 +60,13 @@ def _message(mistake: ErrorDetails, found: Any) -> str:
 
 def shown(value: Any) -> str:
     """Return a value as the file has it, shortened: `null`, `true`, `'text'`."""
-    text = {type(None): "null", bool: str(value).lower()}.get(type(value), repr(value))
-    return text if len(text) <= 100 else f"{text[:99]}…"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, int) and abs(value) > 10**100:  # because Python does not write 5,000 digits
+        return f"a whole number of about {int(value.bit_length() * math.log10(2)):,} digits"
+    if isinstance(value, date):
+        return value.isoformat()
+    return shorten(repr(value))
 
 
 def _join(path: str, messages: list[str]) -> str:
@@ -69,7 +87,7 @@ def _locate(location: Iterable[str | int], raw: Any, missing: bool) -> tuple[str
     for index, part in enumerate(location):
         if isinstance(raw, Mapping) and part in raw:
             raw = raw[part]
-            path.append(str(part))
+            path.append(shorten(str(part)))
         elif isinstance(raw, list) and isinstance(part, int) and part < len(raw):
             raw = raw[part]
             path[-1] += f"[{part}]"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import DATASETS
+from tuner.config.validation_messages import shown
 from tuner.data import progress
 from tuner.data.dataset import Decoded
 from tuner.data.formats import digits, image_folder, parquet, torchvision
@@ -92,7 +93,9 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
     """
     found = _matches(config.name, root)
     if not found:
-        raise DataError(f"dataset.name: no data set, folder or file '{config.name}'; {suggest(config.name, DATASETS)}")
+        raise DataError(
+            f"dataset.name: no data set, folder or file {shown(config.name)}; {suggest(config.name, DATASETS)}"
+        )
     if found[0].is_dir():
         path = found[0]
         if config.test is not None:
@@ -104,7 +107,7 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
         return Source(path.resolve().name, str(path), files, lambda size: image_folder.read(files, size))
     test = _matches(config.test, root) if config.test is not None else []
     if config.test is not None and not test:
-        raise DataError(f"dataset.test: no file '{config.test}'")
+        raise DataError(f"dataset.test: no file {shown(config.test)}")
     for path in test:
         if any(path.samefile(file) for file in found):
             raise DataError(f"dataset.test: {path} is a file of training images too; allowed: other files")
@@ -123,7 +126,7 @@ def _matches(pattern: str, root: Path | None) -> list[Path]:
     """Return the folder or the sorted files that match a path or pattern."""
     for base in filter(None, (Path.cwd(), root)):
         path = base / os.path.expanduser(pattern)  # noqa: PTH111 because pathlib's raises for unknown users
-        if path.exists():
+        if os.path.exists(path):  # noqa: PTH110 because pathlib's raises for long names
             return [path]
         literal, rest = _literal_part(path)
         found = sorted(literal / match for match in glob.glob(rest, root_dir=literal))  # noqa: PTH207
@@ -137,6 +140,6 @@ def _literal_part(path: Path) -> tuple[Path, str]:
     """Split a path into folders that exist and a pattern, because folders may hold `[`."""
     parts = path.parts
     for length in range(len(parts) - 1, 0, -1):
-        if (folder := Path(*parts[:length])).is_dir():
+        if os.path.isdir(folder := Path(*parts[:length])):  # noqa: PTH112 because pathlib's raises for long names
             return folder, str(Path(*parts[length:]))
     return Path(path.anchor), str(path.relative_to(path.anchor))

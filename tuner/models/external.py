@@ -100,7 +100,9 @@ def _check(name: str, build: Callable[[], nn.Module], in_channels: int, classes:
         if not isinstance(model, nn.Module):
             raise TypeError(f"it gives {type(model).__name__}, not a torch.nn.Module")
         logits = forward_black(model, 2, in_channels, image_size)
-    except Exception as error:  # because a network of others may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # because a network of others may raise anything, SystemExit too
         raise SpecError(
             f"architecture: {name} does not work with images of {images}: {type_and_line(error)}"
         ) from error

@@ -34,19 +34,10 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     if isinstance(parameter, Choice):
         return CategoricalDistribution([to_optuna(parameter, value) for value in parameter.choice])
     if isinstance(parameter, Float):
-        return FloatDistribution(*_reachable(parameter), log=parameter.log, step=parameter.step)
+        return FloatDistribution(*parameter.reachable, log=parameter.log, step=parameter.step)
     if isinstance(parameter, Int):
-        low, high = _reachable(parameter)
-        return IntDistribution(low, high, log=parameter.log, step=parameter.step or 1)
+        return IntDistribution(*parameter.reachable, log=parameter.log, step=parameter.step or 1)
     raise TypeError(f"{parameter!r} is not drawn")
-
-
-def _reachable(parameter: Float | Int) -> tuple[Any, Any]:
-    """Return the bounds, the upper one on a step, or else Optuna warns."""
-    (low, high), step = parameter.bounds, parameter.step
-    if step is None:
-        return low, high
-    return low, round(low + step * int((high - low) / step + 1e-9), 12)
 
 
 def to_optuna(parameter: Parameter, value: Value) -> Any:
@@ -140,7 +131,8 @@ def suggest_value(trial: optuna.Trial, name: str, parameter: Parameter) -> Value
     """Draw a parameter's value through one of Optuna's trials."""
     drawn = distribution(parameter)
     if isinstance(drawn, FloatDistribution):
-        return trial.suggest_float(name, drawn.low, drawn.high, log=drawn.log, step=drawn.step)
+        value = trial.suggest_float(name, drawn.low, drawn.high, log=drawn.log, step=drawn.step)
+        return parameter.canonical(value)
     if isinstance(drawn, IntDistribution):
         return trial.suggest_int(name, drawn.low, drawn.high, log=drawn.log, step=drawn.step)
     if not isinstance(parameter, Choice):
