@@ -56,7 +56,7 @@ GRID = {
     "filters": {"int": [16, 50], "step": 16},
 }
 NUMBERS = {name: FLAT[name] for name in ("learning_rate", "dropout", "dense")}
-SAMPLERS = ["tpe", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"]
+SAMPLERS = ["tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"]
 SPACES: dict[str, dict[str, Any]] = {"grid": GRID, "cmaes": NUMBERS}
 GENETIC = 56
 """Trials of a genetic search, whose first generation is not learned from."""
@@ -283,9 +283,11 @@ def test_sampler_attributes_stand_in_the_tables(sampler: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("space", [FLAT, NESTED])
-@pytest.mark.parametrize("rule", ["asha", "hyperband"])
-def test_tpe_by_rungs_resumes_as_if_never_interrupted(space: dict[str, Any], rule: str, tmp_path: Path) -> None:
-    spec = study(space, "tpe", trials=40, stopping={rule: {}})
+@pytest.mark.parametrize(("sampler", "rule"), [("tpe", "asha"), ("tpe", "hyperband"), ("curves", "asha")])
+def test_learner_resumes_as_if_never_interrupted(
+    space: dict[str, Any], sampler: str, rule: str, tmp_path: Path
+) -> None:
+    spec = study(space, sampler, trials=40, stopping={rule: {}})
     whole = Driven(spec, tmp_path, slots=3).run(90)
     whole.tables.flush()
     rebuilt = whole.killed()
@@ -731,7 +733,7 @@ def test_thousand_trials_are_rebuilt_in_seconds(tmp_path: Path) -> None:
 
 
 def test_sampler_has_its_seed() -> None:
-    for sampler in ("tpe", "random", "gp", "cmaes", "nsga2", "nsga3", "qmc"):
+    for sampler in ("tpe", "curves", "random", "gp", "cmaes", "nsga2", "nsga3", "qmc"):
         draws = []
         for seed in (1, 1, 2, 3, 4):
             spec = study(NUMBERS, sampler, trials=GENETIC, seed=seed)

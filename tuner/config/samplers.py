@@ -9,7 +9,7 @@ from tuner.errors import SpecError
 
 NSGA = ("nsga2", "nsga3")
 """Genetic samplers, which propose at random until their first generation is complete."""
-SINGLE_OBJECTIVE = ("gp", "cmaes")
+SINGLE_OBJECTIVE = ("curves", "gp", "cmaes")
 """Samplers that Optuna allows with one objective only."""
 
 

@@ -54,7 +54,7 @@ class Objective(Settings):
 class Search(Settings):
     """Sampler, number of trials, and the seed of every proposal and training."""
 
-    sampler: Literal["tpe", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
+    sampler: Literal["tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
     """Algorithm that proposes configurations."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Number of finished trials to reach.

@@ -15,7 +15,7 @@ from optuna.distributions import (
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.config.parameters import Choice, Float, Int, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Float, Int, Parameter, Value
 from tuner.config.space import Space
 from tuner.config.study import StudyConfig
 from tuner.results.schema import State, is_search, parameters_from_row
@@ -49,6 +49,12 @@ def distributions_of(space: Space, parameters: Mapping[str, Value]) -> dict[str,
     """Return the distribution of each parameter that is drawn, by name."""
     drawn = (name for name in parameters if isinstance(space[name], Choice | Float | Int))
     return {name: distribution(space[name]) for name in drawn}
+
+
+def drawn_distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Return the distribution of every parameter that is drawn, active or not, by name."""
+    drawn = (pair for pair in space.ordered() if not isinstance(pair[1], Constant))
+    return {name: distribution(parameter) for name, parameter in drawn}
 
 
 def rebuild_study(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame) -> optuna.Study:

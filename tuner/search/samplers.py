@@ -14,11 +14,11 @@ from optuna.samplers import (
 )
 from optuna.study import Study
 
-from tuner.config.parameters import Constant
 from tuner.config.sections import NSGA_POPULATION
 from tuner.config.study import StudyConfig
+from tuner.search.curves import CurvesSampler
 from tuner.search.optuna_internals import OrderedTpeSampler, SobolSampler, silence_experimental
-from tuner.search.optuna_study import distribution
+from tuner.search.optuna_study import drawn_distributions
 from tuner.search.schedulers import rung_epochs
 from tuner.search.standings import count_reported, order_by_rungs
 
@@ -32,9 +32,9 @@ def derive_trial_seed(*parts: int | str) -> int:
     return int.from_bytes(blake2b(text, digest_size=4).digest(), "big") >> 1
 
 
-def orders_by_rungs(spec: StudyConfig) -> bool:
-    """Return True if `tpe` orders trials by their rungs, which takes one objective."""
-    return spec.search.sampler == "tpe" and len(spec.objective) == 1
+def learns_from_rungs(spec: StudyConfig) -> bool:
+    """Return True if the sampler learns from rungs, which takes one objective."""
+    return spec.search.sampler in ("tpe", "curves") and len(spec.objective) == 1
 
 
 def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
@@ -47,11 +47,11 @@ def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
     """
     seed = derive_trial_seed(spec.search.seed, "proposal", index)
     match spec.search.sampler:
-        case "tpe" if orders_by_rungs(spec):
-            return _rung_tpe(spec, index, seed, study)
-        case "tpe":
+        case "tpe" if len(spec.objective) > 1:
             silence_experimental()
             return TPESampler(multivariate=True, group=True, seed=seed)
+        case "tpe" | "curves":
+            return _learner(spec, index, seed, study)
         case "gp":
             return GPSampler(seed=seed)
         case "cmaes":
@@ -67,13 +67,15 @@ def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
             return RandomSampler(seed=seed)
 
 
-def _rung_tpe(spec: StudyConfig, index: int, seed: int, study: Study) -> BaseSampler:
-    """Return a point of a Sobol sequence, or a TPE if enough trials have reported."""
+def _learner(spec: StudyConfig, index: int, seed: int, study: Study) -> BaseSampler:
+    """Return a Sobol sequence until enough trials have reported, then what learns from them."""
     if count_reported(study, FIRST_TRIALS) < FIRST_TRIALS:
         return _sobol(spec, index - 1)  # because the first trial has the defaults
+    if spec.search.sampler == "curves":
+        return CurvesSampler(spec.space, seed, rung_epochs(spec), spec.max_epochs)
     return OrderedTpeSampler(seed, partial(order_by_rungs, rungs=rung_epochs(spec)))
 
 
 def _sobol(spec: StudyConfig, index: int) -> BaseSampler:
-    drawn = {n: distribution(p) for n, p in spec.space.ordered() if not isinstance(p, Constant)}
+    drawn = drawn_distributions(spec.space)
     return SobolSampler(derive_trial_seed(spec.search.seed, "sobol"), max(index, 0), drawn)

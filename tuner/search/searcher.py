@@ -28,7 +28,7 @@ from tuner.search.proposals import (
     missing_repeats,
     proposal_from_row,
 )
-from tuner.search.samplers import derive_trial_seed, make_sampler, orders_by_rungs
+from tuner.search.samplers import derive_trial_seed, learns_from_rungs, make_sampler
 
 TRAINABLE = "trainable"
 """Name of the constraint that a trial violates if its hyperparameters cannot be trained."""
@@ -161,7 +161,7 @@ class OptunaSearcher(Searcher):
         self.study.sampler = self._sampler(index)
         if self._grid:
             self._enqueue(self._grid[index % len(self._grid)])
-        elif index == 0 and orders_by_rungs(self.spec):
+        elif index == 0 and learns_from_rungs(self.spec):
             self._enqueue(default_configuration(self.spec))
         trial = self.study.ask()
         trial.set_user_attr("number", number)

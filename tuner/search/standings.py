@@ -24,6 +24,10 @@ class Standing(NamedTuple):
     value: float
 
 
+Stood = tuple[Standing, FrozenTrial]
+"""A trial and its standing."""
+
+
 def standing_of(trial: FrozenTrial, rungs: Sequence[int], sign: int) -> Standing | None:
     """Return a trial's standing, None before its first rung and for one that cannot be trained.
 
@@ -57,14 +61,10 @@ def count_reported(study: Study, enough: int) -> int:
     return count
 
 
-def order_by_rungs(study: Study, rungs: Sequence[int]) -> list[FrozenTrial]:
-    """Return the trials that a proposal is drawn from, ordered by their standing.
-
-    Trials that wait or run count by what they have reached. Every trial with a standing becomes
-    a PRUNED one whose only step is its rung, because Optuna orders those by step and value.
-    """
-    sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
-    standings: list[tuple[Standing, FrozenTrial]] = []
+def split_trials(study: Study, rungs: Sequence[int]) -> tuple[list[Stood], list[FrozenTrial]]:
+    """Return the trials with a standing, and those that run or cannot be trained without one."""
+    sign = sign_of(study)
+    standings: list[Stood] = []
     others = []
     for trial in study.get_trials(deepcopy=False):
         if trial.state in (TrialState.FAIL, TrialState.WAITING):
@@ -73,20 +73,36 @@ def order_by_rungs(study: Study, rungs: Sequence[int]) -> list[FrozenTrial]:
             standings.append((standing, trial))
         elif trial.params:
             others.append(trial)
-    chosen = [_shown(trial, standing, sign) for standing, trial in _choose(standings)]
-    return sorted([*chosen, *_spread(others, MOST_OTHERS)], key=lambda trial: trial.number)
+    return standings, others
 
 
-def _choose(standings: list[tuple[Standing, FrozenTrial]]) -> list[tuple[Standing, FrozenTrial]]:
+def order_by_rungs(study: Study, rungs: Sequence[int]) -> list[FrozenTrial]:
+    """Return the trials that a proposal is drawn from, ordered by their standing.
+
+    Trials that wait or run count by what they have reached. Every trial with a standing becomes
+    a PRUNED one whose only step is its rung, because Optuna orders those by step and value.
+    """
+    standings, others = split_trials(study, rungs)
+    sign = sign_of(study)
+    chosen = [_shown(trial, one, sign) for one, trial in choose(standings, MOST_TRIALS)]
+    return sorted([*chosen, *spread(others, MOST_OTHERS)], key=lambda trial: trial.number)
+
+
+def sign_of(study: Study) -> int:
+    """Return 1 where a higher value is better, else -1."""
+    return 1 if study.direction == StudyDirection.MAXIMIZE else -1
+
+
+def choose(standings: list[Stood], most: int) -> list[Stood]:
     """Keep the best trials, and some of the others evenly spread over the search."""
-    if len(standings) <= MOST_TRIALS:
+    if len(standings) <= most:
         return standings
     ranked = sorted(standings, key=lambda pair: (pair[0], -pair[1].number), reverse=True)
     rest = sorted(ranked[GOOD_TRIALS:], key=lambda pair: pair[1].number)
-    return ranked[:GOOD_TRIALS] + _spread(rest, MOST_TRIALS - GOOD_TRIALS)
+    return ranked[:GOOD_TRIALS] + spread(rest, most - GOOD_TRIALS)
 
 
-def _spread(given: list[T], most: int) -> list[T]:
+def spread(given: list[T], most: int) -> list[T]:
     """Return at most so many items, evenly spread."""
     return [given[index * len(given) // most] for index in range(most)] if len(given) > most else given
 

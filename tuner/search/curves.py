@@ -1,0 +1,173 @@
+"""A sampler that learns from curves: what trials reached at their rungs tells of their end."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import norm, rankdata
+from threadpoolctl import threadpool_limits
+
+from tuner.config.space import Space
+from tuner.search.encoding import Encoding
+from tuner.search.gaussian_process import Array, CurveProcess, Points
+from tuner.search.optuna_study import drawn_distributions
+from tuner.search.standings import MOST_OTHERS, choose, sign_of, split_trials, spread
+
+MOST_TRIALS, FIT_TRIALS = 150, 60
+"""Trials that a proposal is computed from, and among them those that fit the process."""
+AT_RANDOM, AROUND = 300, 40
+"""Candidates drawn at random, and around each of the best trials."""
+BEST = 8
+"""Best trials around which candidates are drawn."""
+TOO_NEAR = 0.02
+"""Distance in every feature below which a candidate repeats a trial."""
+RANDOM_SHARE = 0.1
+"""Share of proposals at random, because early epochs may tell nothing of late ones."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Points of trials, and their scores."""
+
+    points: Points
+    scores: Array
+
+
+class CurvesSampler(BaseSampler):
+    """A Gaussian process over configuration and epoch, for one proposal.
+
+    Args:
+        space: The parameters that are searched.
+        seed: Seed of the proposal.
+        rungs: Epochs of the rungs, the lowest first.
+        epochs: Epochs of the longest trial.
+    """
+
+    def __init__(self, space: Space, seed: int, rungs: Sequence[int], epochs: int) -> None:
+        self._encoding = Encoding(space)
+        self._space = space
+        self._draw = np.random.default_rng(seed)
+        self._rungs, self._epochs = rungs, epochs
+        self._independent = RandomSampler(seed=seed)
+
+    def infer_relative_search_space(
+        self,
+        study: Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+    ) -> dict[str, BaseDistribution]:
+        """Return every parameter, active or not."""
+        return drawn_distributions(self._space)
+
+    def sample_relative(
+        self,
+        study: Study,
+        trial: FrozenTrial,  # noqa: ARG002
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """Return the candidate from which most improvement is expected."""
+        if not search_space:
+            return {}
+        if self._draw.random() < RANDOM_SHARE:
+            return self._encoding.parameters(self._encoding.draw(1, self._draw)[0])
+        with threadpool_limits(1):  # because waiting threads make small matrices slow
+            return self._encoding.parameters(self._propose(study))
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draw at random, which is asked for constants only."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def _propose(self, study: Study) -> Array:
+        standings, others = split_trials(study, self._rungs)
+        sign, few = sign_of(study), choose(standings, FIT_TRIALS)
+        refused = [trial for trial in others if trial.state == TrialState.PRUNED]
+        trials = [trial for _, trial in choose(standings, MOST_TRIALS)]
+        measured = self._measure(trials, spread(refused, MOST_OTHERS), sign)
+        process = CurveProcess(self._encoding.groups)
+        is_fitted = np.isin(measured.points.trials, [trial.number for _, trial in few])
+        process.fit(measured.points.chosen(is_fitted), measured.scores[is_fitted])
+        process.condition(measured.points, measured.scores)
+        ends = self._ends(trials)
+        expected, _ = process.predict(ends)
+        pending = self._ends([t for t in others if t.state == TrialState.RUNNING][-MOST_OTHERS:])
+        _assume(process, measured, pending)
+        candidates = self._candidates([trials[index] for index in np.argsort(-expected)[:BEST]])
+        features = self._encoding.features(candidates)
+        gain = expected_improvement(*process.predict(_at_end(features)), float(expected.max()))
+        known = np.concatenate([ends.features, pending.features])
+        apart = np.abs(features[:, None, :] - known[None, :, :]).max(axis=2).min(axis=1)
+        chosen: Array = candidates[int(np.argmax(np.where(apart < TOO_NEAR, -1.0, gain)))]
+        return chosen
+
+    def _candidates(self, best: Sequence[FrozenTrial]) -> Array:
+        """Return the units of configurations at random and around the best."""
+        encoding, draw = self._encoding, self._draw
+        units = np.array([encoding.units(trial.params) for trial in best])
+        near = encoding.change(np.repeat(units, AROUND, axis=0), draw)
+        return np.concatenate([encoding.draw(AT_RANDOM, draw), near])
+
+    def _measure(self, trials: Sequence[FrozenTrial], refused: Sequence[FrozenTrial], sign: int) -> Measured:
+        """Return what trials reached. Those that cannot be trained have the worst score."""
+        rows = [(t, share, value) for t in trials for share, value in self._rows(t, sign)]
+        rows += [(trial, 1.0, -math.inf) for trial in refused]
+        points = Points(
+            self._features([trial for trial, _, _ in rows]),
+            np.array([share for _, share, _ in rows]),
+            np.array([trial.number for trial, _, _ in rows]),
+        )
+        return Measured(points, normal_scores(np.array([value for _, _, value in rows])))
+
+    def _rows(self, trial: FrozenTrial, sign: int) -> list[tuple[float, float]]:
+        """Return the share of the epochs and the value of each rung that a trial has reached."""
+        planned = int(trial.params.get("epochs", self._epochs))
+        reported = trial.intermediate_values
+        rows = [(rung, sign * reported[rung]) for rung in self._rungs if rung in reported]
+        rows = [(rung, value) for rung, value in rows if rung < planned and math.isfinite(value)]
+        if trial.state == TrialState.COMPLETE:
+            rows.append((planned, sign * trial.values[0]))
+        scale = max(math.log(self._epochs), 1.0)
+        return [(1 + math.log(epoch / planned) / scale, value) for epoch, value in rows]
+
+    def _ends(self, trials: Sequence[FrozenTrial]) -> Points:
+        numbers = np.array([trial.number for trial in trials], dtype=int)
+        return _at_end(self._features(trials), numbers)
+
+    def _features(self, trials: Sequence[FrozenTrial]) -> Array:
+        units = [self._encoding.units(trial.params) for trial in trials]
+        return self._encoding.features(np.array(units).reshape(len(units), self._encoding.width))
+
+
+def _assume(process: CurveProcess, measured: Measured, pending: Points) -> None:
+    """Take trials that have not reported at their posterior mean."""
+    if len(pending):
+        mean, _ = process.predict(pending)
+        scores = np.concatenate([measured.scores, mean])
+        process.condition(measured.points.joined(pending), scores)
+
+
+def _at_end(features: Array, trials: Any = None) -> Points:
+    """Return points at the last epoch, of new trials unless their numbers are given."""
+    numbers = np.full(len(features), -1) if trials is None else trials
+    return Points(features, np.ones(len(features)), numbers)
+
+
+def normal_scores(values: Array) -> Array:
+    """Return the normal quantile of each value's rank."""
+    return np.asarray(norm.ppf((rankdata(values) - 0.5) / len(values)))
+
+
+def expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """Return how far each candidate is expected to exceed the best."""
+    scaled = (mean - best) / deviation
+    return np.asarray((mean - best) * norm.cdf(scaled) + deviation * norm.pdf(scaled))
