@@ -590,6 +590,9 @@ def test_parquet_refuses_names_that_are_not_utf8(root: Path, cache: Path) -> Non
 def test_find_refuses_unknown_users_and_long_names(root: Path, cache: Path) -> None:
     assert "no data set, folder or file '~nobody-here/x'" in refusal(root, cache, name="~nobody-here/x")
     assert "\n" not in refusal(root, cache, name="x" * 300 + ".parquet")
+    nobody = Path("~nobody-here/x")
+    expected = f"{nobody}: no such user; allowed: a path without a name after '~'"
+    assert refusal(nobody, cache, name="digits") == refusal(root, nobody, name="digits") == expected
 
 
 def test_find_refuses_a_wrong_test_pattern(root: Path, cache: Path) -> None:

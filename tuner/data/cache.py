@@ -38,9 +38,9 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
         DataError: The images are missing, unreadable, or not squares of one size.
     """
     root = root or _from_environment("TUNER_DATA")
-    cache = (cache or _from_environment("TUNER_CACHE") or _user_cache() / "tuner").expanduser().absolute()
+    cache = _expanded(cache or _from_environment("TUNER_CACHE") or _user_cache() / "tuner")
     try:
-        source = sources.find(config, root and root.expanduser().absolute(), cache / "data")
+        source = sources.find(config, root and _expanded(root), cache / "data")
         fingerprint = source.fingerprint(config.image_size)
         entry = cache / "arrays" / (re.sub(r"[^\w.-]", "_", source.name) + f"-{fingerprint}")
         if not entry.exists():
@@ -67,6 +67,18 @@ def ensure_cached(entry: Path, config: DatasetConfig, root: Path | None = None) 
     if local.name != entry.name:  # the name has the fingerprint of the contents
         raise DataError(f"{config.name}: the images on {socket.gethostname()} ({local}) are not the study's ({entry})")
     return local
+
+
+def _expanded(path: Path) -> Path:
+    """Return an absolute path, with `~` as the home of a user.
+
+    Raises:
+        DataError: There is no such user.
+    """
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise DataError(f"{path}: no such user; allowed: a path without a name after '~'") from error
 
 
 def _from_environment(variable: str) -> Path | None:

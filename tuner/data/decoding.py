@@ -35,7 +35,7 @@ ANIMATED = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}
 """Formats whose further frames or pages are images too."""
 GRAY = {"1", "L", "LA", "La"}
 COLOR = {"RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB"}
-ORIENTED = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+ORIENTED = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 """Keys of Pillow's `info` that may hold an orientation."""
 DEEP = re.compile(r";16[BLNS]\b")
 """Raw mode of Pillow with 16 bits per channel, as in `RGB;16B`."""
@@ -118,7 +118,7 @@ def _shown(opened: ImageFile.ImageFile, origin: str) -> Image.Image:
     """Return an opened image upright, opaque, and of mode L or RGB."""
     raw_mode = str(opened.tile[0][3]) if getattr(opened, "tile", None) else ""
     opened.load()
-    if any(key in opened.info for key in ORIENTED):
+    if not ORIENTED.isdisjoint(opened.info):
         ImageOps.exif_transpose(opened, in_place=True)
     if opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format == "PPM"):
         return _from_16_bits(opened, origin)

@@ -86,9 +86,11 @@ def _check_same(root: Path, classes: Mapping[str, Mapping[str, Path]]) -> None:
 
 def _images(folder: Path) -> list[Path]:
     """Return the sorted images in `folder` and its subfolders."""
-    images = sorted(path for path in _walk(folder) if _is_image(path))
+    files = sorted(_walk(folder))
+    images = [path for path in files if _is_image(path)]
     if not images:
-        raise DataError(f"{folder}: holds no image; allowed: {', '.join(sorted(SUFFIXES))}")
+        found = f" (found: {files[0].name})" if files else ""
+        raise DataError(f"{folder}: holds no image{found}; allowed: {', '.join(sorted(SUFFIXES))}")
     return images
 
 
