@@ -19,14 +19,16 @@ FLAT: dict[str, Any] = {
 }
 NESTED: dict[str, Any] = {
     "architecture": {"choice": ["base", "deep"]},
-    "dropout": {"float": [0, 0.6], "when": {"architecture": "deep"}},
+    "dropout": {"float": [0, 0.6], "step": 0.2, "when": {"architecture": "deep"}},
     "momentum": {"float": [0.5, 0.9], "when": {"dropout": [0.0, 0.6], "constant": 5}},
     "constant": 5,
 }
 
 
 def held(space: Space, found: dict[str, Any]) -> bool:
-    return all(space[name].holds(value) for name, value in found.items() if name != "kernel")
+    rate = found.get("learning_rate", 1e-4)
+    stepped = (pair for pair in found.items() if pair[0] not in ("learning_rate", "kernel", "momentum"))
+    return 1e-4 <= rate <= 1e-1 and all(space[name].holds(value) for name, value in stepped)
 
 
 @pytest.mark.parametrize("raw", [FLAT, NESTED], ids=["flat", "nested"])

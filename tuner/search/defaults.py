@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from tuner.config.parameters import Choice, Constant, Int, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Float, Parameter, Value
 from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
@@ -44,14 +44,13 @@ def nearest_value(parameter: Parameter, wanted: Any) -> Value:
         return parameter.value
     if isinstance(parameter, Choice):
         return _nearest_choice(parameter, wanted, number)
-    low, high = parameter.bounds
+    low, high = parameter.reachable
     middle = math.sqrt(low * high) if parameter.log else (low + high) / 2
     value = min(max(middle if number is None else number, low), high)
-    step = parameter.step or (1 if isinstance(parameter, Int) else None)
-    if step is not None:
-        steps = min(round((value - low) / step), math.floor((high - low) / step + 1e-9))
-        value = round(low + step * steps, 12)
-    return int(value) if isinstance(parameter, Int) else float(value)
+    if isinstance(parameter, Float):
+        return parameter.canonical(float(value))
+    step = parameter.step or 1
+    return int(low + step * round((value - low) / step))
 
 
 def _nearest_choice(parameter: Choice, wanted: Any, number: float | None) -> Value:

@@ -120,7 +120,7 @@ class _Column:
             given: Value = self.choices[min(int(unit * len(self.choices)), len(self.choices) - 1)]
             return given
         value = float(self._values(np.array([unit]))[0])
-        return round(value) if isinstance(parameter, Int) else value
+        return round(value) if isinstance(parameter, Int) else parameter.canonical(value)
 
     def snap(self, units: Array) -> Array:
         """Move units to the nearest values that exist."""
