@@ -306,6 +306,8 @@ def test_dry_run_prints_plan_and_writes_nothing(tmp_path: Path) -> None:
     assert said["rungs"] == "(epoch)  2, 6, 18"
     assert int(said["slots"].split()[0]) >= 1
     assert said["images/s"].startswith("vazquez_base ")
+    assert said["sampler"].startswith("tpe: the defaults, ")
+    assert said["stopping"].startswith("asha: ")
     assert said["time"].startswith("about ")
     assert not (tmp_path / "results").exists()
 

@@ -190,6 +190,7 @@ def print_next_steps(
 def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Iterable[float], cost: "Estimate") -> None:
     """Print what a run would do, and how long it should take."""
     from tuner.analysis.formatting import format_duration
+    from tuner.search.description import describe_rule, describe_sampler
 
     out.print(spec.to_yaml(), markup=False, soft_wrap=True)
     rungs = ", ".join(f"{rung:g}" for rung in milestones) or "none, every trial runs to its end"
@@ -203,6 +204,8 @@ def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Itera
     budget = f"; the budget ends it after {format_duration(spec.budget.hours * 3600)}" if spec.budget.hours else ""
     plan = {
         "trials": f"{spec.search.trials}{repeats}",
+        "sampler": f"{spec.search.sampler}: {describe_sampler(spec)}",
+        "stopping": describe_rule(spec),
         "rungs (epoch)": rungs,
         "slots": f"{slots}  (trials side by side, each with {resources})",
         "images/s": f"{speeds}  (training, one trial)",
