@@ -48,6 +48,7 @@ bench: setup
 bench-scale: setup
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/rungs.py
+	$(BIN)/python benchmarks/resume.py
 
 gpu: setup
 	$(BIN)/python benchmarks/gpu.py

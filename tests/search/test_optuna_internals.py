@@ -9,11 +9,13 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import CmaEsSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats.qmc import Sobol
 
 from tuner.errors import StudyError
 from tuner.search.optuna_internals import (
+    BulkStorage,
     OrderedTpeSampler,
     SobolSampler,
     dump_attributes,
@@ -67,6 +69,34 @@ def test_load_refuses_foreign_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", [None, float("nan"), "{}"])
 def test_load_reads_an_empty_cell(cell: Any) -> None:
     assert load_attributes(cell) == {}
+
+
+def test_added_trials_equal_those_of_optuna() -> None:
+    given = [
+        create_trial(
+            state=TrialState.COMPLETE if number % 3 else TrialState.WAITING,
+            value=abs(number - 5.0) if number % 3 else None,
+            params={"x": number / 10, "y": "b"},
+            distributions=SPACE,
+            intermediate_values={1: 0.25},
+            user_attrs={"number": 2 * number},
+        )
+        for number in range(10)
+    ]
+    plain = optuna.create_study(storage=InMemoryStorage(), study_name="s")
+    plain.add_trials(given)
+    storage = BulkStorage()
+    study = optuna.create_study(storage=storage, study_name="s")
+    storage.add_trials(study._study_id, given[:4])
+    storage.add_trials(study._study_id, given[4:])
+    assert study.trials == plain.trials
+    assert study.best_trial == plain.best_trial
+    for _ in range(5):  # four that wait, and a new one
+        ours, theirs = study.ask(SPACE), plain.ask(SPACE)
+        assert (ours.number, ours.user_attrs) == (theirs.number, theirs.user_attrs)
+        study.tell(ours, 0.5 - ours.number)
+        plain.tell(theirs, 0.5 - theirs.number)
+    assert study.best_trial.number == plain.best_trial.number == 10
 
 
 def pruned_study() -> optuna.Study:

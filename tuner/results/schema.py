@@ -161,7 +161,7 @@ def parameters_from_row(space: Space, row: Mapping[Any, Any]) -> dict[str, Value
     parameters: dict[str, Value] = {}
     for name, parameter in space.root.items():
         cell = row.get(f"param_{name}")
-        if cell is None or pd.isna(cell):
+        if cell is None or cell is pd.NA or cell != cell:
             continue
         plain = cell.item() if hasattr(cell, "item") else cell
         parameters[name] = parameter.canonical(json.loads(plain) if parameter.kind == "json" else plain)

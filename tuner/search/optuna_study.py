@@ -1,7 +1,9 @@
 """Optuna's study, rebuilt from the tables."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import optuna
@@ -13,13 +15,13 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import RandomSampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.config.parameters import Choice, Constant, Float, Int, Parameter, Value
 from tuner.config.space import Space
 from tuner.config.study import StudyConfig
 from tuner.results.schema import State, is_search, parameters_from_row
-from tuner.search.optuna_internals import load_attributes
+from tuner.search.optuna_internals import BulkStorage, load_attributes
 
 STATES: Mapping[State, TrialState] = {
     "RUNNING": TrialState.WAITING,  # until Optuna is asked for it
@@ -45,7 +47,7 @@ def to_optuna(parameter: Parameter, value: Value) -> Any:
     return json.dumps(value) if parameter.kind == "json" else value
 
 
-def distributions_of(space: Space, parameters: Mapping[str, Value]) -> dict[str, BaseDistribution]:
+def distributions_of(space: Space, parameters: Iterable[str]) -> dict[str, BaseDistribution]:
     """Return the distribution of each parameter that is drawn, by name."""
     drawn = (name for name in parameters if isinstance(space[name], Choice | Float | Int))
     return {name: distribution(space[name]) for name in drawn}
@@ -70,17 +72,26 @@ def rebuild_study(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame)
     Raises:
         StudyError: The state of CMA-ES in `sampler_attrs` would run foreign code.
     """
+    storage = BulkStorage()
     study = optuna.create_study(
-        storage=optuna.storages.InMemoryStorage(),
+        storage=storage,
         sampler=RandomSampler(),
         directions=[objective.direction for objective in spec.objective],
         study_name=spec.study,
     )
     metric = spec.objective[0].metric
     reported = reported_values(epochs, metric) if len(spec.objective) == 1 else {}
-    for row in trials[is_search(trials)].sort_values("number").to_dict("records"):
-        study.add_trial(rebuild_trial(spec, row, reported.get(int(row["number"]), {})))
+    rebuild = partial(rebuild_trial, spec, distributions_of(spec.space, [*spec.space.root]))
+    rows = _needed(spec, trials[is_search(trials)].sort_values("number")).to_dict("records")
+    storage.add_trials(study._study_id, (rebuild(row, reported.get(row["number"], {})) for row in rows))
     return study
+
+
+def _needed(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns from which Optuna's trials are rebuilt, because rows are slow to make."""
+    parameters = [f"param_{name}" for name in spec.space.root]
+    needed = ["number", "state", "error_kind", "value", "values", "sampler_attrs", *parameters]
+    return trials[[name for name in needed if name in trials]]
 
 
 def resume_trials(study: optuna.Study) -> dict[int, optuna.Trial]:
@@ -90,25 +101,42 @@ def resume_trials(study: optuna.Study) -> dict[int, optuna.Trial]:
     return {trial.user_attrs["number"]: trial for trial in asked}
 
 
-def rebuild_trial(spec: StudyConfig, row: Mapping[Any, Any], reported: Mapping[int, float]) -> FrozenTrial:
-    """Rebuild one of Optuna's trials from its row and its values by epoch."""
+def rebuild_trial(
+    spec: StudyConfig,
+    drawn: Mapping[str, BaseDistribution],
+    row: Mapping[Any, Any],
+    reported: Mapping[int, float],
+) -> FrozenTrial:
+    """Rebuild one of Optuna's trials.
+
+    Args:
+        spec: The study.
+        drawn: The distribution of each parameter of its space that is drawn.
+        row: The trial's row.
+        reported: Its values by epoch.
+    """
     parameters = parameters_from_row(spec.space, row)
-    distributions = distributions_of(spec.space, parameters)
+    distributions = {name: drawn[name] for name in parameters if name in drawn}
     state: State = row["state"]
     if state == "FAILED" and counts_as_worst(spec, row["error_kind"]):
         state = "PRUNED"
     if state == "PRUNED" and len(spec.objective) > 1:  # which Optuna does not allow
         state = "FAILED"
-    has_value = state == "PRUNED" and pd.notna(row["value"])
-    return create_trial(
+    value = row["value"] if state == "PRUNED" and pd.notna(row["value"]) else None
+    now = datetime.now()
+    return FrozenTrial(  # because `create_trial` checks what the tables have checked
+        number=-1,  # which the storage sets, like `trial_id`
+        trial_id=-1,
         state=STATES[state],
+        value=value,
         values=list(row["values"]) if state == "COMPLETE" else None,
-        value=row["value"] if has_value else None,
         params={name: to_optuna(spec.space[name], parameters[name]) for name in distributions},
         distributions=distributions,
         intermediate_values=dict(reported),
         user_attrs={"number": int(row["number"])},
         system_attrs=load_attributes(row["sampler_attrs"]),
+        datetime_start=None if state == "RUNNING" else now,
+        datetime_complete=None if state == "RUNNING" else now,
     )
 
 
