@@ -1,9 +1,12 @@
 """Parameters of a space: values, conditions, drawn configurations, and the grid."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import optuna
 import pytest
+from optuna.samplers import RandomSampler
 from pydantic import ValidationError
 
 from tuner.config.parameters import Choice, Float, Int, Parameter, Value
@@ -11,6 +14,7 @@ from tuner.config.space import LARGEST_GRID, Space
 from tuner.config.validation_messages import lines
 from tuner.config.yaml import parse_yaml, to_yaml
 from tuner.errors import SpecError
+from tuner.search.optuna_study import suggest_value
 
 NESTED = """
 dropout: {choice: [0.1, 0.5], when: {dense: [64, 128]}}
@@ -75,6 +79,7 @@ null                               => a: found null; allowed: a number, text, bo
 {int: [1, 5], when: {b: true}}     => a.when.b: true cannot occur; b is {'choice': [1, 2]}
 {int: [1, 5], when: {b: "1"}}      => a.when.b: '1' cannot occur; b is {'choice': [1, 2]}
 {float: [-1e308, 1e308]}           => a: the range [-1e+308, 1e+308] is too wide; allowed: up to 1.79769e+308
+{float: [0, 1], step: 0.30000000000000004} => a: step 0.30000000000000004 has more digits than its multiples; write 0.3
 {float: [0, 1], step: 1e-300}      => a: step 1e-300 is below the 2.22045e-16 between two numbers near 1
 {int: [1, 9007199254740993]} => a.int[1]: found 9007199254740993; should be less than or equal to 9007199254740992
 {choice: [0.5, 9007199254740993]} => a.choice: found 9007199254740993 beside fractions; allowed: whole numbers to 2**53
@@ -184,6 +189,42 @@ def test_grid_of_float_steps_has_round_numbers() -> None:
     assert list(Float(float=(0.0, 1.0), step=0.1).grid()) == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
     assert list(Float(float=(0.0, 1.0), step=0.3).grid()) == [0, 0.3, 0.6, 0.9]
     assert list(Int(int=(1, 6), step=2).grid()) == [1, 3, 5]
+
+
+@pytest.mark.parametrize("written", [0.3, 0.30000000000000004])
+def test_condition_holds_for_a_step_however_written(written: float) -> None:
+    stepped = Space.model_validate({"a": {"float": [0, 1], "step": 0.1}, "b": {"value": 1, "when": {"a": written}}})
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    drawn = [stepped.draw(partial(suggest_value, study.ask())) for _ in range(60)]
+    assert {point["a"] for point in drawn} <= {index / 10 for index in range(11)}
+    assert {point["a"] for point in drawn if "b" in point} == {0.3}
+
+
+@pytest.mark.parametrize(("low", "step"), [(0, 1e-13), (1e-300, 1e-300), (5e-13, 1e-14), (-0.3, 0.1), (1e15, 0.5)])
+def test_steps_of_any_size_are_told_apart(low: float, step: float) -> None:
+    values = list(Float(float=(low, low + 7 * step), step=step).grid())
+    assert len(values) == len(set(values)) >= 7
+    one = Float(float=(low, low + 7 * step), step=step)
+    assert all(one.holds(value) and one.canonical(value) == value for value in values)
+
+
+def test_condition_far_outside_of_steps_is_refused() -> None:
+    text = "b: {float: [0, 0.9], step: 0.3}\na: {value: 1, when: {b: 1.7e+308}}"
+    assert refusal(text).startswith("a.when.b: 1.7e+308 cannot occur; b is")
+
+
+@pytest.mark.parametrize(
+    ("one", "wanted", "value"),
+    [
+        (Float(float=(1e-12, 0.9), step=0.3), 0.9, 0.600000000001),
+        (Float(float=(5e-324, 0.3), step=0.1), 0.0, 5e-324),
+        (Float(float=(0, 1)), 7, 1),
+        (Int(int=(1, 8), step=3), 9, 7),
+        (Int(int=(1, 8)), 2.6, 3),
+    ],
+)
+def test_range_finds_nearest_value_it_can_draw(one: Float | Int, wanted: float, value: float) -> None:
+    assert one.nearest(wanted) == value
 
 
 def test_grid_of_empty_space_is_one_configuration() -> None:

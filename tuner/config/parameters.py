@@ -175,8 +175,8 @@ class _Range(Conditional):
     @property
     def steps(self) -> int:
         """Number of steps from the lowest to the highest value, 0 without steps."""
-        low, high = self.bounds
-        return int((high - low) / self.step + 1e-9) if self.step is not None else 0
+        low, high = (Decimal(repr(bound)) for bound in self.bounds)
+        return int((high - low) / Decimal(repr(self.step))) if self.step is not None else 0
 
     if TYPE_CHECKING:  # each range declares these with its own number type
 
@@ -200,6 +200,8 @@ class Float(_Range):
         least = math.ulp(max(map(abs, self.bounds)))
         if self.step is not None and self.step < least:
             raise ValueError(f"step {self.step:g} is below the {least:g} between two numbers near {self.bounds[1]:g}")
+        if self.step is not None and Decimal(repr(self._at(self.steps))) != self._decimal_at(self.steps):
+            raise ValueError(f"step {self.step} has more digits than its multiples; write {self.step:.12g}")
         return self
 
     @property
@@ -220,22 +222,28 @@ class Float(_Range):
 
     def canonical(self, value: Value) -> Value:
         """Return the value on its step as people write it: 0.3, not 0.30000000000000004."""
-        if self.step is None or isinstance(value, bool) or not isinstance(value, int | float):
-            return value
-        index = round((value - self.bounds[0]) / self.step)
-        return self._at(min(max(index, 0), self.steps))
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return self.nearest(value) if is_number and self.step is not None else value  # type: ignore[arg-type]
+
+    def nearest(self, value: float) -> float:
+        """Return the value within the bounds, and on a step, that is nearest to a number."""
+        low, high = self.bounds
+        within = float(min(max(value, low), high))
+        return within if self.step is None else self._at(min(round((within - low) / self.step), self.steps))
 
     def holds(self, value: Value) -> bool:
         """Return True if the value is on a step. Without steps a draw equals no given value."""
         if self.step is None or isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        nearest = self.canonical(value)
-        assert isinstance(nearest, float)
+        nearest = self.nearest(value)
         return abs(value - nearest) <= max(1e-9 * self.step, math.ulp(nearest))
 
     def _at(self, index: int) -> float:
-        """Return a step's value, computed in decimals."""
-        return float(Decimal(repr(self.bounds[0])) + index * Decimal(repr(self.step)))
+        """Return a step's value, computed in decimals, because 3 * 0.1 is not 0.3."""
+        return float(self._decimal_at(index))
+
+    def _decimal_at(self, index: int) -> Decimal:
+        return Decimal(repr(self.bounds[0])) + index * Decimal(repr(self.step))
 
 
 class Int(_Range):
@@ -256,6 +264,11 @@ class Int(_Range):
         """The bounds, the upper one on a step."""
         low, high = self.bounds
         return low, high - (high - low) % (self.step or 1)
+
+    def nearest(self, value: float) -> int:
+        """Return the value within the bounds, and on a step, that is nearest to a number."""
+        (low, high), step = self.reachable, self.step or 1
+        return low + round((min(max(value, low), high) - low) / step) * step
 
     def grid(self) -> Iterable[Value]:
         """Return every step of the interval."""

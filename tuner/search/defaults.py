@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from tuner.config.parameters import Choice, Constant, Float, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Parameter, Value
 from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
@@ -47,10 +47,7 @@ def nearest_value(parameter: Parameter, wanted: Any) -> Value:
     low, high = parameter.reachable
     middle = math.sqrt(low * high) if parameter.log else (low + high) / 2
     value = min(max(middle if number is None else number, low), high)
-    if isinstance(parameter, Float):
-        return parameter.canonical(float(value))
-    step = parameter.step or 1
-    return int(low + step * round((value - low) / step))
+    return parameter.nearest(value)
 
 
 def _nearest_choice(parameter: Choice, wanted: Any, number: float | None) -> Value:

@@ -9,7 +9,7 @@ from statistics import mean
 import torch
 
 from tuner import data
-from tuner.config.parameters import Choice, Constant, Int, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Parameter, Value
 from tuner.config.sections import AshaConfig
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
@@ -90,10 +90,7 @@ def _pick(draw: random.Random, parameter: Parameter) -> Value:
         return draw.choice(parameter.choice)
     low, high = parameter.bounds
     value = math.exp(draw.uniform(math.log(low), math.log(high))) if parameter.log else draw.uniform(low, high)
-    if parameter.step is not None:
-        value = low + round((value - low) / parameter.step) * parameter.step
-    value = min(max(value, low), high)
-    return round(value) if isinstance(parameter, Int) else value
+    return parameter.nearest(value)
 
 
 def _expected_epochs(spec: StudyConfig, epochs: int) -> float:
