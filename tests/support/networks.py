@@ -69,6 +69,39 @@ class Narrow(nn.Module):
         self.classes = classes
 
 
+class Wavering(Tiny):
+    """A network that works in evaluation mode only."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            raise RuntimeError("mat1 and mat2 cannot be multiplied\nby anyone")
+        return super().forward(images)
+
+
+class Detached(Tiny):
+    """A network whose loss has no gradient."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).detach()
+
+
+class Loose(Tiny):
+    """A network whose hyperparameters are written without care."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        image_size: int,
+        units: int = 4,
+        *,
+        rate: float = 0,
+        scale=0,  # noqa: ANN001
+    ) -> None:
+        super().__init__(in_channels, classes, image_size, units=units)
+        del rate, scale
+
+
 class Demanding(Tiny):
     def __init__(self, in_channels: int, classes: int, image_size: int, *, units: int) -> None:
         super().__init__(in_channels, classes, image_size, units=units)

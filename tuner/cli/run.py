@@ -118,15 +118,14 @@ def check_before_start(
     folder: "StudyFolder", spec: "StudyConfig", data: Path | None, fresh: bool, accept_changes: bool = False
 ) -> None:
     """Refuse at once what the run would refuse under its lock, after Ray has started."""
-    from tuner import data as datasets
     from tuner.results.folder import check_comparable
     from tuner.results.identity import check_identity, identify
+    from tuner.study.dataset import load_fitting
 
     if not fresh:
         check_comparable(folder, spec)
     with folder.lock():  # first, because decoding images may take minutes
-        dataset = datasets.load(spec.dataset, data)
-        datasets.split(dataset, spec.dataset)
+        dataset = load_fitting(spec, data)
         if not fresh:
             check_identity(folder, identify(spec, dataset.fingerprint), accept=accept_changes)
 
@@ -214,12 +213,11 @@ def validate(
 
 def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, address: str) -> None:
     """Check every node, as `run --address` does first."""
-    from tuner import data as datasets
     from tuner.cluster.connection import connected
     from tuner.storage import open_storage
+    from tuner.study.dataset import load_fitting
 
-    dataset = datasets.load(spec.dataset, data)
-    datasets.split(dataset, spec.dataset)
+    dataset = load_fitting(spec, data)
     storage = open_storage(results)
     storage.create()
     with out.status("Every node is checked …"), connected(address, spec.architectures):
@@ -232,10 +230,9 @@ def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, addr
 
 def print_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> None:
     """Print what a run would do, after a moment of training."""
-    from tuner import data as datasets
+    from tuner.study.dataset import load_fitting
 
-    dataset = datasets.load(spec.dataset, data)
-    datasets.split(dataset, spec.dataset)
+    dataset = load_fitting(spec, data)
     with out.status("A few configurations are trained for a moment …"):
         from tuner.cluster.connection import connected
         from tuner.cluster.placement import choose_resources, count_slots

@@ -34,6 +34,8 @@ class Architecture:
     doc: str
     min_size: int
     hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
+    positional: tuple[str, ...] = ()
+    """Parameters of a user's network that would be hyperparameters if they stood after a `*`."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,13 @@ def architecture(name: Any) -> Architecture:
 
 
 def _describe(name: str, network: Callable[..., Any]) -> Architecture:
-    parameters = inspect.signature(network).parameters.values()
-    declared = [p for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, Scalar)]
-    return Architecture(f"your own {name}", 1, {p.name: Hyperparameter(p.default) for p in declared})
+    settings = [p for p in inspect.signature(network).parameters.values() if isinstance(p.default, Scalar)]
+    declared = {p.name: Hyperparameter(_default(p)) for p in settings if p.kind is p.KEYWORD_ONLY}
+    positional = tuple(p.name for p in settings if p.kind is p.POSITIONAL_OR_KEYWORD)
+    return Architecture(f"your own {name}", 1, declared, positional)
+
+
+def _default(parameter: inspect.Parameter) -> Scalar:
+    """Return a parameter's default, as a float if its annotation is float, because people write 0 there."""
+    default: Scalar = parameter.default
+    return float(default) if type(default) is int and parameter.annotation in (float, "float") else default

@@ -158,10 +158,16 @@ class StudyConfig(Settings):
         known = {*TrainingConfig.model_fields, *declared}
         for section, keys in (("training", self.training), ("space", self.space.root)):
             if unknown := [key for key in keys if key not in known]:
-                raise ValueError(f"{section}.{shorten(unknown[0])}: unknown; {suggest(unknown[0], known)}")
+                reason = self._positional(unknown[0]) or f"unknown; {suggest(unknown[0], known)}"
+                raise ValueError(f"{section}.{shorten(unknown[0])}: {reason}")
         for name in self.architectures:
             self._check_image_size(name)
             self._check_values(name)
+
+    def _positional(self, key: str) -> str | None:
+        """Return the remedy for a hyperparameter of a user's network that lacks the `*`."""
+        lacking = [name for name in self.architectures if key in architecture(name).positional]
+        return f"{lacking[0]} takes it without a keyword; write `*, {key}=…` in its parameters" if lacking else None
 
     @property
     def _architecture_section(self) -> str:

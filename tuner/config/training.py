@@ -89,6 +89,8 @@ def check_hyperparameter(name: str, value: Any, declared: Hyperparameter) -> Non
     """Raise ValueError if a hyperparameter has another type than its default, or is out of bounds."""
     low, high, kind = declared.low, declared.high, type(declared.default)
     if type(value) is not kind and not (type(value) is int and kind is float):
-        raise ValueError(f"{name}: found {shown(value)}; allowed: {_KINDS[kind]}")
+        is_fraction = kind is int and isinstance(value, float)
+        hint = f", as its default {declared.default}; a default of {declared.default}.0 allows fractions"
+        raise ValueError(f"{name}: found {shown(value)}; allowed: {_KINDS[kind]}{hint if is_fraction else ''}")
     if isinstance(value, int | float) and not (low is None or high is None or low <= value <= high):
         raise ValueError(f"{name}: {shown(value)} is outside [{low}, {high}]")

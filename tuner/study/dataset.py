@@ -5,6 +5,7 @@ from pathlib import Path
 from tuner import data
 from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
+from tuner.config.user_models import is_own
 from tuner.errors import SpecError
 
 
@@ -28,18 +29,30 @@ def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
         if size < least:
             found = f"{dataset.name} has {size}x{size}"
             raise SpecError(f"architecture: {name} needs images of {least}x{least}, {found}")
-        if ":" in name:  # a foreign network, which may not suit these images
-            _build_foreign(spec, name, dataset)
+        if ":" in name:
+            _try_foreign(spec, name, dataset)
     return dataset
 
 
-def _build_foreign(spec: StudyConfig, name: str, dataset: data.Dataset) -> None:
-    from tuner import models  # because torch takes seconds
+def _try_foreign(spec: StudyConfig, name: str, dataset: data.Dataset) -> None:
+    """Build a network of torchvision or the user, which may not suit these images.
 
-    models.build_on_meta(
-        name,
-        in_channels=dataset.in_channels,
-        classes=len(dataset.classes),
-        image_size=dataset.image_size,
-        **spec.training_config({"architecture": name}).hyperparameters,
-    )
+    A user's network is trained for one step too, because it may fail in training mode only. The
+    state of torch's random numbers stays as it was.
+    """
+    import torch  # here, because it takes seconds
+
+    from tuner import models
+    from tuner.data.device import device_data
+    from tuner.training.probe import try_smallest
+
+    with torch.random.fork_rng(devices=[]):
+        models.build_on_meta(
+            name,
+            in_channels=dataset.in_channels,
+            classes=len(dataset.classes),
+            image_size=dataset.image_size,
+            **spec.training_config({"architecture": name}).hyperparameters,
+        )
+        if is_own(name):
+            try_smallest(spec, name, device_data(dataset.folder, spec.dataset, "cpu"))

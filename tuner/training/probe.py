@@ -15,7 +15,7 @@ from tuner.config.training import TrainingConfig
 from tuner.data.cache import ensure_cached
 from tuner.data.dataset import Dataset
 from tuner.data.device import DeviceDataset, ImageSubset
-from tuner.errors import OutOfMemoryError, SpecError, TrialError, TunerError
+from tuner.errors import OutOfMemoryError, SpecError, TrialError, TunerError, UserError, type_and_line
 from tuner.results.schema import EpochResult
 from tuner.training.evaluation import EVALUATION_BATCH
 from tuner.training.loop import Trainer
@@ -24,6 +24,8 @@ from tuner.training.memory_need import MemoryNeed
 
 TIMED = 5
 """Recipes timed per architecture, or as many as begin within TIMED_SECONDS."""
+TRIED_IMAGES = 8
+"""Images of the step that is tried before a study."""
 TIMED_SECONDS = 2.0
 """Seconds of training per architecture that is timed."""
 EVALUATION_SHARE = 0.35
@@ -44,14 +46,20 @@ class Speed:
 
 def largest_recipes(spec: StudyConfig) -> list[TrainingConfig]:
     """Return the largest recipe of each architecture: every number at its upper bound."""
+    return [_recipe(spec, name, _largest) for name in spec.architectures]
 
-    def recipe(name: str) -> TrainingConfig:
-        def pick(key: str, parameter: Parameter) -> Value:
-            return name if key == "architecture" else _largest(parameter)
 
-        return spec.training_config(spec.space.draw(pick) | {"architecture": name})
+def _recipe(spec: StudyConfig, name: str, pick: Callable[[Parameter], Value]) -> TrainingConfig:
+    """Return a recipe of an architecture with the values that are picked."""
+    drawn = spec.space.draw(lambda key, parameter: name if key == "architecture" else pick(parameter))
+    return spec.training_config(drawn | {"architecture": name})
 
-    return [recipe(name) for name in spec.architectures]
+
+def _smallest(parameter: Parameter) -> Value:
+    """Return the smallest value of a parameter, or its first choice."""
+    if isinstance(parameter, Constant):
+        return parameter.value
+    return parameter.choice[0] if isinstance(parameter, Choice) else parameter.reachable[0]
 
 
 def _largest(parameter: Parameter) -> Value:
@@ -94,6 +102,24 @@ def _need(recipe: TrainingConfig, data: DeviceDataset, of: int) -> MemoryNeed:
     except OutOfMemoryError:
         return MemoryNeed(what, None, of)
     return MemoryNeed(what, torch.cuda.max_memory_reserved() + CONTEXT_BYTES, of)
+
+
+def try_smallest(spec: StudyConfig, name: str, data: DeviceDataset) -> None:
+    """Train one step of an architecture on a few images, as a check before a study.
+
+    Every number is at its lower bound.
+
+    Raises:
+        SpecError: The network fails in training.
+    """
+    recipe = _recipe(spec, name, _smallest)
+    recipe = recipe.model_copy(update={"batch_size": min(recipe.batch_size, TRIED_IMAGES)})
+    try:
+        _train_until(lambda: True, recipe, data)
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # because a user's network may raise anything, SystemExit too
+        raise SpecError(f"architecture: {name} fails in training: {type_and_line(error)}") from error
 
 
 def one_step(recipe: TrainingConfig, data: DeviceDataset) -> None:
