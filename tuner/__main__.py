@@ -1,6 +1,10 @@
 """Entry point of `python -m tuner`."""
 
 import sys
+from os import getcwd  # which is loaded before any file of the user could hide it
+
+if not sys.flags.safe_path and sys.path[0] == getcwd():  # noqa: PTH109 because pathlib imports others
+    sys.path.append(sys.path.pop(0))  # because a `random.py` of the user would be imported
 
 try:
     from tuner.cli.main import main

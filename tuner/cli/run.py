@@ -118,10 +118,12 @@ def check_before_start(
     folder: "StudyFolder", spec: "StudyConfig", data: Path | None, fresh: bool, accept_changes: bool = False
 ) -> None:
     """Refuse at once what the run would refuse under its lock, after Ray has started."""
+    from tuner.cluster.hidden_modules import refuse_hidden_modules
     from tuner.results.folder import check_comparable
     from tuner.results.identity import check_identity, identify
     from tuner.study.dataset import load_fitting
 
+    refuse_hidden_modules(Path.cwd())
     if not fresh:
         check_comparable(folder, spec)
     with folder.lock():  # first, because decoding images may take minutes

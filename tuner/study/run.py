@@ -16,6 +16,7 @@ from tuner import data
 from tuner.cluster.connection import connected
 from tuner.cluster.gpus import lowest_capability
 from tuner.cluster.health import is_alive, watched
+from tuner.cluster.hidden_modules import refuse_hidden_modules
 from tuner.cluster.nodes import alive
 from tuner.cluster.placement import Placement, TrialResources, capacity, place
 from tuner.config.study import StudyConfig
@@ -94,11 +95,13 @@ class StudyRun:
         Raises:
             StudyError: The folder holds another study, is in use, cannot be written, or was taken
                 over by another run. Or the environment makes every trial fail.
-            SpecError: The study asks for more than any machine has.
+            SpecError: The study asks for more than any machine has, or a file in the working directory
+                hides a module.
             UserError: There is no cluster at the address.
             RayLostError: Ray was killed meanwhile.
             DataError: Its images are missing or broken.
         """
+        refuse_hidden_modules(Path.cwd())
         check_comparable(self.folder, self.spec)
         dataset = load_fitting(self.spec, self._data)
         with self.folder.lock():
