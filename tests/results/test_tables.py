@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from tuner.config.parameters import Value
 from tuner.config.space import Space
 from tuner.errors import StudyError
+from tuner.results import tables as tables_module
 from tuner.results.schema import KEYS, ORDER, Table, outcome, parameters_from_row, parameters_to_row, schema
 from tuner.results.tables import Tables, now
 from tuner.storage import Storage
@@ -38,6 +40,7 @@ ALEXNET: dict[str, Value] = LENET | {"architecture": "alexnet", "dropout": 0.25,
 START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 COMPACTING = """
 import sys
+from tuner.results import tables as tables_module
 from tuner.results.tables import Tables, now
 from tuner.config.space import Space
 from tuner.storage import Storage
@@ -281,6 +284,132 @@ def test_history_during_compaction_is_whole(tmp_path: Path) -> None:
                 seen, reads = len(numbers), reads + 1
         finally:
             writer.kill()
+
+
+class KilledError(BaseException):
+    """The end of a process, which no code may catch."""
+
+
+class KillingStorage(Storage):
+    """A storage whose process is killed before or after a change of files."""
+
+    steps = 10**6
+
+    def _count(self) -> None:
+        self.steps -= 1
+        if self.steps < 0:
+            raise KilledError
+
+    def write(self, name: str, content: bytes) -> None:
+        self._count()
+        super().write(name, content)
+        self._count()
+
+    def remove(self, name: str) -> None:
+        self._count()
+        super().remove(name)
+        self._count()
+
+
+def rows_by_key(tables: Tables, table: Table) -> pd.DataFrame:
+    return tables.history(table).sort_values(KEYS[table], ignore_index=True)
+
+
+def write_small_parts(tables: Tables, parts: int = 4) -> None:
+    for number in range(parts):
+        write(tables, "trials", trial(number), trial(number, "COMPLETE", number))
+        write(tables, "epochs", *(epoch(number, e) for e in (1, 2)))
+
+
+@pytest.mark.parametrize("merge", [Tables.merge, Tables.compact])
+def test_killed_merge_loses_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge: Callable[[Tables], None]
+) -> None:
+    monkeypatch.setattr(tables_module, "MERGED_PARTS", 3)
+    for step in range(100):
+        tables = Tables(KillingStorage(tmp_path / str(step)), SPACE)
+        write_small_parts(tables)
+        before = {table: rows_by_key(tables, table) for table in ORDER}
+        tables.storage.steps = step
+        try:
+            merge(tables)
+        except KilledError:
+            pass
+        else:
+            break
+        after = Tables(Storage(tmp_path / str(step)), SPACE)
+        for _ in range(2):  # and the next run compacts what is left
+            for table in ORDER:
+                pd.testing.assert_frame_equal(rows_by_key(after, table), before[table])
+            after.compact()
+    assert step == 2 * (2 + 2 * 4)  # each change of both tables was cut short once
+    assert [len(parts(tables, table)) for table in ("trials", "epochs")] == [1, 1]
+
+
+def test_merge_waits_for_many_parts(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables_module, "MERGED_PARTS", 3)
+    for merged, left in ((0, 2), (1, 0), (1, 2), (2, 0)):
+        write_small_parts(tables, left - len(parts(tables, "epochs")) + merged if left else 1)
+        before = rows_by_key(tables, "trials")
+        tables.merge()
+        assert len(parts(tables, "trials")) == merged + left
+        pd.testing.assert_frame_equal(rows_by_key(tables, "trials"), before)
+
+
+def test_merge_leaves_what_is_not_its_own(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables_module, "MERGED_PARTS", 3)
+    write_small_parts(Tables(tables.storage, SPACE), 2)  # of an earlier run
+    others = parts(tables, "epochs")
+    monkeypatch.setattr(tables_module, "SMALL_PART_BYTES", 0)
+    write_small_parts(tables, 5)
+    tables.merge()
+    assert len(parts(tables, "epochs")) == 7  # large parts cost more to merge than they save
+    monkeypatch.setattr(tables_module, "SMALL_PART_BYTES", 10**6)
+    spoilt = write(tables, "epochs", epoch(8, 1))
+    write_small_parts(tables, 5)
+    spoil(spoilt, "half")
+    tables.merge()
+    assert {*others, str(spoilt.relative_to(tables.storage.root))} < {*parts(tables, "epochs")}
+    assert len(parts(tables, "epochs")) == 7 + 1 + 1
+
+
+def test_compacted_parts_have_bounded_memory(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_small_parts(tables, 12)
+    (first, *_) = parts(tables, "epochs")
+    rows = pq.read_table(tables.storage.path(first), schema=schema("epochs", SPACE))
+    monkeypatch.setattr(tables_module, "MERGED_BYTES", 4 * rows.nbytes)
+    before = rows_by_key(tables, "epochs")
+    tables.compact()
+    merged = parts(tables, "epochs")
+    assert len(merged) == 3
+    assert {pq.read_metadata(tables.storage.path(name)).num_rows for name in merged} == {4 * rows.num_rows}
+    tables.compact()
+    assert 1 < len(parts(tables, "epochs")) <= 3  # joined rows take a little less memory
+    pd.testing.assert_frame_equal(rows_by_key(tables, "epochs"), before)
+
+
+@pytest.mark.parametrize("listing", [1, 2, 3])
+def test_reader_outlasts_a_merge_while_listing(tmp_path: Path, listing: int) -> None:
+    """A listing may miss both the merged parts, which have gone, and the part that replaces them."""
+    writer = Tables(Storage(tmp_path / "study"), SPACE)
+    write_small_parts(writer)
+    before = rows_by_key(writer, "trials")
+
+    class Listing(Storage):
+        calls = 0
+
+        def names(self, folder: str, suffix: str = "") -> list[str]:
+            found = super().names(folder, suffix)
+            self.calls += 1
+            if self.calls == listing:
+                writer.compact()
+                return [name for name in found if name in super(Listing, self).names(folder, suffix)]
+            return found
+
+    reader = Tables(Listing(tmp_path / "study"), SPACE)
+    pd.testing.assert_frame_equal(rows_by_key(reader, "trials"), before)
+    pd.testing.assert_frame_equal(rows_by_key(reader, "trials"), before)
+    assert len(parts(writer, "trials")) == 1
 
 
 def spoil(path: Path, how: str) -> None:

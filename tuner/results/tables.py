@@ -8,9 +8,9 @@ parts that are damaged or misplaced, with a warning. Only `compact` sets a damag
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Literal
 
 import pandas as pd
@@ -22,6 +22,15 @@ from tuner.errors import StudyError
 from tuner.results.parts import Part, check_bytes, decode_part, encode_part
 from tuner.results.schema import FINISHED, KEYS, ORDER, PANDAS_TYPES, Table, schema
 from tuner.storage import Storage
+
+MERGED_PARTS = 1000
+"""Parts of a table after which a running study merges them."""
+SMALL_PART_BYTES = 100_000
+"""Bytes below which a running study merges a part."""
+MERGED_BYTES = 64_000_000
+"""Bytes in memory from which rows are merged into one part, because a driver holds them at once."""
+_READ_AT_ONCE = 64
+"""Parts that are held in memory while a table is compacted, beside those to be merged."""
 
 
 def now() -> datetime:
@@ -43,6 +52,7 @@ class Tables:
         self.space = space
         self.study = study
         self._pending: dict[Table, list[dict[str, Any]]] = {table: [] for table in ORDER}
+        self._small: dict[Table, list[str]] = {table: [] for table in ORDER}  # written, not merged
         self._flushed_at = time.monotonic()
 
     def append(self, table: Table, row: dict[str, Any]) -> None:
@@ -65,7 +75,23 @@ class Tables:
         self._flushed_at = time.monotonic()
 
     def _write(self, table: Table, rows: pa.Table, compression: Literal["snappy", "zstd"]) -> None:
-        self.storage.write(*encode_part(table, rows, compression))
+        name, content = encode_part(table, rows, compression)
+        self.storage.write(name, content)
+        if len(content) < SMALL_PART_BYTES:
+            self._small[table].append(name)
+
+    def merge(self) -> None:
+        """Merge the small parts that this writer has written, in tables where they are many.
+
+        A failure leaves more parts and loses nothing. Readers and kills are as in `compact`.
+        """
+        for table in reversed(ORDER):
+            if len(self._small[table]) >= MERGED_PARTS:
+                names, self._small[table] = self._small[table], []
+                with suppress(OSError, StudyError):
+                    parts = self._read_parts_named(table, names)
+                    self._merge(table, [part for part in parts if part.problem is None])
+                self._small[table].clear()  # because a merged part stays as it is
 
     def compact(self) -> None:
         """Set damaged parts aside, and merge the sound ones of each table.
@@ -77,18 +103,46 @@ class Tables:
             StudyError: A part of `trials` is damaged, so that not all trials are known.
             OSError: A part cannot be written or removed; no row is lost.
         """
-        for table in reversed(ORDER):  # because nothing may change if `trials` is damaged
+        for table in reversed(ORDER):
             names = self._part_names(table)
             if len(names) == 1 and check_bytes(names[0], self.storage.read(names[0])):
                 continue
-            parts = self._read_parts(table)
+            parts: Iterable[Part] = self._sound_parts(table, names)
+            if table == "trials":  # because nothing may change if any of them is damaged
+                parts = [*parts]
+            self._merge(table, parts)
+            self._small[table].clear()
+
+    def _sound_parts(self, table: Table, names: Sequence[str]) -> Iterator[Part]:
+        """Read parts one after the other, and set damaged ones aside."""
+        for start in range(0, len(names), _READ_AT_ONCE):
+            try:
+                parts = self._read_parts_named(table, names[start : start + _READ_AT_ONCE])
+            except FileNotFoundError as error:
+                raise _missing(error) from None
             for part in parts:
                 if part.is_damaged:
                     self._set_aside(table, part)
-            sound = [part for part in parts if part.problem is None]
-            if len(sound) > 1:
-                self._write(table, self._join(table, sound), "zstd")
-                self.storage.each(self.storage.remove, [part.name for part in sound])
+                elif part.problem is None:
+                    yield part
+
+    def _merge(self, table: Table, parts: Iterable[Part]) -> None:
+        """Merge parts in their order, so many at a time as make up `MERGED_BYTES`."""
+        group: list[Part] = []
+        size = 0
+        for part in parts:
+            group.append(part)
+            size += part.rows.nbytes
+            if size >= MERGED_BYTES:
+                self._replace(table, group)
+                group, size = [], 0
+        self._replace(table, group)
+
+    def _replace(self, table: Table, group: Sequence[Part]) -> None:
+        """Write the rows of several parts as one, then remove these parts."""
+        if len(group) > 1:
+            self._write(table, self._join(table, group), "zstd")
+            self.storage.each(self.storage.remove, [part.name for part in group])
 
     def _set_aside(self, table: Table, part: Part) -> None:
         """Rename a damaged part, or raise StudyError if it is one of `trials`."""
@@ -166,21 +220,32 @@ class Tables:
         names = self._part_names(table)
         while True:
             try:
-                return self.storage.each(partial(self._read_part, table), names)
+                return self._read_parts_named(table, names)
             except FileNotFoundError as error:
                 before, names = names, self._part_names(table)
-                if names == before:  # or else a compaction has replaced them
-                    raise StudyError(f"{error.filename}: listed, but cannot be found") from None
+                if names == before:  # or else a merge has replaced them
+                    raise _missing(error) from None
+
+    def _read_parts_named(self, table: Table, names: Sequence[str]) -> list[Part]:
+        columns = schema(table, self.space)
+
+        def read(name: str) -> Part:
+            return decode_part(name, self.storage.read(name), table, columns, self.study)
+
+        return self.storage.each(read, names)
 
     def _part_names(self, table: Table) -> list[str]:
-        names = self.storage.names(table, ".parquet")
+        """List the parts of a table.
+
+        They are listed once more where a part has gone meanwhile, because a listing of many files
+        may miss a part that is merged and the part that it is merged into.
+        """
+        before, names = [""], self.storage.names(table, ".parquet")
+        while not {*before} <= {*names}:
+            before, names = names, self.storage.names(table, ".parquet")
         if not names:
             self._check_missing(table)
         return names
-
-    def _read_part(self, table: Table, name: str) -> Part:
-        columns = schema(table, self.space)
-        return decode_part(name, self.storage.read(name), table, columns, self.study)
 
     def _check_missing(self, table: Table) -> None:
         """Raise StudyError if a table is missing that the other tells of."""
@@ -197,3 +262,7 @@ class Tables:
                 f"{self.storage.path(table)}: missing, although `{other}` has rows; "
                 "restore it from a copy, or start over with --fresh"
             )
+
+
+def _missing(error: FileNotFoundError) -> StudyError:
+    return StudyError(f"{error.filename}: listed, but cannot be found")

@@ -73,3 +73,4 @@ class Writer:
         while self._deferred:
             self._deferred[0]()
             del self._deferred[0]
+        self._tables.merge()
