@@ -170,6 +170,7 @@ def _halving() -> optuna.pruners.BasePruner:
 STOP = {"asha": {"grace_period": 1, "reduction_factor": FACTOR}}
 SEARCHES: dict[str, Callable[[Task, int, int], Search]] = {
     "tpe + asha": _project("tpe", STOP),
+    "curves + asha": _project("curves", STOP),
     "random + asha": _project("random", STOP),
     "grid + asha": _project("grid", STOP),
     "Ray's OptunaSearch + ASHA": _ray,

@@ -14,12 +14,14 @@ from tuner.plots.style import PALETTE, apply_style
 
 RESAMPLES = 1000
 """Resamples of the seeds from which an interval is read."""
+LEAST = 0.003
+"""Regret below which the figure shows no difference, because its axis is logarithmic."""
 KEY = ["task", "workers", "seed"]
 
 
-def ranks(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rank of each search among all, by task, workers and seed. 1 is the best."""
-    return rows.pivot_table("regret", KEY, "search").rank(axis=1)
+def by_search(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the regrets of the seeds that every search has run, one column per search."""
+    return rows.pivot_table("regret", KEY, "search").dropna()
 
 
 def interval(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -30,11 +32,11 @@ def interval(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     draw = np.random.default_rng(seed)
     cells = [group.to_numpy() for _, group in table.groupby(["task", "workers"])]
     means = [
-        np.mean([np.nanmean(c[draw.integers(len(c), size=len(c))], axis=0) for c in cells], axis=0)
+        np.mean([np.mean(c[draw.integers(len(c), size=len(c))], axis=0) for c in cells], axis=0)
         for _ in range(RESAMPLES)
     ]
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    mean = np.mean([np.nanmean(c, axis=0) for c in cells], axis=0)
+    mean = np.mean([np.mean(c, axis=0) for c in cells], axis=0)
     return pd.DataFrame({"mean": mean, "low": low, "high": high}, index=table.columns)
 
 
@@ -42,7 +44,7 @@ def overview(rows: pd.DataFrame) -> pd.DataFrame:
     """Return mean regret and mean rank of each search at each budget, with intervals."""
     parts = []
     for (unit, budget, chosen), some in rows.groupby(["unit", "budget", "chosen"]):
-        table = some.pivot_table("regret", KEY, "search")
+        table = by_search(some)
         for measure, values in (("regret", table), ("rank", table.rank(axis=1))):
             made = interval(values).rename_axis("search").reset_index()
             parts.append(made.assign(measure=measure, unit=unit, budget=budget, chosen=chosen))
@@ -64,7 +66,8 @@ def markdown(rows: pd.DataFrame, budgets: list[int]) -> str:
 
 
 def _facts(rows: pd.DataFrame) -> str:
-    seeds = rows.groupby("search")["seed"].nunique()
+    one = rows[(rows["unit"] == "used") & (rows["chosen"] == "reported")]
+    seeds = by_search(one[one["budget"] == one["budget"].max()]).groupby(["task", "workers"]).size()
     count = f"{seeds.min()}" if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}"
     workers = ", ".join(map(str, sorted(rows["workers"].unique())))
     versions = ", ".join(sorted(rows["versions"].unique()))
@@ -90,7 +93,8 @@ def _cell(row: pd.Series, digits: int) -> str:
 
 
 def _by_task(rows: pd.DataFrame, budgets: list[int]) -> str:
-    table = rows.pivot_table("regret", "search", ["task", "budget"])
+    whole = rows.groupby("budget", group_keys=True).apply(by_search, include_groups=False)
+    table = whole.groupby(["task", "budget"]).mean().T
     tasks = list(dict.fromkeys(table.columns.get_level_values("task")))
     lines = ["| search | " + " | ".join(tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
     for name in table.mean(axis=1).sort_values().index:
@@ -111,7 +115,7 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
         apply_style(axes)
         means = shown[shown["task"] == task].groupby(["search", "budget"])["regret"].mean()
         for index, name in enumerate(names):
-            line = means.loc[name]
+            line = means.loc[name].clip(lower=LEAST)
             style = "-" if index < len(PALETTE) else "--"
             color = PALETTE[index % len(PALETTE)]
             axes.plot(line.index, line, style, color=color, label=name, linewidth=1.5)

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.quality.searches import SEARCHES, silence
 from benchmarks.quality.simulation import Started, Workers, regret_at
+from benchmarks.quality.summary import by_search, interval
 from benchmarks.quality.tasks import Task, load_task
 from benchmarks.search_quality import main
 
@@ -131,3 +132,20 @@ def test_command_continues_where_it_stopped(tmp_path: Path, capsys: Any) -> None
     assert "| random + asha |" in text
     assert (out / "tables.md").read_text() in text
     assert (out / "regret.png").stat().st_size > 0
+
+
+def test_summary_compares_the_seeds_of_all() -> None:
+    cells = [("fast", 0, 0.1), ("fast", 1, 0.3), ("slow", 0, 0.2)]
+    rows = pd.DataFrame([{"search": n, "seed": s, "regret": r, "task": "a", "workers": 4} for n, s, r in cells])
+    assert by_search(rows).to_dict("records") == [{"fast": 0.1, "slow": 0.2}]
+
+
+def test_interval_holds_the_mean() -> None:
+    draw = np.random.default_rng(0)
+    regrets = draw.normal(1, 0.1, size=40)
+    rows = pd.DataFrame({"task": ["a", "b"] * 20, "workers": 4, "seed": np.arange(40) // 2})
+    table = rows.assign(found=regrets).set_index(["task", "workers", "seed"])
+    found = interval(table).loc["found"]
+    assert found["mean"] == pytest.approx(regrets.mean())
+    assert found["low"] < found["mean"] < found["high"]
+    assert found["high"] - found["low"] == pytest.approx(4 * 0.1 / 40**0.5, rel=0.3)
