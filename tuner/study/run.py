@@ -33,6 +33,7 @@ from tuner.study.budget import spent_seconds
 from tuner.study.dataset import load_fitting
 from tuner.study.halting import StopReason, StudyStopper, stop_on_signals
 from tuner.study.observer import NullObserver, Observer, TolerantObserver
+from tuner.study.process import unchanged_process
 from tuner.study.recorder import Recorder
 from tuner.study.restore import Past, read_past, restore_scheduler
 from tuner.study.retries import Retries
@@ -317,7 +318,10 @@ def run_study(
 ) -> StudyResults:
     """Run or resume a study and return its tables. See `StudyRun`.
 
+    The environment, warnings, loggers and signals of the calling process are as before at the end.
+
     >>> tuner.run_study(tuner.load_spec("search_spaces/digits.yaml")).best.value  # doctest: +SKIP
     """
     run = StudyRun(spec, results, data=data, observer=observer, address=address, accept_changes=accept_changes)
-    return run.run()
+    with unchanged_process():
+        return run.run()
