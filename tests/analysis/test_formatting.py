@@ -89,3 +89,14 @@ def test_format_clock_shows_minutes_and_hours(seconds: float, text: str) -> None
 )
 def test_format_duration_is_one_number(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize("width", [200, 110])
+def test_board_table_shows_text_of_the_user_as_it_is(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    texts = board().assign(learning_rate=["[red]a\x1b[31m", "\x07"])
+    with console.capture() as capture:
+        console.print(board_table(texts, PARAMETERS, console))
+    said = "".join(capture.get().split())
+    assert r"[red]a\x1b[31m" in said
+    assert not {"\x1b", "\x07"} & set(capture.get())

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
+
+from tuner.errors import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +32,7 @@ def number_text(value: Any) -> str:
     """Write a value in few characters, nothing for an empty cell."""
     if is_missing(value):
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def metric_text(metric: str, value: Any) -> str:
@@ -96,5 +99,5 @@ def _table(board: "pd.DataFrame", narrow: bool = False) -> Table:
         )
         columns.append(cells)
     for row in zip(*columns, strict=True):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # because text such as [bold] would be read as markup
     return table
