@@ -9,7 +9,6 @@ import threading
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -17,8 +16,9 @@ import pytest
 
 import tuner
 from tests.support import study_driver
-from tests.support.object_store import BUCKET, SECRET_KEY, ObjectStore
+from tests.support.object_store import BUCKET, SECRET_KEY, ObjectStore, SlowWay
 from tests.support.observers import Outage
+from tests.support.trainables import HeldTrial
 from tests.support.waiting import PATIENCE, wait_until
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder, find_studies, rank
@@ -26,7 +26,6 @@ from tuner.results.schema import FINISHED
 from tuner.storage import ObjectStorage, StoreError, lock, open_storage
 from tuner.study import writer
 from tuner.study.run import StudyRun
-from tuner.study.trainable import TrialTrainable
 from tuner.training.checkpoint import write_state
 
 ROOT = Path(__file__).parents[2]
@@ -49,16 +48,6 @@ with StudyFolder(sys.argv[1]).lock():
     print("held", flush=True)
     sys.stdin.read()
 """
-
-
-class SavingTrial(TrialTrainable):
-    """Trains for real and keeps checkpoints often, so that there is something to go on from."""
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        import tuner.training.checkpoint
-
-        tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.3, 1e9
-        return super().reset_config(new_config)
 
 
 @pytest.fixture
@@ -215,12 +204,21 @@ def parts(folder: str) -> set[str]:
     return {*open_storage(folder).names("trials")}
 
 
+def only_one_is_left(results: str) -> bool:
+    study = tuner.load_study(f"{results}/remote")
+    return len(finished(str(study.folder))) == study.spec.search.trials - 1
+
+
 def run_until_killed(spec: Path, results: str, address: str, chance: random.Random) -> None:
-    """Start a driver, and kill it some time after its first new rows."""
+    """Start a driver, and kill it some time after its first new rows.
+
+    The last trial is held, so that no driver comes to the end of the study.
+    """
     before = parts(f"{results}/remote")
-    process = study_driver.start(spec, results, address, SavingTrial)
-    wait_until(lambda: not process.is_alive() or len(parts(f"{results}/remote") - before) > 4)
+    process = study_driver.start(spec, results, address, HeldTrial)
+    wait_until(lambda: len(new := parts(f"{results}/remote") - before) > 4 or (new and only_one_is_left(results)))
     time.sleep(chance.uniform(0, 0.5))
+    assert process.is_alive()
     process.kill()
     process.join()
 
@@ -228,6 +226,7 @@ def run_until_killed(spec: Path, results: str, address: str, chance: random.Rand
 def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path: Path) -> None:
     trials, chance, path = 16, random.Random(0), f"{results}/remote"
     spec = write_spec(tmp_path, trials)
+    open_storage(results).write("hold", b"")
     known = None
     for _ in range(KILLS):
         run_until_killed(spec, results, ray_session, chance)
@@ -236,8 +235,8 @@ def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path:
             pd.testing.assert_frame_equal(now.loc[known.index], known)
         known = now
     assert known is not None
-    assert len(known) < trials, "the kills came too late"
-    study = StudyRun(tuner.load_spec(spec), results, trainable=SavingTrial).run()
+    open_storage(results).remove("hold")
+    study = StudyRun(tuner.load_spec(spec), results, trainable=HeldTrial).run()
 
     pd.testing.assert_frame_equal(study.trials.set_index("number").loc[known.index], known)
     assert list(study.trials["number"]) == list(range(trials))
@@ -276,7 +275,7 @@ def test_study_survives_an_outage(
 ) -> None:
     monkeypatch.setattr(writer, "RETRY_SECONDS", 0.5)
     outage = Outage(object_store.stop, object_store.start)
-    run = StudyRun(tuner.load_spec(write_spec(tmp_path, 6)), results, observer=outage, trainable=SavingTrial)
+    run = StudyRun(tuner.load_spec(write_spec(tmp_path, 6)), results, observer=outage, trainable=HeldTrial)
     with pytest.warns(UserWarning, match=r"cannot be reached; .*; rows wait, and are written once that is over$"):
         study = run.run()
     assert list(study.trials["number"]) == list(range(6))
@@ -286,6 +285,29 @@ def test_study_survives_an_outage(
         assert list(epochs["epoch"]) == list(range(1, study.trials["epochs_run"][int(str(number))] + 1))
     assert outage.meanwhile, "nothing was trained meanwhile"
     assert {*outage.meanwhile} <= {*zip(study.epochs["number"], study.epochs["epoch"], strict=True)}
+
+
+@pytest.mark.ray
+def test_study_outlasts_a_slow_store(object_store: ObjectStore, results: str, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, 3)
+    with SlowWay(object_store.endpoint, 0.3) as way:
+        run = subprocess.run(
+            [sys.executable, "-m", "tuner", "run", str(spec), "--results", results],
+            cwd=ROOT,
+            env=os.environ | {"AWS_ENDPOINT_URL": way.endpoint},  # of the driver and its workers
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        way.shutdown()
+    assert run.returncode == 0, run.stderr
+    study = tuner.load_study(f"{results}/remote")
+    assert list(study.trials["number"]) == list(range(3))
+    assert set(study.trials["state"]) <= {"COMPLETE", "PRUNED"}
+    assert (study.trials["attempt"] == 1).all()
+    for number, epochs in study.epochs.groupby("number"):
+        assert list(epochs["epoch"]) == list(range(1, study.trials["epochs_run"][int(str(number))] + 1))
+    assert not study.folder.storage.exists(lock.Lease.NAME)
 
 
 @pytest.mark.usefixtures("idle_object_store")

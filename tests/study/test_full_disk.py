@@ -11,7 +11,7 @@ import pytest
 import tuner
 from tests.support.nodes import study_file
 from tests.support.observers import Outage
-from tests.support.trainables import StudiousTrial
+from tests.support.trainables import FrugalTrial
 from tuner.errors import StudyError
 from tuner.results.tables import Tables
 from tuner.storage import Storage
@@ -61,7 +61,7 @@ def test_rows_wait_while_the_disk_is_full(disk: Disk, tmp_path: Path, monkeypatc
     spec = tuner.load_spec(study_file(tmp_path, TRIALS, EPOCHS, keep_weights=0))
     outage = Outage(disk.fill, disk.free)
     with pytest.warns(UserWarning, match=r"No space left on device.*; rows wait, and are written once") as warned:
-        study = StudyRun(spec, disk.place, observer=outage, trainable=StudiousTrial).run()
+        study = StudyRun(spec, disk.place, observer=outage, trainable=FrugalTrial).run()
     assert len(warned) == 1, [str(one.message) for one in warned]
     assert list(study.trials["number"]) == list(range(TRIALS))
     assert set(study.trials["state"]) == {"COMPLETE"}
@@ -78,12 +78,12 @@ def test_study_resumes_after_a_disk_stayed_full(disk: Disk, tmp_path: Path, monk
     spec = tuner.load_spec(study_file(tmp_path, TRIALS, EPOCHS, keep_weights=0))
     said = r"small: the last rows could not be written and are lost: .*No space left on device"
     with pytest.warns(UserWarning, match="rows wait"), pytest.raises(StudyError, match=said) as raised:
-        StudyRun(spec, disk.place, observer=Outage(disk.fill), trainable=StudiousTrial).run()
+        StudyRun(spec, disk.place, observer=Outage(disk.fill), trainable=FrugalTrial).run()
     assert str(raised.value).endswith("; the same command goes on from what was written")
     before = tuner.load_study(disk.place / "small").trials.query("state == 'COMPLETE'").set_index("number")
     assert 1 <= len(before) < TRIALS
     disk.free()
-    study = StudyRun(spec, disk.place, trainable=StudiousTrial).run()
+    study = StudyRun(spec, disk.place, trainable=FrugalTrial).run()
     assert study.trials.set_index("number").loc[before.index].equals(before)
     assert list(study.trials["number"]) == list(range(TRIALS))
     assert set(study.trials["state"]) == {"COMPLETE"}
@@ -100,7 +100,7 @@ def test_uncompacted_tables_stay_in_parts(disk: Disk, tmp_path: Path, monkeypatc
     monkeypatch.setattr(Tables, "compact", fill_and_compact)
     spec = tuner.load_spec(study_file(tmp_path, 2, 3, keep_weights=0))
     with pytest.warns(UserWarning, match=r"No space left on device.*; the tables are whole but stay in parts$"):
-        study = StudyRun(spec, disk.place, trainable=StudiousTrial).run()
+        study = StudyRun(spec, disk.place, trainable=FrugalTrial).run()
     assert list(study.trials["state"]) == ["COMPLETE", "COMPLETE"]
     assert len(list(disk.place.glob("small/trials/part-*"))) > 1
 

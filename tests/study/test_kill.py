@@ -8,7 +8,7 @@ import pandas as pd
 
 import tuner
 from tests.support import study_driver
-from tests.support.trainables import StudiousTrial
+from tests.support.trainables import HeldTrial
 from tests.support.waiting import wait_until
 from tuner.results.schema import FINISHED
 from tuner.search.optuna_study import rebuild_study
@@ -38,13 +38,17 @@ def finished(folder: Path) -> pd.DataFrame:
 
 
 def run_until_killed(spec: Path, results: Path, address: str, chance: random.Random) -> None:
-    """Start a driver, and kill it after its first new rows or before."""
+    """Start a driver, and kill it after its first new rows or before.
+
+    The last trial is held, so that no driver comes to the end of the study.
+    """
     folder = results / "killed"
     before = {*folder.glob("trials/part-*")}
-    process = study_driver.start(spec, results, address, StudiousTrial)
+    process = study_driver.start(spec, results, address, HeldTrial)
     wanted = 0 if (early := chance.random() < 0.2) else chance.randint(3, 9)
-    wait_until(lambda: not process.is_alive() or len({*folder.glob("trials/part-*")} - before) >= wanted)
+    wait_until(lambda: len({*folder.glob("trials/part-*")} - before) >= wanted or len(finished(folder)) == TRIALS - 1)
     time.sleep(chance.uniform(0, 2 if early else 0.5))
+    assert process.is_alive()
     process.kill()
     process.join()
 
@@ -52,6 +56,7 @@ def run_until_killed(spec: Path, results: Path, address: str, chance: random.Ran
 def test_killed_driver_loses_no_finished_trial(ray_session: str, tmp_path: Path) -> None:
     spec = tmp_path / "killed.yaml"
     spec.write_text(SPEC)
+    (hold := tmp_path / "hold").touch()
     chance = random.Random(0)
     known = pd.DataFrame()
     for _ in range(KILLS):
@@ -60,8 +65,8 @@ def test_killed_driver_loses_no_finished_trial(ray_session: str, tmp_path: Path)
         if len(known):
             pd.testing.assert_frame_equal(now.loc[known.index], known)
         known = now
-    assert len(known) < TRIALS, "the kills came too late"
-    last = StudyRun(tuner.load_spec(spec), tmp_path, trainable=StudiousTrial)
+    hold.unlink()
+    last = StudyRun(tuner.load_spec(spec), tmp_path, trainable=HeldTrial)
     results = last.run()
 
     pd.testing.assert_frame_equal(results.trials.set_index("number").loc[known.index], known)

@@ -3,10 +3,14 @@
 import json
 import os
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.waiting import wait_until
@@ -22,6 +26,47 @@ def reserve(port: int) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     taken.bind(("127.0.0.1", port))
     return taken
+
+
+class _Slow(socketserver.BaseRequestHandler):
+    """A connection whose every request waits on its way."""
+
+    server: "SlowWay"
+
+    def handle(self) -> None:
+        with socket.create_connection(self.server.target) as far:
+            answers = threading.Thread(target=_pass_on, args=(far, self.request))
+            answers.start()
+            _pass_on(self.request, far, self.server.seconds)
+            answers.join()
+
+
+class SlowWay(socketserver.ThreadingTCPServer):
+    """A port of this machine from which every request reaches a server late.
+
+    Args:
+        endpoint: The server, `http://HOST:PORT`.
+        seconds: Seconds that each request waits.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, endpoint: str, seconds: float) -> None:
+        host, _, port = endpoint.removeprefix("http://").partition(":")
+        self.target, self.seconds = (host, int(port)), seconds
+        super().__init__(("127.0.0.1", 0), _Slow)
+        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket, seconds: float = 0.0) -> None:
+    """Pass bytes on until the source ends."""
+    with suppress(OSError):
+        while content := source.recv(1 << 16):
+            time.sleep(seconds)
+            target.sendall(content)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 class ObjectStore:

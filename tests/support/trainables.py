@@ -11,6 +11,7 @@ import ray
 from ray import tune
 
 from tuner.errors import DataError
+from tuner.storage import open_storage
 from tuner.study.trainable import TrialContext, TrialTrainable
 
 
@@ -128,6 +129,26 @@ class StudiousTrial(TrialTrainable):
 
         tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.0, 1e9
         return super().reset_config(new_config)
+
+
+class FrugalTrial(TrialTrainable):
+    """A real training without checkpoints, so that nobody but the driver writes."""
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        import tuner.training.checkpoint
+
+        tuner.training.checkpoint.CHECKPOINT_SECONDS = 1e9
+        return super().reset_config(new_config)
+
+
+class HeldTrial(StudiousTrial):
+    """A real training, of which the study's last waits while a file `hold` is beside the study."""
+
+    def step(self) -> dict[str, Any]:
+        results = open_storage(str(self._context.folder).rpartition("/")[0])
+        while self.config["number"] + 1 == self._context.spec.search.trials and results.exists("hold"):
+            time.sleep(0.1)
+        return super().step()
 
 
 class PlacedTrial(StudiousTrial):
