@@ -3,7 +3,7 @@
 All nodes are on this machine, so driver and workers share its cores: processor time says more than seconds. Each study
 has a process of its own for a driver.
 
-    python benchmarks/scale.py [--nodes 3] [--slots 4] [TRIALSxEPOCHS:SAMPLER:STOPPING …]
+    python benchmarks/scale.py [--nodes 3] [--slots 4] [TRIALSxEPOCHS:SAMPLER:STOPPING[:validation] …]
 """
 
 import argparse
@@ -38,6 +38,7 @@ STUDIES = (
     "3000x1:tpe:none",
     "1000x27:random:asha",
     "200x100:random:none",
+    "1000x1:random:none:validation",
 )
 
 
@@ -45,8 +46,11 @@ class StampedTrial(FreeTrial):
     """Costs nothing, and says as its learning rate when it reported."""
 
     def step(self) -> dict[str, Any]:
-        """Report the next epoch."""
-        return {**super().step(), "learning_rate": time.time()}
+        """Report the next epoch, with the predictions of 1,000 images if the study asks for them."""
+        columns = ("index", "label", "predicted", "probability")
+        cells = {name: (np.arange(1000) / (1000 if name == "probability" else 1)).tolist() for name in columns}
+        predictions = dict.fromkeys(self._context.spec.predictions, cells)
+        return {**super().step(), "learning_rate": time.time(), "predictions": predictions}
 
 
 class TimedTables(Tables):
@@ -97,7 +101,7 @@ def memory() -> dict[str, float]:
 
 def drive(study: str, address: str, results: str) -> None:
     """Run one study, and say what it cost its driver."""
-    size, sampler, stopping = study.split(":")
+    size, sampler, stopping, *predictions = study.split(":")
     trials, epochs = map(int, size.split("x"))
     spec = parse_spec({
         "study": "free",
@@ -110,6 +114,7 @@ def drive(study: str, address: str, results: str) -> None:
         "search": {"sampler": sampler, "trials": trials},
         "stopping": stopping if stopping == "none" else {stopping: {"grace_period": 1, "reduction_factor": 3}},
         "resources": {"cpu": 1},
+        "predictions": predictions,
     })  # fmt: skip
     folder.Tables = TimedTables  # type: ignore[misc]
     meter = Meter(trials)
@@ -175,7 +180,7 @@ def look_among_many(address: str) -> None:
 def main() -> None:
     """Make the cluster, and run study after study on it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", nargs="*", default=STUDIES, metavar="TRIALSxEPOCHS:SAMPLER:STOPPING")
+    parser.add_argument("studies", nargs="*", default=STUDIES, metavar="TRIALSxEPOCHS:SAMPLER:STOPPING[:validation]")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--drive", help=argparse.SUPPRESS)

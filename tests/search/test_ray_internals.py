@@ -22,6 +22,7 @@ from tests.support.waiting import wait_until
 from tuner.search.ray_internals import (
     allow_one_more_idle_worker,
     error_of,
+    forget_metrics,
     node_of,
     release_idle_workers,
     silence_raylet,
@@ -47,6 +48,19 @@ def test_allow_one_more_idle_worker_raises_cache(
     allow_one_more_idle_worker(wrapped, trial)  # type: ignore[arg-type]
     assert controller._actor_cache.total_max_objects == before + 1
     assert not caplog.records
+
+
+def test_forget_metrics_keeps_the_last_result() -> None:
+    trial = Trial("driven", stub=True)
+    result = {"epoch": 1, "val_loss": 0.5, "training_iteration": 1}
+    trial.update_last_result(result)
+    assert trial.metric_analysis["val_loss"]["last"] == 0.5
+    before = len(trial.run_metadata.get_json_state())
+    forget_metrics(trial)
+    assert not trial.metric_analysis
+    assert not trial.metric_n_steps
+    assert len(trial.run_metadata.get_json_state()) < before
+    assert trial.last_result == result
 
 
 def test_silence_raylet_keeps_terminal_quiet(

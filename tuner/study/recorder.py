@@ -14,7 +14,7 @@ from tuner.results.folder import StudyFolder
 from tuner.results.schema import EPOCH_COLUMNS, is_search, outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import Proposal
-from tuner.search.ray_internals import error_of, worker_of
+from tuner.search.ray_internals import error_of, forget_metrics, worker_of
 from tuner.search.searcher import OptunaSearcher
 from tuner.study.failures import Failure, describe_failure
 from tuner.study.observer import Observer, Row
@@ -141,7 +141,7 @@ class Recorder(tune.Callback):
         iteration: int,  # noqa: ARG002
         trials: list[Trial],  # noqa: ARG002
         trial: Trial,
-        result: Mapping[str, Any],
+        result: dict[str, Any],
         **info: Any,  # noqa: ARG002
     ) -> None:
         """Record a report, unless a resumed trial repeats it."""
@@ -160,16 +160,19 @@ class Recorder(tune.Callback):
         self._retries.succeeded(number)
         self._observer.epoch_reported(row)
 
-    def _append_measured(self, row: Row, report: Row, result: Mapping[str, Any]) -> None:
-        """Append the rows of a report: its epoch, steps and predictions."""
+    def _append_measured(self, row: Row, report: Row, result: dict[str, Any]) -> None:
+        """Append the rows of a report: its epoch, steps and predictions.
+
+        Steps and predictions are taken out of the report, because Tune keeps a trial's last one.
+        """
         attempt = {name: row[name] for name in ("study", "number", "attempt")}
         if untrained := result.get("untrained"):
             first = {"epoch": 0, "parameters_count": result["parameters_count"]}
             self._writer.append("epochs", {**attempt, **first, **untrained, "at": now()})
         self._writer.append("epochs", {**attempt, **report, "at": now()})
-        for line in result.get("steps", ()):
+        for line in result.pop("steps", ()):
             self._writer.append("steps", {**attempt, "epoch": report["epoch"], **line})
-        for split, columns in result.get("predictions", {}).items():
+        for split, columns in result.pop("predictions", {}).items():
             for cells in zip(*columns.values(), strict=True):
                 cell = dict(zip(columns, cells, strict=True))
                 self._writer.append("predictions", {**attempt, "split": split, **cell})
@@ -194,11 +197,13 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Write the end of a trial, which may have reported an error itself."""
+        forget_metrics(trial)
         if trial.last_result.keys() & {"epoch", "error"}:  # or else it never began
             self.end(trial.config["number"], outcome(trial.last_result))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Record a failed attempt, and what follows. A trial that ends with its study stays RUNNING."""
+        forget_metrics(trial)
         if self._stopping() or self._lost():
             return
         number = trial.config["number"]
