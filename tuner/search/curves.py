@@ -19,7 +19,7 @@ from tuner.search.gaussian_process import Array, CurveProcess, Points
 from tuner.search.optuna_study import drawn_distributions
 from tuner.search.standings import MOST_OTHERS, choose, sign_of, split_trials, spread
 
-MOST_TRIALS, FIT_TRIALS = 150, 60
+MOST_TRIALS, FIT_TRIALS = 120, 60
 """Trials that a proposal is computed from, and among them those that fit the process."""
 AT_RANDOM, AROUND = 300, 40
 """Candidates drawn at random, and around each of the best trials."""
@@ -100,8 +100,10 @@ class CurvesSampler(BaseSampler):
         process.condition(measured.points, measured.scores)
         ends = self._ends(trials)
         expected, _ = process.predict(ends)
-        pending = self._ends([t for t in others if t.state == TrialState.RUNNING][-MOST_OTHERS:])
-        _assume(process, measured, pending)
+        running = [trial for trial in others if trial.state == TrialState.RUNNING]
+        pending = self._ends(running[-MOST_OTHERS:])
+        is_open = np.array([trial.state != TrialState.COMPLETE for trial in trials])
+        _assume(process, measured, ends.chosen(is_open).joined(pending))
         candidates = self._candidates([trials[index] for index in np.argsort(-expected)[:BEST]])
         features = self._encoding.features(candidates)
         gain = expected_improvement(*process.predict(_at_end(features)), float(expected.max()))
@@ -148,12 +150,12 @@ class CurvesSampler(BaseSampler):
         return self._encoding.features(np.array(units).reshape(len(units), self._encoding.width))
 
 
-def _assume(process: CurveProcess, measured: Measured, pending: Points) -> None:
-    """Take trials that have not reported at their posterior mean."""
-    if len(pending):
-        mean, _ = process.predict(pending)
+def _assume(process: CurveProcess, measured: Measured, unknown: Points) -> None:
+    """Take ends that are not known at their posterior mean, so that no trial is repeated."""
+    if len(unknown):
+        mean, _ = process.predict(unknown)
         scores = np.concatenate([measured.scores, mean])
-        process.condition(measured.points.joined(pending), scores)
+        process.condition(measured.points.joined(unknown), scores)
 
 
 def _at_end(features: Array, trials: Any = None) -> Points:
