@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test-fast test test-cluster notebooks pictures check fuzz bench bench-scale gpu format clean
+.PHONY: setup run test-fast test test-cluster notebooks pictures check fuzz bench bench-scale bench-search gpu format clean
 
 setup: .venv/ready
 
@@ -53,6 +53,10 @@ bench-scale: setup
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/rungs.py
 	$(BIN)/python benchmarks/resume.py
+
+bench-search: setup
+	@echo "Reads recorded learning curves from the folder TUNER_RECORDINGS: about an hour on one core."
+	$(BIN)/python benchmarks/search_quality.py
 
 gpu: setup
 	$(BIN)/python benchmarks/gpu.py

@@ -54,7 +54,7 @@ def overview(rows: pd.DataFrame) -> pd.DataFrame:
 def markdown(rows: pd.DataFrame, budgets: list[int]) -> str:
     """Return the tables as Markdown: all tasks together, then task by task."""
     reported = rows[(rows["chosen"] == "reported") & rows["budget"].isin(budgets)]
-    text = [_facts(rows), ""]
+    text = [_facts(reported), ""]
     names = {"used": "at equal epochs", "seconds": "at equal simulated time"}
     for unit, title in names.items():
         text += [f"Regret · rank, {title}:", "", _overall(reported, unit, budgets), ""]
@@ -66,7 +66,7 @@ def markdown(rows: pd.DataFrame, budgets: list[int]) -> str:
 
 
 def _facts(rows: pd.DataFrame) -> str:
-    one = rows[(rows["unit"] == "used") & (rows["chosen"] == "reported")]
+    one = rows[rows["unit"] == "used"]
     seeds = by_search(one[one["budget"] == one["budget"].max()]).groupby(["task", "workers"]).size()
     count = f"{seeds.min()}" if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}"
     workers = ", ".join(map(str, sorted(rows["workers"].unique())))
