@@ -39,7 +39,7 @@ class TrainingConfig(BaseModel):
     """Passes over the training images."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """Rule of the weight updates. sgd has Nesterov momentum."""
-    learning_rate: Annotated[float, Field(gt=0, le=1_000_000)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 1e-3
     """Highest learning rate of the schedule."""
     weight_decay: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     """Decay of the weights, decoupled from the gradient in adamw."""
