@@ -1,6 +1,7 @@
 """Files of images that the world has: names, links, metadata, and what they hold."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -16,6 +17,7 @@ from tests.support.image_files import noise, png, write_folder, write_png
 from tuner.config.dataset import DatasetConfig
 from tuner.data import load
 from tuner.data.decoding import FORMATS, decode
+from tuner.data.formats.image_folder import layout
 from tuner.errors import DataError
 
 ORIENTATION = 0x0112
@@ -292,6 +294,21 @@ def test_folder_passes_over_files_of_desktops(shapes: Path) -> None:
     for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png"):
         (shapes / "train" / "a" / name).write_bytes(b"x")
     assert counts(shapes) == (10, 2)
+
+
+def test_folder_is_walked_once_in_order(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a-b/0.png", "a/0.png", "0.png"):  # as text, `a-b/` comes before `a/`
+        write_png(shapes / "test" / "b" / name, noise(1, 6, 6)[0])
+    walked, scandir = [], os.scandir
+
+    def counting(folder: str) -> object:
+        walked.append(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    names = [name for name in layout(shapes) if name.startswith("test/b")]
+    assert names == [f"test/b/{name}" for name in ("0.png", "a/0.png", "a-b/0.png")]
+    assert len(walked) == len(set(walked)) == 6
 
 
 def test_folder_follows_links(shapes: Path) -> None:

@@ -31,13 +31,17 @@ def layout(root: Path) -> dict[str, Path]:
     classes = {part: _classes(root / part) for part in PARTS if (root / part).is_dir()}
     if len(classes) == 2:
         _check_same(root, classes)
-    files = {
-        f"{part}/{name}/{path.relative_to(folder).as_posix()}": path
-        for part, folders in classes.items()
-        for name, folder in folders.items()
-        for path in _images(folder)
-    }
-    _warn_of_rest(root, files.values())
+    files: dict[str, Path] = {}
+    beside = (path for path in root.iterdir() if path.name not in PARTS)
+    left_out = [path.name for path in beside if _has_classes(path)]
+    for part, folders in classes.items():
+        unused = set((root / part).iterdir()).difference(folders.values())
+        left_out += [f"{part}/{path.name}" for path in unused]
+        for name, folder in folders.items():
+            images, others = _files(folder)
+            files |= {f"{part}/{name}/{image}": Path(f"{folder}/{image}") for image in images}
+            left_out += [f"{part}/{folder.name}/{other}" for other in others]
+    _warn_of_rest(root, left_out)
     return files
 
 
@@ -70,7 +74,7 @@ def _found(root: Path) -> str:
 
 def _classes(part: Path) -> dict[str, Path]:
     """Return the subfolders of `part` by class name, in order, ignoring hidden ones."""
-    folders = [path for path in sorted(part.iterdir()) if path.is_dir() and not _is_hidden(path)]
+    folders = [path for path in sorted(part.iterdir()) if path.is_dir() and not _is_hidden(path.name)]
     if not folders:
         raise DataError(f"{part}: empty; allowed: one folder of images for each class")
     found = dict(zip(all_spelled((path.name for path in folders), str(part)), folders, strict=True))
@@ -84,18 +88,20 @@ def _check_same(root: Path, classes: Mapping[str, Mapping[str, Path]]) -> None:
             raise DataError(f"{root / lacks}: no class {odd}, which {has} has")
 
 
-def _images(folder: Path) -> list[Path]:
-    """Return the sorted images in `folder` and its subfolders."""
-    files = sorted(_walk(folder))
-    images = [path for path in files if _is_image(path)]
+def _files(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the images and the other files in a class folder, relative to it and in order."""
+    files = [path[len(str(folder)) + 1 :] for path in _walk(str(folder))]
+    images = [path for path in files if _is_image(_last(path))]
     if not images:
-        found = f" (found: {files[0].name})" if files else ""
+        found = f" (found: {_last(files[0])})" if files else ""
         raise DataError(f"{folder}: holds no image{found}; allowed: {', '.join(sorted(SUFFIXES))}")
-    return images
+    return images, [path for path in files if not _is_image(_last(path))]
 
 
-def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Yield every file below `folder`, and hidden folders as they are.
+def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield every file below `folder` in order, and hidden folders as they are.
+
+    Paths are text, because objects take longer than the disk.
 
     Raises:
         DataError: A link leads to a folder above it.
@@ -104,40 +110,41 @@ def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     if real in above:
         raise DataError(f"{folder}: a link to a folder above it; allowed: folders that end")
     with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_dir() and not _is_hidden(path):
-                yield from _walk(path, (*above, real))
-            else:
-                yield path
+        by_name = sorted(entries, key=lambda entry: entry.name)
+    for entry in by_name:
+        if entry.is_dir() and not _is_hidden(entry.name):
+            yield from _walk(entry.path, (*above, real))
+        else:
+            yield entry.path
 
 
-def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in SYSTEM_FILES
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
-def _is_image(path: Path) -> bool:
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
+
+
+def _is_image(name: str) -> bool:
     """Return True if a file's name is that of an image."""
-    return path.suffix.lower() in SUFFIXES and not _is_hidden(path)
+    return name[name.rfind(".") :].lower() in SUFFIXES and not _is_hidden(name)
 
 
-def _warn_of_rest(root: Path, used: Iterable[Path]) -> None:
+def _warn_of_rest(root: Path, rest: Iterable[str]) -> None:
     """Warn of files below `root` that are not used, in one line."""
-    taken = set(used)
-    rest = [path for part in PARTS if (root / part).is_dir() for path in _walk(root / part) if path not in taken]
-    rest += [path for path in root.iterdir() if path.name not in PARTS and path.is_dir() and _has_classes(path)]
-    left_out = sorted(path.relative_to(root).as_posix() for path in rest if not _is_of_system(path))
-    if left_out:
+    if left_out := sorted(path for path in rest if not _is_of_system(_last(path))):
         shown = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
         used_only = "only images in train/<class> and test/<class> are used"
         message = f"{root}: number of files and folders left out: {len(left_out):,} ({shown}); {used_only}"
         progress.warn_once(printable(message))
 
 
-def _is_of_system(path: Path) -> bool:
-    return path.name.lower() in SYSTEM_FILES or path.name.startswith("._")
+def _is_of_system(name: str) -> bool:
+    return name.lower() in SYSTEM_FILES or name.startswith("._")
 
 
 def _has_classes(folder: Path) -> bool:
     """Return True if a folder beside train and test holds folders of images."""
-    return not _is_hidden(folder) and any(_is_image(path) for path in folder.glob("*/*"))
+    is_shown = folder.is_dir() and not _is_hidden(folder.name)
+    return is_shown and any(_is_image(path.name) for path in folder.glob("*/*"))
