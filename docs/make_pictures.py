@@ -26,6 +26,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from tuner import load_study, plots
+from tuner.results.schema import is_search
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -118,7 +119,7 @@ def draw_search() -> None:
     """Draw the learning curves and the trials of the committed search over CIFAR-10."""
     study = load_study(RESULTS)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    plots.learning_curves(study.epochs, trials=study.trials, ax=left)
+    plots.learning_curves(study.epochs, trials=study.trials[is_search(study.trials)], ax=left)
     plots.optimization_history(study.trials, study.spec.objective[0].direction, ax=right)
     figure.savefig(PICTURES / "search.png", dpi=110)
     plt.close(figure)

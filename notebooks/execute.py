@@ -5,6 +5,7 @@ $ python notebooks/execute.py 001 004         # those with these prefixes
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     quiet = ["--log-level=ERROR"]  # because a kernel warns about TCP
     folder = {"metadata": {"path": str(HERE)}}
     client = NotebookClient(notebook, timeout=SECONDS, record_timing=False, resources=folder, extra_arguments=quiet)
-    executed: nbformat.NotebookNode = asyncio.run(client.async_execute())  # which closes its event loop
+    environment = os.environ | {"PYTHONWARNINGS": "ignore:IProgress not found"}  # because Optuna draws bars with tqdm
+    run = client.async_execute(env=environment)
+    executed: nbformat.NotebookNode = asyncio.run(run)  # which closes its event loop
     executed.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     return executed
 

@@ -1,0 +1,106 @@
+"""Importance of each searched parameter, by Optuna's fANOVA."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import FrozenTrial, create_trial
+
+from tuner.config.parameters import Constant, Float, Int, Parameter, Value
+from tuner.config.study import StudyConfig
+from tuner.results.schema import is_search, parameters_from_row
+from tuner.search.optuna_study import distribution, reported_values, to_optuna
+
+RESAMPLES = 20
+"""Number of times that trials are drawn again to see how sure an importance is."""
+TREES, TREES_RESAMPLED = 64, 8
+"""Trees of the forest behind an importance, and behind that of each resample."""
+OUTSIDE = 0.05
+"""Share of the resamples outside the interval on each side."""
+
+
+def importance(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame, epoch: int = 1) -> pd.DataFrame:
+    """Return the share of the objective's variance that each parameter explains.
+
+    A share is that of the parameter by itself. What interactions explain is missing from the sum.
+    Trials are compared at the same epoch, because stopped trials have no later value.
+    Parameters that only some of the trials have, or that never vary, are left out.
+
+    Args:
+        spec: The study.
+        trials: Its trials, or some of them. Repeats do not count.
+        epochs: `StudyResults.epochs`.
+        epoch: Epoch at which trials are compared.
+
+    Returns:
+        One row per parameter, the most important first: `importance`, 0 to 1, and `low` and `high`,
+        the ends of its 90 % interval over resamples of the trials. Empty if no value varies.
+    """
+    columns = ["importance", "low", "high"]
+    valued = _valued(spec, trials, epochs, epoch)
+    if len(valued) < 2:
+        return pd.DataFrame(columns=columns, dtype=float)
+    draws = np.random.default_rng(0).integers(len(valued), size=(RESAMPLES, len(valued)))
+    resamples = [[valued[index] for index in draw] for draw in draws]
+    resampled = pd.DataFrame([_evaluate(spec, resample, TREES_RESAMPLED) for resample in resamples])
+    table = pd.Series(_evaluate(spec, valued, TREES), dtype=float).to_frame("importance")
+    table["low"], table["high"] = resampled.quantile(OUTSIDE), resampled.quantile(1 - OUTSIDE)
+    return table.sort_values("importance", ascending=False, kind="stable")[columns]
+
+
+def _valued(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame, epoch: int) -> list[FrozenTrial]:
+    """Return the trials of the search that were measured at an epoch, with that value."""
+    reported = reported_values(epochs, spec.objective[0].metric)
+    rows = trials[is_search(trials)].sort_values("number").to_dict("records")
+    drawn = [parameters_from_row(spec.space, row) for row in rows]
+    varying = _varying(spec.space.root, drawn)
+    return [
+        create_trial(
+            params={name: _position(parameter, values[name]) for name, parameter in varying.items()},
+            distributions={name: _weighed(parameter) for name, parameter in varying.items()},
+            value=reported[row["number"]][epoch],
+        )
+        for row, values in zip(rows, drawn, strict=True)
+        if epoch in reported.get(row["number"], {})
+    ]
+
+
+def _varying(space: Mapping[str, Parameter], drawn: list[dict[str, Value]]) -> dict[str, Parameter]:
+    """Return the parameters that every trial has, with more than one value."""
+    return {
+        name: parameter
+        for name, parameter in space.items()
+        if not isinstance(parameter, Constant)
+        and all(name in values for values in drawn)
+        and len({str(values[name]) for values in drawn}) > 1
+    }
+
+
+def _position(parameter: Parameter, value: Any) -> Any:
+    """Return a value as fANOVA weighs it, which knows no logarithms."""
+    is_log = isinstance(parameter, Float | Int) and parameter.log
+    return math.log(value) if is_log else to_optuna(parameter, value)
+
+
+def _weighed(parameter: Parameter) -> BaseDistribution:
+    """Return the distribution over which fANOVA weighs a parameter."""
+    if isinstance(parameter, Float | Int) and parameter.log:
+        low, high = parameter.bounds
+        return FloatDistribution(math.log(low), math.log(high))
+    return distribution(parameter)
+
+
+def _evaluate(spec: StudyConfig, trials: list[FrozenTrial], trees: int) -> dict[str, float]:
+    """Return the importance of each parameter over some trials, or nothing if no value varies."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction=spec.objective[0].direction)
+    study.add_trials(trials)
+    try:  # without `get_param_importances`, because it scales the shares to a sum of 1, or warns
+        return FanovaImportanceEvaluator(n_trees=trees, seed=0).evaluate(study)
+    except RuntimeError:  # no tree found any variance
+        return {}
