@@ -20,8 +20,8 @@ run: setup
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup
-	@echo "Runs the tests that need no Ray, in two processes: about two minutes on two cores."
-	$(PYTEST) -m 'not ray'
+	@echo "Runs the tests that are quick and need no Ray, in two processes: under a minute on two cores."
+	$(PYTEST) -m 'not ray and not slow'
 
 test: setup
 	@echo "Runs all tests but those of clusters, in two processes: about six minutes on two cores."

@@ -114,6 +114,7 @@ def test_the_check_sees_imports_within_functions(tmp_path: Path) -> None:
     assert imported(file) == {"ray.tune", "tuner.data", "tuner.study.run.StudyRun"}
 
 
+@pytest.mark.slow
 def test_driver_of_a_study_imports_no_torch() -> None:
     heavy, done = heavy_after("import tuner.study.run, tuner.cli.run, tuner.cluster.placement")
     assert done.returncode == 0, done.stderr
@@ -121,6 +122,7 @@ def test_driver_of_a_study_imports_no_torch() -> None:
     assert "torch" not in heavy
 
 
+@pytest.mark.slow
 def test_training_runs_without_ray() -> None:
     heavy, done = heavy_after("import tuner.training.run_trial, tuner.study.estimate")
     assert done.returncode == 0
@@ -128,7 +130,8 @@ def test_training_runs_without_ray() -> None:
     assert not heavy & {"ray", "optuna"}
 
 
-def test_what_reads_tables_imports_neither_ray_nor_torch(results: Path) -> None:
+@pytest.mark.slow
+def test_reading_tables_imports_neither_ray_nor_torch(results: Path) -> None:
     there = [
         ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for name in NO_TORCH for file in sources(name)
     ]
@@ -164,9 +167,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=["help", "ls", "show", "reproduce", "validate", "a-refused-spec"],
 )
-def test_a_command_that_trains_nothing_imports_neither_torch_nor_ray(
-    arguments: list[str], code: int, said: str, results: Path
-) -> None:
+@pytest.mark.slow
+def test_light_commands_import_neither_torch_nor_ray(arguments: list[str], code: int, said: str, results: Path) -> None:
     given = [str(results) if argument == "RESULTS" else argument for argument in arguments]
     heavy, done = heavy_after("from tuner.cli.main import main; main()", *given)
     assert done.returncode == code, done.stderr

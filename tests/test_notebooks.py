@@ -68,13 +68,12 @@ def executed(nowhere: Path) -> Iterator[dict[str, Future[Notebook]]]:
         yield again
 
 
-def test_there_is_a_notebook_for_each_report_and_one_for_the_tuned_study() -> None:
+def test_notebooks_cover_reports_and_the_search() -> None:
     assert {path.stem.split("_")[1] for path in PATHS} == {*REPORTS, "cifar"}
 
 
-def test_a_notebook_executes_to_the_same_tables_and_as_many_pictures(
-    committed: tuple[str, Notebook], executed: dict[str, Future[Notebook]]
-) -> None:
+@pytest.mark.slow
+def test_notebook_executes_as_committed(committed: tuple[str, Notebook], executed: dict[str, Future[Notebook]]) -> None:
     name, notebook = committed
     again = executed[name].result()
     assert list(texts(again)) == list(texts(notebook))
@@ -83,20 +82,20 @@ def test_a_notebook_executes_to_the_same_tables_and_as_many_pictures(
         assert kinds[0] == kinds[1]
 
 
-def test_what_shows_something_has_outputs_and_none_is_an_error_or_a_warning(committed: tuple[str, Notebook]) -> None:
+def test_notebook_has_outputs_without_errors(committed: tuple[str, Notebook]) -> None:
     _, notebook = committed
     for cell in code(notebook):
         assert cell.outputs or not shows(cell), cell.source
         assert all(output.output_type not in ("error", "stream") for output in cell.outputs), cell.source
 
 
-def test_no_notebook_names_a_folder_of_a_machine(committed: tuple[str, Notebook]) -> None:
+def test_notebook_names_no_machine_folder(committed: tuple[str, Notebook]) -> None:
     _, notebook = committed
     for text in [*texts(notebook), *(cell.source for cell in notebook.cells)]:
         assert not ABSOLUTE.search(text)
 
 
-def test_code_imports_what_shows_tables_and_nothing_else(committed: tuple[str, Notebook]) -> None:
+def test_notebook_imports_only_what_shows_tables(committed: tuple[str, Notebook]) -> None:
     _, notebook = committed
     for node in (node for cell in code(notebook) for node in ast.walk(ast.parse(cell.source))):
         if isinstance(node, ast.Import):
@@ -105,28 +104,29 @@ def test_code_imports_what_shows_tables_and_nothing_else(committed: tuple[str, N
             assert (node.module or "").split(".")[0] in IMPORTABLE
 
 
-def test_the_results_folder_is_said_once(committed: tuple[str, Notebook]) -> None:
+def test_notebook_names_results_folder_once(committed: tuple[str, Notebook]) -> None:
     _, notebook = committed
     first, *others = code(notebook)
     assert first.source.count('RESULTS = "results"') == 1
     assert not any("RESULTS =" in cell.source for cell in others)
 
 
-def test_table_1_of_report_001_has_thirty_rows_and_the_best_of_the_grid_among_them() -> None:
+def test_table_1_of_001_has_thirty_rows() -> None:
     (shown,) = (text for text in texts(read(HERE / "001_vazquez.ipynb")) if "<table" in text and "Exp. 4" in text)
     rows = re.findall(r"<tr>\s*<th>(Exp\. .*?)</th>\s*<td>([\d.]+)</td>", shown)
     assert len(rows) == 30
     assert ("Exp. 3: lr 0.001, batch 128, 10 epochs", "64.03") in rows
 
 
-def test_report_000_shows_ten_pictures_of_each_data_set() -> None:
+def test_report_000_shows_ten_pictures_each() -> None:
     notebook = read(HERE / "000_tinoco.ipynb")
     (cell,) = (cell for cell in code(notebook) if "read_pictures" in cell.source and "import" not in cell.source)
     assert ["image/png" in output.data for output in cell.outputs] == [True] * 4
 
 
 @pytest.mark.parametrize("name", WITHOUT_RESULTS)
-def test_without_results_a_notebook_shows_everything_as_not_run(
+@pytest.mark.slow
+def test_notebook_without_results_shows_not_run(
     name: str, nowhere: Path, executed: dict[str, Future[Notebook]]
 ) -> None:
     shown = list(texts(executed[f"{name}-"].result()))

@@ -66,6 +66,7 @@ def test_resnet_study_trains_on_all_images() -> None:
     assert (spec.training_config({}).learning_rate, spec.training_config({}).epochs) == (0.4, 24)
 
 
+@pytest.mark.slow
 def test_speed_is_measured_beside_a_bare_loop() -> None:
     speeds = measure_speed(plan())["single"]
     assert speeds["device"] == "cpu"

@@ -117,6 +117,7 @@ def test_search_repeats_itself(name: str, small: Task) -> None:
     assert runs[0]["epoch"].max() == EPOCHS
 
 
+@pytest.mark.slow
 def test_command_continues_where_it_stopped(tmp_path: Path, capsys: Any) -> None:
     record(tmp_path)
     out = tmp_path / "out"

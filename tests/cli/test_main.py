@@ -207,6 +207,7 @@ def test_reproduce_without_tables_prints_every_row(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_reproduce_trains_only_missing_trials(tmp_path: Path) -> None:
     spec = load_study_file("cesar", seeds=1)
     folder = StudyFolder(tmp_path / "cesar")
@@ -237,10 +238,12 @@ def test_reproduce_trains_only_missing_trials(tmp_path: Path) -> None:
         (["rubio", "--seeds", "3"], "--seeds: only together with --run"),
     ],
 )
+@pytest.mark.slow
 def test_reproduce_refuses_unknown_names(arguments: list[str], said: str) -> None:
     assert refused("reproduce", *arguments).startswith(said)
 
 
+@pytest.mark.slow
 def test_run_refuses_missing_images_with_remedy(tmp_path: Path) -> None:
     nowhere = {"TUNER_CACHE": str(tmp_path / "cache"), "https_proxy": "http://127.0.0.1:9"}
     images = ("--set", "dataset.name=cifar10", "--data", tmp_path / "data")

@@ -59,6 +59,7 @@ def test_subset_keeps_file_order(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("validation", [{"last": 0.2}, 5000])
+@pytest.mark.slow
 def test_subset_on_cpu_stays_mapped(tmp_path: Path, validation: object) -> None:
     """Neither opening 80 MB of images nor cutting a batch may copy them."""
     from tuner.data.dataset import Part, write

@@ -150,6 +150,7 @@ def test_parameters_count_skips_shared_and_frozen() -> None:
 
 
 @pytest.mark.parametrize(("name", "dataset"), FITTING)
+@pytest.mark.slow
 def test_gradient_reaches_every_parameter(name: str, dataset: str) -> None:
     known = DATASETS[dataset]
     torch.manual_seed(0)

@@ -322,6 +322,7 @@ def write_small_parts(tables: Tables, parts: int = 4) -> None:
 
 
 @pytest.mark.parametrize("merge", [Tables.merge, Tables.compact])
+@pytest.mark.slow
 def test_killed_merge_loses_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge: Callable[[Tables], None]
 ) -> None:
@@ -476,6 +477,7 @@ def test_compact_stops_at_damaged_trials(tables: Tables, how: str) -> None:
     assert files(tables) == before
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_goes_unnoticed(tables: Tables) -> None:
     path = write(tables, "trials", *(trial(number, "COMPLETE", value=number / 7) for number in range(3)))
     content = path.read_bytes()

@@ -122,6 +122,7 @@ def stream(both: BesideRay, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("factor", [2.0, 3.0, 4.0, 1.5])
+@pytest.mark.slow
 def test_asha_decides_as_ray_does(factor: float) -> None:
     """2,500 random streams of reports for each reduction factor."""
     verdicts: Counter[str] = Counter()

@@ -258,6 +258,7 @@ def test_sampler_resumes_as_if_never_interrupted(
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.slow
 def test_sampler_finishes_after_an_interruption(sampler: str, tmp_path: Path) -> None:
     count = GENETIC if sampler.startswith("nsga") else 14
     spec = study(SPACES.get(sampler, FLAT), sampler, trials=count)
@@ -284,6 +285,7 @@ def test_sampler_attributes_stand_in_the_tables(sampler: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("space", [FLAT, NESTED])
 @pytest.mark.parametrize(("sampler", "rule"), [("tpe", "asha"), ("tpe", "hyperband"), ("curves", "asha")])
+@pytest.mark.slow
 def test_learner_resumes_as_if_never_interrupted(
     space: dict[str, Any], sampler: str, rule: str, tmp_path: Path
 ) -> None:

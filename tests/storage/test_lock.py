@@ -38,6 +38,7 @@ def try_to_hold(folder: str, witness: str, count: int, outcomes: "multiprocessin
     outcomes.put(seen)
 
 
+@pytest.mark.slow
 def test_two_processes_never_hold_one_folder(tmp_path: Path) -> None:
     folder, context = tmp_path / "results" / "study", multiprocessing.get_context("fork")
     outcomes: multiprocessing.Queue[Counter[str]] = context.Queue()

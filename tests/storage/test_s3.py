@@ -95,6 +95,7 @@ def test_url_is_refused_without_secrets(url: str, said: str) -> None:
     ],
 )
 @pytest.mark.usefixtures("object_store")
+@pytest.mark.slow
 def test_store_error_names_place_and_remedy(
     bucket: str, environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +161,7 @@ def test_lease_is_free_once_holder_dies(results: str) -> None:
     assert not folder.storage.exists(lock.Lease.NAME)
 
 
+@pytest.mark.slow
 def test_lease_of_another_machine_expires_without_renewal(results: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = StudyFolder(f"{results}/elsewhere")
     own, other = StudyFolder(str(folder)), lock.Lease(ObjectStorage(str(folder)))

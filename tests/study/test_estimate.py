@@ -38,6 +38,7 @@ def epoch_seconds(cost: Estimate, trials: int, epochs: float, slots: int = 1) ->
     return (cost.hours_without_stopping * 3600 * slots / trials - TRIAL_SECONDS) / epochs
 
 
+@pytest.mark.slow
 def test_estimate_is_near_the_measured_time() -> None:
     spec = study()
     torch.set_num_threads(1)
@@ -48,6 +49,7 @@ def test_estimate_is_near_the_measured_time() -> None:
     assert measured / 3 < estimated < measured * 3
 
 
+@pytest.mark.slow
 def test_estimate_spares_trials_only_with_asha() -> None:
     cost = estimate(study(), None, slots=2)
     assert cost.hours == cost.hours_without_stopping
@@ -56,6 +58,7 @@ def test_estimate_spares_trials_only_with_asha() -> None:
     assert cost.hours * 3600 == pytest.approx(4 / 2 * (TRIAL_SECONDS + (1 + 2 / 3 + 6 / 9) * seconds))
 
 
+@pytest.mark.slow
 def test_estimate_counts_repeats_in_full() -> None:
     asha = {"asha": {"grace_period": 3, "reduction_factor": 3}}
     cost = estimate(study(stopping=asha, repeats={"top": 2, "seeds": 5}), None, slots=1)
@@ -64,6 +67,7 @@ def test_estimate_counts_repeats_in_full() -> None:
     assert cost.hours * 3600 == pytest.approx(searched + repeated)
 
 
+@pytest.mark.slow
 def test_estimate_times_each_architecture() -> None:
     space = {
         "architecture": {"choice": ["vazquez_base", "rubio_small"]},

@@ -51,6 +51,7 @@ def test_ended_trials_are_forgotten(tmp_path: Path) -> None:
     assert set(again.recorder._epochs) == {40, 41}
 
 
+@pytest.mark.slow
 def test_only_the_best_trials_are_remembered(tmp_path: Path) -> None:
     driven = Driven(study(trials=60), tmp_path).run()
     complete = driven.tables.trials().query("state == 'COMPLETE'")

@@ -33,6 +33,7 @@ print("torch._dynamo" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_optimizers_do_not_import_the_compiler() -> None:
     done = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr) == ("False\n", "")

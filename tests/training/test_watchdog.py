@@ -159,6 +159,7 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
 
 
 @pytest.mark.parametrize("name", ["slow steps", "slow evaluation", "slow decoding", "waiting for a lock"])
+@pytest.mark.slow
 def test_watchdog_spares_a_slow_trial(name: str, trials: Trials) -> None:
     assert trials.wait(name) == (0, "done\n", "")
 
