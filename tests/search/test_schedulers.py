@@ -126,3 +126,13 @@ def test_tune_still_counts_idle_workers(monkeypatch: pytest.MonkeyPatch) -> None
     for expected in (1, 2):
         allow_one_more_idle_worker(tune_controller, trial)
         assert tune_controller._actor_cache.total_max_objects == expected
+
+
+def test_placed_retry_leaves_no_idle_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # or Tune asks a running Ray
+    controller, scheduler = TuneController(), NoStopping()
+    for config, kept in (({"alone": True}, 0), ({}, 1), ({"alone": True}, 1)):
+        trial = Trial("added", config=config, stub=True)
+        trial.create_placement_group_factory()
+        scheduler.on_trial_add(controller._wrapped(), trial)
+        assert controller._actor_cache.total_max_objects == kept

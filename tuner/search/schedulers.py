@@ -61,13 +61,18 @@ class WorkerReusingScheduler(FIFOScheduler):
         self._checked_at = 0.0
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Place a retry, and make room for the trial's worker among the idle ones."""
+        """Place a retry, or make room for the trial's worker among the idle ones.
+
+        The worker of a placed retry ends with it, because it would hold resources that other
+        trials wait for and cannot take it over.
+        """
         avoid, alone = trial.config.get("avoid"), trial.config.get("alone", False)
         avoid = avoid if avoid and self.has_other_node(avoid) else None
         if avoid or alone:
             trial.update_resources(place_retry(trial.placement_group_factory, avoid, alone))
             self._placed, self._checked_at = trial, time.monotonic()
-        allow_one_more_idle_worker(tune_controller, trial)
+        else:
+            allow_one_more_idle_worker(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Make room for a retry. Return None, because Tune starts trials in order."""
