@@ -30,6 +30,7 @@ class ProjectSearch:
 
     def __init__(self, spec: StudyConfig, workers: int) -> None:
         empty = Tables(Storage("/nowhere"), spec.space)
+        self._scheduler = make_scheduler(spec, lambda _: None)
         self._searcher = OptunaSearcher(
             spec,
             empty.trials(),
@@ -37,8 +38,8 @@ class ProjectSearch:
             slots=workers,
             on_propose=lambda _: None,
             latest=empty.trials,
+            rule=self._scheduler,
         )
-        self._scheduler = make_scheduler(spec, lambda _: None)
         self._trials: dict[int, Trial] = {}
 
     def suggest(self) -> Started | None:
@@ -63,8 +64,10 @@ class ProjectSearch:
             return "go"
         self._scheduler.on_trial_complete(None, trial, result)
         self._searcher.on_trial_complete(trial.trial_id, result)
-        self._searcher.forget(number)
         del self._trials[number]
+        if self._searcher.is_paused(number):
+            return "wait"
+        self._searcher.forget(number)
         return "stop"
 
 

@@ -119,7 +119,8 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
             style = "-" if index < len(PALETTE) else "--"
             color = PALETTE[index % len(PALETTE)]
             axes.plot(line.index, line, style, color=color, label=name, linewidth=1.5)
-        axes.set(xscale="log", yscale="log", xlabel="epochs of all trials", title=task)
+        scale = "log" if (means > 0).any() else "linear"
+        axes.set(xscale="log", yscale=scale, xlabel="epochs of all trials", title=task)
         axes.title.set_fontsize(10)
     panels[0][0].set_ylabel("regret (median configuration: 1)")
     handles, labels = panels[0][0].get_legend_handles_labels()

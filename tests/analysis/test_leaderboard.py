@@ -140,7 +140,7 @@ def test_leaderboard_of_several_objectives_is_the_front(results: Write) -> None:
 
 def test_counts_by_state_name_every_state() -> None:
     trials = pd.DataFrame({"state": ["COMPLETE", "PRUNED", "COMPLETE"]})
-    assert counts_by_state(trials) == {"COMPLETE": 2, "PRUNED": 1, "FAILED": 0, "RUNNING": 0}
+    assert counts_by_state(trials) == {"COMPLETE": 2, "PRUNED": 1, "FAILED": 0, "PAUSED": 0, "RUNNING": 0}
 
 
 def test_load_or_empty_without_folder_is_empty(tmp_path: Path) -> None:

@@ -212,7 +212,10 @@ def test_epochs_keeps_latest_attempt(tables: Tables) -> None:
 
 @pytest.mark.parametrize("table", ORDER)
 def test_history_drops_doubled_keys(tables: Tables, table: Table) -> None:
-    row = {key: {"state": "RUNNING", "updated_at": START, "split": "test"}.get(key, 1) for key in KEYS[table]}
+    row = {
+        key: {"state": "RUNNING", "updated_at": START, "split": "test", "verdict": "go"}.get(key, 1)
+        for key in KEYS[table]
+    }
     write(tables, table, row, row)
     write(tables, table, row)
     assert len(tables.history(table)) == 1
@@ -507,7 +510,10 @@ def test_reader_short_of_memory_changes_nothing(tables: Tables, monkeypatch: pyt
 @pytest.mark.parametrize("table", ORDER)
 @pytest.mark.parametrize("other", ORDER)
 def test_part_of_another_table_is_passed_over(tables: Tables, table: Table, other: Table) -> None:
-    row = {key: {"state": "COMPLETE", "updated_at": START, "split": "test"}.get(key, 1) for key in KEYS[table]}
+    row = {
+        key: {"state": "COMPLETE", "updated_at": START, "split": "test", "verdict": "go"}.get(key, 1)
+        for key in KEYS[table]
+    }
     write(tables, "trials", trial(1))
     write(tables, table, row)
     before = len(tables.history(table))

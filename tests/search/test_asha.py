@@ -11,11 +11,11 @@ import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from tests.support.schedulers import CONTINUE, METRICS, STOP, TUNE, Played, play, study
+from tests.support.schedulers import AS_RAY, CONTINUE, METRICS, STOP, TUNE, Played, play, study
 from tuner.config import sections
 from tuner.config.study import parse_spec
 from tuner.search.asha import Rungs, SuccessiveHalving
-from tuner.search.schedulers import AshaScheduler
+from tuner.search.schedulers import AshaScheduler, HyperbandScheduler
 
 
 class BesideRay:
@@ -30,10 +30,16 @@ class BesideRay:
         brackets = chance.choice([1, 1, 1, 2, 3, 5])
         goal = chance.choice(["maximize", "minimize"])
         self.metric, self.sign = METRICS[goal], 1 if goal == "maximize" else -1
-        rule = sections.HyperbandConfig(grace_period=grace, reduction_factor=factor, brackets=brackets)
         objective = sections.Objective.model_validate({goal: self.metric})
         self.seed, self.decisions = chance.randrange(1000), list[dict[str, Any]]()
-        self.ours = AshaScheduler(rule, objective, self.epochs, self.seed, self.decisions.append)
+        rungs = {"grace_period": grace, "reduction_factor": factor}
+        self.ours: AshaScheduler | HyperbandScheduler
+        if brackets == 1:
+            asha = sections.AshaConfig.model_validate(rungs | AS_RAY)
+            self.ours = AshaScheduler(asha, objective, self.epochs, self.decisions.append)
+        else:
+            rule = sections.HyperbandConfig.model_validate(rungs | {"brackets": brackets})
+            self.ours = HyperbandScheduler(rule, objective, self.epochs, self.seed, self.decisions.append)
         self.rays = AsyncHyperBandScheduler(
             time_attr="epoch",
             metric=self.metric,
@@ -144,7 +150,8 @@ def test_asha_decides_as_ray_does(factor: float) -> None:
 def test_decisions_explain_every_verdict(rule: str, goal: str) -> None:
     """The rows alone, in their order, give each cutoff and rank."""
     for seed in range(6):
-        spec = study({rule: {"grace_period": 1, "reduction_factor": 3}}, 27, goal, seed)
+        settings = {"grace_period": 1, "reduction_factor": 3}
+        spec = study({rule: settings | (AS_RAY if rule == "asha" else {})}, 27, goal, seed)
         played = play(Played(spec), seed, 40, 27)
         sign = 1 if goal == "maximize" else -1
         before: dict[tuple[int, float], list[float]] = {}
@@ -174,7 +181,7 @@ def test_decisions_explain_every_verdict(rule: str, goal: str) -> None:
 
 
 def test_asha_completes_last_epochs_whatever_their_value() -> None:
-    played = Played(study({"asha": {"grace_period": 1, "reduction_factor": 3}}, 9))
+    played = Played(study({"asha": {"grace_period": 1, "reduction_factor": 3} | AS_RAY}, 9))
     for number, value in enumerate([0.9, 0.8, 0.1]):
         for epoch in range(1, 9):
             assert played.report(number, epoch, value + number) == CONTINUE
@@ -189,7 +196,7 @@ def test_asha_completes_last_epochs_whatever_their_value() -> None:
 
 
 def test_asha_decides_nothing_between_two_rungs() -> None:
-    played = Played(study({"asha": {"grace_period": 1, "reduction_factor": 3}}, 20))
+    played = Played(study({"asha": {"grace_period": 1, "reduction_factor": 3} | AS_RAY}, 20))
     for epoch in range(1, 5):
         played.report(0, epoch, 0.5)
     played.finish(0, 5, 0.6)
@@ -202,7 +209,7 @@ def test_trials_of_unequal_length_share_rungs() -> None:
             "study": "compared",
             "training": {"architecture": "vazquez_base"},
             "space": {"epochs": {"choice": [3, 12]}},
-            "stopping": {"asha": {"grace_period": 1, "reduction_factor": 3}},
+            "stopping": {"asha": {"grace_period": 1, "reduction_factor": 3} | AS_RAY},
         }
     )
     played = Played(spec)
@@ -221,7 +228,7 @@ def test_trials_of_unequal_length_share_rungs() -> None:
 
 
 def test_resumed_trial_enters_no_lower_rung() -> None:
-    spec = study({"asha": {"grace_period": 1, "reduction_factor": 3}}, 20)
+    spec = study({"asha": {"grace_period": 1, "reduction_factor": 3} | AS_RAY}, 20)
     before = Played(spec)
     for epoch in range(1, 6):
         before.report(0, epoch, epoch / 10)
@@ -239,7 +246,7 @@ def test_resumed_trial_enters_no_lower_rung() -> None:
 
 
 def test_retried_trial_is_recorded_once() -> None:
-    played = Played(study({"asha": {"grace_period": 1, "reduction_factor": 3}}, 20))
+    played = Played(study({"asha": {"grace_period": 1, "reduction_factor": 3} | AS_RAY}, 20))
     for epoch in (1, 2, 3, 4):
         played.report(0, epoch, 0.5)
     played.scheduler.on_trial_error(TUNE, played.trial(0))

@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
+from tests.support.schedulers import AS_RAY
 from tuner.config.sections import Search
 from tuner.config.study import parse_spec
 from tuner.search.description import describe_rule, describe_sampler
@@ -40,3 +41,10 @@ def test_rule_names_itself(rule: str) -> None:
 
 def test_rule_names_its_factor() -> None:
     assert "best 1/4 go on" in describe_rule(study(stopping={"asha": {"reduction_factor": 4}}))
+
+
+def test_rule_says_whether_trials_wait() -> None:
+    promote, stop = ({"asha": {"type": name, "min_trials": 4}} for name in ("promote", "stop"))
+    assert "trials wait at each rung" in describe_rule(study(stopping=promote))
+    assert "nobody before 4 trials have come" in describe_rule(study(stopping=stop))
+    assert "nobody" not in describe_rule(study(stopping={"asha": AS_RAY}))

@@ -9,9 +9,9 @@ import pytest
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
-from tests.support.schedulers import CONTINUE, STOP, TUNE, Played, play, study
+from tests.support.schedulers import AS_RAY, CONTINUE, STOP, TUNE, Played, play, study
 from tuner.search.ray_internals import allow_one_more_idle_worker
-from tuner.search.schedulers import AshaScheduler, MedianScheduler, NoStopping, rung_epochs
+from tuner.search.schedulers import AshaScheduler, HyperbandScheduler, MedianScheduler, NoStopping, rung_epochs
 
 RULES = ["asha", "hyperband", "median"]
 
@@ -20,7 +20,8 @@ RULES = ["asha", "hyperband", "median"]
 @pytest.mark.parametrize("goal", ["maximize", "minimize"])
 def test_replayed_scheduler_decides_as_the_live_one(rule: str, goal: str) -> None:
     for seed in range(8):
-        spec = study({rule: {"grace_period": 2}}, 20, goal, seed)
+        settings = {"grace_period": 2} | (AS_RAY if rule == "asha" else {})
+        spec = study({rule: settings}, 20, goal, seed)
         live = play(Played(spec), seed, 25, 20)
         again = Played(spec)
         for number in sorted(live.values, reverse=True):
@@ -85,7 +86,7 @@ def test_no_stopping_lets_every_trial_go_on() -> None:
 def test_make_scheduler_follows_the_study() -> None:
     kinds: Mapping[str, type] = {
         "asha": AshaScheduler,
-        "hyperband": AshaScheduler,
+        "hyperband": HyperbandScheduler,
         "median": MedianScheduler,
         "none": NoStopping,
     }
@@ -96,9 +97,9 @@ def test_make_scheduler_follows_the_study() -> None:
 @pytest.mark.parametrize(
     ("stopping", "epochs", "expected"),
     [
-        ({"asha": {"grace_period": 1, "reduction_factor": 3}}, 20, [1, 3, 9]),
-        ({"asha": {"grace_period": 2, "reduction_factor": 2}}, 8, [2, 4]),  # none stops at 8
-        ({"asha": {"grace_period": 1, "reduction_factor": 2.5}}, 10, [1, 3, 7]),
+        ({"asha": {"grace_period": 1, "reduction_factor": 3} | AS_RAY}, 20, [1, 3, 9]),
+        ({"asha": {"grace_period": 2, "reduction_factor": 2} | AS_RAY}, 8, [2, 4]),  # none stops at 8
+        ({"asha": {"grace_period": 1, "reduction_factor": 2.5} | AS_RAY}, 10, [1, 3, 7]),
         ({"hyperband": {"grace_period": 1, "reduction_factor": 3}}, 20, [1, 3, 9]),
         ({"median": {"grace_period": 3}}, 7, [3, 4, 5, 6]),
         ("none", 20, []),

@@ -15,6 +15,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tuner.config.parameters import Parameter, Value
@@ -27,6 +28,7 @@ from tuner.results.tables import Tables, now
 from tuner.search.optuna_study import distribution, rebuild_study, resume_trials, suggest_value
 from tuner.search.proposals import Proposal, Retry
 from tuner.search.samplers import FIRST_TRIALS, derive_trial_seed, make_sampler
+from tuner.search.schedulers import make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage import Storage
 from tuner.study.observer import NullObserver
@@ -86,7 +88,7 @@ def fate(config: Mapping[str, Any]) -> str:
 
 
 class Driven:
-    """Searcher, recorder and tables of one run, called as Ray Tune calls them."""
+    """Searcher, scheduler, recorder and tables of one run, called as Ray Tune calls them."""
 
     def __init__(self, spec: StudyConfig, folder: Path, slots: int = 2) -> None:
         home = StudyFolder(folder)
@@ -105,13 +107,17 @@ class Driven:
             stopping=lambda: self.is_stopping,
             lost=lambda: False,
         )
+        self.scheduler = make_scheduler(spec, self.recorder.decide)
+        self.recorder.restore(past, self.scheduler)
         self.searcher = self.recorder.searcher = OptunaSearcher(
             spec,
-            past.trials,
+            self.recorder.trials(),
             past.epochs,
             slots=slots,
             on_propose=self.propose,
             latest=self.tables.trials,
+            rule=self.scheduler,
+            on_prune=self.recorder.prune,
         )
 
     def propose(self, proposal: Proposal) -> None:
@@ -159,12 +165,15 @@ class Driven:
                 "val_loss": 1 - measured,
                 "seconds": 0.5,
             }
+        result["replayed"] = epoch in self.recorder._epochs[config["number"]]
         ends = "error" in result or epoch == EPOCHS or (epoch == 2 and fate(config) == "pruned")
+        ends = ends or self.scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP
         if not ends:
             self.searcher.on_trial_result(trial.trial_id, result)
         self.recorder.on_trial_result(0, [], trial, result)
         trial.run_metadata.last_result = result
         if ends:
+            self.scheduler.on_trial_complete(None, trial, result)
             self.searcher.on_trial_complete(trial.trial_id, result)
             self.recorder.on_trial_complete(0, [], trial)
         return ends

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 import tuner
 from tests.support import study_driver
@@ -15,7 +16,6 @@ from tuner.search.optuna_study import rebuild_study
 from tuner.search.schedulers import make_scheduler
 from tuner.study.run import StudyRun
 
-KILLS = 10
 TRIALS = 30
 SPEC = f"""
 study: killed
@@ -25,7 +25,7 @@ space:
   learning_rate: {{float: [1e-4, 1e-2], log: true}}
   epochs: {{choice: [4, 12]}}
 search: {{sampler: tpe, trials: {TRIALS}}}
-stopping: {{asha: {{grace_period: 2, reduction_factor: 3}}}}
+stopping: {{asha: {{type: TYPE, grace_period: 2, reduction_factor: 3}}}}
 """
 
 
@@ -37,6 +37,13 @@ def finished(folder: Path) -> pd.DataFrame:
     return trials[trials["state"].isin(FINISHED)].set_index("number")
 
 
+def are_at_rest(folder: Path) -> bool:
+    """Return True if every trial but the last one, which is held, has ended or waits."""
+    if not (folder / "study.yaml").exists():
+        return False
+    return int((tuner.load_study(folder).trials["state"] != "RUNNING").sum()) == TRIALS - 1
+
+
 def run_until_killed(spec: Path, results: Path, address: str, chance: random.Random) -> None:
     """Start a driver, and kill it after its first new rows or before.
 
@@ -46,20 +53,21 @@ def run_until_killed(spec: Path, results: Path, address: str, chance: random.Ran
     before = {*folder.glob("trials/part-*")}
     process = study_driver.start(spec, results, address, HeldTrial)
     wanted = 0 if (early := chance.random() < 0.2) else chance.randint(3, 9)
-    wait_until(lambda: len({*folder.glob("trials/part-*")} - before) >= wanted or len(finished(folder)) == TRIALS - 1)
+    wait_until(lambda: len({*folder.glob("trials/part-*")} - before) >= wanted or are_at_rest(folder))
     time.sleep(chance.uniform(0, 2 if early else 0.5))
     assert process.is_alive()
     process.kill()
     process.join()
 
 
-def test_killed_driver_loses_no_finished_trial(ray_session: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "kills"), [("stop", 4), ("promote", 10)])
+def test_killed_driver_loses_no_finished_trial(kind: str, kills: int, ray_session: str, tmp_path: Path) -> None:
     spec = tmp_path / "killed.yaml"
-    spec.write_text(SPEC)
+    spec.write_text(SPEC.replace("TYPE", kind))
     (hold := tmp_path / "hold").touch()
     chance = random.Random(0)
     known = pd.DataFrame()
-    for _ in range(KILLS):
+    for _ in range(kills):
         run_until_killed(spec, tmp_path, ray_session, chance)
         now = finished(tmp_path / "killed")
         if len(known):
@@ -78,6 +86,8 @@ def test_killed_driver_loses_no_finished_trial(ray_session: str, tmp_path: Path)
         assert list(epochs["epoch"]) == list(range(1, run + 1))
     states = results.folder.tables(results.spec).history("trials")
     assert not (states["state"] == "FAILED").any()  # being interrupted is no failure
+    assert (states["state"] == "PAUSED").sum() > (TRIALS / 2 if kind == "promote" else 1)
+    assert (results.trials["state"] == "COMPLETE").any()
 
     rebuilt = rebuild_study(results.spec, results.trials, results.epochs)
     for live, again in zip(last.searcher.study.trials, rebuilt.trials, strict=True):
@@ -92,5 +102,5 @@ def test_killed_driver_loses_no_finished_trial(ray_session: str, tmp_path: Path)
     for number, epochs in results.epochs.groupby("number"):
         scheduler.replay(int(str(number)), dict(zip(epochs["epoch"], epochs["val_accuracy"], strict=True)))
     assert scheduler.rungs == last.scheduler.rungs
-    told = results.decisions.groupby(["number", "rung"]).size()
+    told = results.decisions.groupby(["number", "rung", "verdict"]).size()
     assert (told == 1).all()

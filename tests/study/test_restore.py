@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.schedulers import CONTINUE, STOP, Played, study
+from tests.support.schedulers import AS_RAY, CONTINUE, STOP, Played, study
 from tuner.config.study import StudyConfig
 from tuner.results.tables import Tables, now
 from tuner.storage import Storage
 from tuner.study.restore import Past, read_past, restore_scheduler
 
 MEDIAN = {"median": {"grace_period": 1, "min_trials": 2}}
-ASHA = {"asha": {"grace_period": 1, "reduction_factor": 2}}
+ASHA = {"asha": {"grace_period": 1, "reduction_factor": 2} | AS_RAY}
 
 
 class Written:

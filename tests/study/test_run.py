@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 import tuner
+from tests.support.schedulers import AS_RAY
 from tests.support.trainables import (
     DatalessTrial,
     FaultyTrial,
@@ -205,7 +206,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     spec = digits(
         space={"label_smoothing": {"choice": [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07]}},
         search={"sampler": "grid"},
-        stopping={"asha": {"grace_period": 2, "reduction_factor": 2}},
+        stopping={"asha": {"grace_period": 2, "reduction_factor": 2} | AS_RAY},
         retries=1,
     )
     run = StudyRun(spec, tmp_path_factory.mktemp("r"), trainable=FaultyTrial)
@@ -334,7 +335,7 @@ def test_budget_leaves_trials_in_flight(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_trial_stopped_before_a_kill_is_pruned(tmp_path: Path) -> None:
     training = {"architecture": "vazquez_base", "epochs": 4}
-    spec = digits(training=training, search={"trials": 8}, stopping={"asha": {"reduction_factor": 2}})
+    spec = digits(training=training, search={"trials": 8}, stopping={"asha": {"reduction_factor": 2} | AS_RAY})
     results = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
     before = results.trials
     stopped = int(before.query("state == 'PRUNED'")["number"].iloc[0])

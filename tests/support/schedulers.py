@@ -12,6 +12,8 @@ from tuner.search.schedulers import Scheduler, make_scheduler
 STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
 TUNE: Any = None
 """Tune's controller, which none of these schedulers reads."""
+AS_RAY = {"type": "stop", "min_trials": 1}
+"""Settings of ASHA under which no trial waits, as in Ray."""
 METRICS = {"maximize": "val_accuracy", "minimize": "val_loss"}
 
 

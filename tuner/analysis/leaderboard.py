@@ -12,7 +12,7 @@ from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder, StudyResults, rank
 from tuner.results.schema import is_search
 
-STATES = ("COMPLETE", "PRUNED", "FAILED", "RUNNING")
+STATES = ("COMPLETE", "PRUNED", "FAILED", "PAUSED", "RUNNING")
 
 
 def load_or_empty(spec: StudyConfig, results: str | Path) -> StudyResults:

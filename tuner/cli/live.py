@@ -52,6 +52,11 @@ class PlainDisplay:
         if monotonic() - self._printed_at > HEARTBEAT_SECONDS:
             self._print(f"{_head(self._progress)} trial {row['number']}: {self._epochs_text(row)}")
 
+    def trial_paused(self, row: Row) -> None:
+        """Print that the trial waits."""
+        self._progress.paused(row)
+        self._print(f"{_head(self._progress)} trial {row['number']} waits: {self._epochs_text(row)}")
+
     def trial_ended(self, row: Row) -> None:
         """Print how the trial ended."""
         if not self._progress.ended(row):
@@ -78,6 +83,10 @@ class LiveDisplay(PlainDisplay):
     def epoch_reported(self, row: Row) -> None:
         """Record the epoch, which the panel then shows."""
         self._progress.reported(row)
+
+    def trial_paused(self, row: Row) -> None:
+        """Record that the trial waits, which the panel then shows."""
+        self._progress.paused(row)
 
     def trial_ended(self, row: Row) -> None:
         """Record the end of the trial, and print an error above the panel."""
@@ -113,7 +122,8 @@ class LiveDisplay(PlainDisplay):
     def _summary(self) -> Iterator[RenderableType]:
         progress = self._progress
         counts = [f"{progress.counts[state]} {state.lower()}" for state in ("COMPLETE", "PRUNED", "FAILED")]
-        yield Text(", ".join([f"{len(progress.running)} running", *counts]))
+        waiting = [f"{len(progress.waiting)} waiting"] if progress.waiting else []
+        yield Text(", ".join([f"{len(progress.running)} running", *waiting, *counts]))
         if best := progress.best:
             metric = progress.spec.objective[0].metric
             text = Text(f"best {metric} {metric_text(metric, best['value'])}", style="bold green")

@@ -51,7 +51,7 @@ def counts_text(trials: "pd.DataFrame") -> str:
     """Return the number of trials in each state, in words."""
     from tuner.analysis.leaderboard import counts_by_state
 
-    named = {"RUNNING": "in flight"}
+    named = {"RUNNING": "in flight", "PAUSED": "waiting"}
     counts = counts_by_state(trials).items()
     return ", ".join(f"{count} {named.get(state, state.lower())}" for state, count in counts if count) or "no trials"
 
@@ -74,7 +74,7 @@ def show_studies(folders: "Iterable[StudyFolder]") -> None:
     """Print one row per study, and a line on standard error for an unreadable one."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("study", overflow="fold")
-    for column in ("complete", "pruned", "failed", "running", "of"):
+    for column in ("complete", "pruned", "failed", "waiting", "running", "of"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("best")
     table.add_column("updated", no_wrap=True)
@@ -164,6 +164,8 @@ def print_next_steps(
         command: Makes the command that resumes the study with the given settings.
         settings: The settings of this run.
     """
+    from tuner.results.schema import IN_FLIGHT
+
     spec, trials = study.spec, study.trials
     options = [] if results == DEFAULT_RESULTS else ["--results", results]
     steps = {
@@ -171,7 +173,7 @@ def print_next_steps(
         "in Python": f"tuner.load_study({str(study.folder)!r}).trials",
     }
     if halted:
-        in_flight = int((trials["state"] == "RUNNING").sum())
+        in_flight = int(trials["state"].isin(IN_FLIGHT).sum())
         why, when = "Interrupted", "it is run again"
         if halted == "budget" and spec.budget.hours:  # which is the study's, not each run's
             why, when = "The budget is used up", "it is raised"

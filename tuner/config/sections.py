@@ -1,9 +1,11 @@
 """Sections of a study file besides `dataset`, `training` and `space`."""
 
+import math
 from collections.abc import Mapping
+from itertools import count
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_serializer, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_serializer, model_validator
 
 from tuner.config.registry import METRICS, TEST_METRICS
 from tuner.config.settings import Settings
@@ -65,12 +67,8 @@ class Search(Settings):
     """Seed of every proposal and training."""
 
 
-class AshaConfig(Settings):
-    """Asynchronous successive halving that stops trials, with the verdicts of Ray's ASHA.
-
-    Rungs are at grace_period * reduction_factor**k epochs. At a rung a trial goes on if its value is in the
-    best 1/reduction_factor of those that came before it.
-    """
+class HalvingConfig(Settings):
+    """Rungs at grace_period * reduction_factor**k epochs."""
 
     grace_period: Annotated[int, Field(ge=1)] = 1
     """Epochs that every trial gets, and the first rung."""
@@ -78,8 +76,38 @@ class AshaConfig(Settings):
     """Ratio of two rungs, and of the trials that reach and pass a rung."""
 
 
-class HyperbandConfig(AshaConfig):
-    """ASHA in several brackets, of which bracket k starts k rungs later."""
+class AshaConfig(HalvingConfig):
+    """Asynchronous successive halving, in which a trial can wait at a rung for its turn."""
+
+    type: Literal["promote", "stop"] = "stop"
+    """promote: a trial waits, and the best 1/reduction_factor of a rung go on. stop: it goes on or stops."""
+    min_trials: Annotated[int, Field(ge=1)] = 3
+    """Trials that must stand at a rung before any goes on. Until then trials wait."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, raw: Any, info: ValidationInfo) -> Any:
+        """Give a study of an earlier version, which names no type, the rule that it had."""
+        is_stored = bool((info.context or {}).get("stored"))
+        if is_stored and isinstance(raw, Mapping):
+            return {"type": "stop", "min_trials": 1, **raw}
+        return raw
+
+    @property
+    def can_wait(self) -> bool:
+        """True if a trial may have to wait."""
+        return self.type == "promote" or self.min_trials > 1
+
+    def waits_at(self, epoch: int) -> bool:
+        """Return True if a trial may have to wait after this epoch."""
+        if not self.can_wait:
+            return False
+        rungs = (math.ceil(self.grace_period * self.reduction_factor**k) for k in count())
+        return next(rung for rung in rungs if rung >= epoch) == epoch
+
+
+class HyperbandConfig(HalvingConfig):
+    """ASHA in several brackets, of which bracket k starts k rungs later, with the verdicts of Ray's."""
 
     brackets: Annotated[int, Field(ge=1, le=8)] = 3
     """Number of brackets."""
@@ -101,7 +129,7 @@ class Stopping(Settings):
     """Rule that stops trials early: asha, hyperband, median, or `none`."""
 
     asha: AshaConfig | None = None
-    """Asynchronous successive halving."""
+    """Asynchronous successive halving, which promotes or stops."""
     hyperband: HyperbandConfig | None = None
     """ASHA in several brackets."""
     median: MedianConfig | None = None
@@ -127,6 +155,10 @@ class Stopping(Settings):
     def rule(self) -> AshaConfig | HyperbandConfig | MedianConfig | None:
         """The rule that is set, or None."""
         return self.asha or self.hyperband or self.median
+
+    def waits_at(self, epoch: int) -> bool:
+        """Return True if a trial may have to wait after this epoch."""
+        return self.asha is not None and self.asha.waits_at(epoch)
 
 
 def _check_gpu(gpu: float) -> float:

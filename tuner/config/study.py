@@ -239,6 +239,15 @@ class StudyConfig(Settings):
         name = str(parameters.get("architecture", self.training.get("architecture")))
         return TrainingConfig.model_validate({**self._constants(name), **parameters})
 
+    def continuing(self, begun: "StudyConfig") -> "StudyConfig":
+        """Return this study with the type of ASHA with which it began, unless its file names one."""
+        own, earlier = self.stopping.asha, begun.stopping.asha
+        if own is None or earlier is None:
+            return self
+        left_open = {"type", "min_trials"} - own.model_fields_set
+        asha = own.model_copy(update={name: getattr(earlier, name) for name in left_open})
+        return self.model_copy(update={"stopping": self.stopping.model_copy(update={"asha": asha})})
+
     def differences(self, other: "StudyConfig") -> list[str]:
         """List changes that make rows incomparable: `search.seed: 0 -> 1`."""
         new, old = self.to_dict(), other.to_dict()

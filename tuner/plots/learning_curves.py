@@ -31,6 +31,7 @@ _LOOKS: dict[str, Mapping[str, Any]] = {
     "best": {"color": BLUE, "linewidth": 2.2, "zorder": 4},
     "COMPLETE": {"color": GREY, "linewidth": 1.2, "zorder": 3},
     "RUNNING": {"color": GREY, "linewidth": 1.2, "zorder": 3, "linestyle": "--"},
+    "PAUSED": {"color": PALE, "linewidth": 1.0, "zorder": 2, "linestyle": "--"},
     "PRUNED": {"color": PALE, "linewidth": 1.0, "zorder": 2},
     "FAILED": {"color": PALE, "linewidth": 1.0, "zorder": 2, "linestyle": ":"},
 }
@@ -74,6 +75,7 @@ def learning_curves(
     _measure_by_epoch(axes, metric)
     if len(kinds) > 1:
         names = {"best": f"trial {best}, the best", "COMPLETE": "trial" if trials is None else "complete"}
+        names["PAUSED"] = "waiting"
         drawn = [kind for kind in _LOOKS if kind in kinds.values()]
         handles = [Line2D([], [], **_LOOKS[kind]) for kind in drawn]
         legend(axes, corner(metric), handles, [names.get(kind, kind.lower()) for kind in drawn])

@@ -9,6 +9,7 @@ import pandas as pd
 from tuner.reproduction import reported
 from tuner.reproduction.runs import Runs
 from tuner.results.folder import StudyResults
+from tuner.results.schema import IN_FLIGHT
 
 NOT_RUN = "not run"
 
@@ -72,7 +73,7 @@ def _format_runs(study: StudyResults) -> str:
         return NOT_RUN
     complete = study.trials[study.trials["state"] == "COMPLETE"]
     repeats = int((complete["purpose"] == "repeat").sum())
-    running = int((study.trials["state"] == "RUNNING").sum())
+    running = int(study.trials["state"].isin(IN_FLIGHT).sum())
     return ", ".join(
         [
             f"{len(complete) - repeats} of {study.spec.search.trials} trials complete",

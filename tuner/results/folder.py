@@ -15,7 +15,7 @@ import pandas as pd
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.config.yaml import parse_yaml
 from tuner.errors import SpecError, StudyError, first_line
-from tuner.results.schema import ORDER, is_search
+from tuner.results.schema import FINISHED, ORDER, is_search
 from tuner.results.tables import Tables
 from tuner.storage import StoreError, open_storage
 from tuner.storage.lock import hold
@@ -175,17 +175,23 @@ def _check_provenance(record: Any) -> dict[str, Any]:
     return record
 
 
-def check_comparable(folder: StudyFolder, spec: StudyConfig) -> None:
+def check_comparable(folder: StudyFolder, spec: StudyConfig) -> StudyConfig:
     """Refuse to add rows to a study with other settings.
+
+    Returns:
+        The study with what its file leaves open as in the folder.
 
     Raises:
         StudyError: The study differs in space, data set, training, objective or search.
     """
-    if folder.holds_a_study and (changed := spec.differences(folder.spec())):
+    begun = folder.spec() if folder.holds_a_study else spec
+    continued = spec.continuing(begun)
+    if changed := continued.differences(begun):
         raise StudyError(
             f"{folder}: holds a study with other settings ({'; '.join(changed)}); "
             "run it under another --name, or start over with --fresh"
         )
+    return continued
 
 
 @dataclass(frozen=True)
@@ -253,7 +259,7 @@ def rank(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
 def is_finished(spec: StudyConfig, trials: pd.DataFrame) -> bool:
     """Return True if every trial and every repeat of a study has ended."""
     searched = trials[is_search(trials)]
-    if len(searched) < (spec.search.trials or 1) or (trials["state"] == "RUNNING").any():
+    if len(searched) < (spec.search.trials or 1) or not trials["state"].isin(FINISHED).all():
         return False
     if spec.repeats is None:
         return True

@@ -12,7 +12,8 @@ from tuner.config.parameters import Kind, Value
 from tuner.config.space import Space
 
 Table = Literal["epochs", "steps", "decisions", "predictions", "trials"]
-State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAILED"]
+State = Literal["RUNNING", "PAUSED", "COMPLETE", "PRUNED", "FAILED"]
+IN_FLIGHT: tuple[State, ...] = ("RUNNING", "PAUSED")
 FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAILED")
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -30,8 +31,8 @@ COLUMNS: dict[Table, dict[str, Column]] = {
     "trials": {
         "study": Column(_TEXT, "Name of the study."),
         "number": Column(_INT, "Number of the trial, from 0 in the order of proposals."),
-        "attempt": Column(_INT, "Attempt that wrote the row, from 1."),
-        "state": Column(_TEXT, "RUNNING, COMPLETE, PRUNED or FAILED."),
+        "attempt": Column(_INT, "Attempt that wrote the row, from 1. A trial that waited goes on in its next."),
+        "state": Column(_TEXT, "RUNNING, PAUSED (waits at a rung), COMPLETE, PRUNED or FAILED."),
         "value": Column(_FLOAT, "First objective after the last epoch."),
         "values": Column(pa.list_(_FLOAT), "All objectives, in the file's order."),
         "best_epoch": Column(_INT, "Epoch with the best first objective."),
@@ -93,10 +94,10 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "rung": Column(_FLOAT, "Epochs of the rung."),
         "epoch": Column(_INT, "Epoch at which the trial was judged."),
         "value": Column(_FLOAT, "Objective of the trial there."),
-        "cutoff": Column(_FLOAT, "Value to reach; empty for the first trial at a rung."),
+        "cutoff": Column(_FLOAT, "Value to reach; empty while too few trials stand at the rung."),
         "rank": Column(_INT, "Rank of the trial among those at the rung, from 1."),
         "of": Column(_INT, "Trials at the rung, this one included."),
-        "verdict": Column(_TEXT, "go, stop or complete."),
+        "verdict": Column(_TEXT, "go, stop, wait, promote, finish or complete."),
         "at": Column(_TIME, "Time of the verdict."),
     },
     "predictions": {
@@ -124,7 +125,7 @@ KEYS: dict[Table, list[str]] = {
     "trials": ["number", "attempt", "state", "updated_at"],
     "epochs": ["number", "attempt", "epoch"],
     "steps": ["number", "attempt", "step"],
-    "decisions": ["number", "attempt", "bracket", "rung"],
+    "decisions": ["number", "attempt", "bracket", "rung", "verdict"],
     "predictions": ["number", "attempt", "split", "index"],
 }
 

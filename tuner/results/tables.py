@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from tuner.config.space import Space
 from tuner.errors import StudyError
 from tuner.results.parts import Part, check_bytes, decode_part, encode_part
-from tuner.results.schema import FINISHED, KEYS, ORDER, PANDAS_TYPES, Table, schema
+from tuner.results.schema import KEYS, ORDER, PANDAS_TYPES, Table, schema
 from tuner.storage import Storage
 
 MERGED_PARTS = 1000
@@ -174,13 +174,13 @@ class Tables:
     def trials(self) -> pd.DataFrame:
         """Read the latest row of each trial, ordered by number.
 
-        The latest row is that of the last attempt, at its end. Times decide only between equals,
-        because clocks differ and are set back.
+        The latest row is that of the last attempt, at its end or where it waits. Times decide only
+        between equals, because clocks differ and are set back.
         """
         frame = self.history("trials")
-        frame["is_final"] = frame["state"].isin(FINISHED)
-        frame = frame.sort_values(["number", "attempt", "is_final", "updated_at"], kind="stable", na_position="first")
-        frame = frame.drop(columns="is_final")
+        frame["stage"] = frame["state"].map({"RUNNING": 0, "PAUSED": 1}).fillna(2)
+        frame = frame.sort_values(["number", "attempt", "stage", "updated_at"], kind="stable", na_position="first")
+        frame = frame.drop(columns="stage")
         return frame.drop_duplicates("number", keep="last", ignore_index=True)
 
     def epochs(self) -> pd.DataFrame:

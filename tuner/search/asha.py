@@ -15,7 +15,7 @@ import numpy as np
 
 from tuner.search.ranking import Ranking, interpolated_quantile
 
-Verdict = Literal["go", "stop", "complete"]
+Verdict = Literal["go", "stop", "wait", "promote", "finish", "complete"]
 Rungs = dict[tuple[int, float], dict[int, float]]
 """Values by trial number, at each (bracket, epoch)."""
 
@@ -26,6 +26,8 @@ class Recorded(NamedTuple):
     bracket: int
     rung: float
     value: float
+    epoch: int = 0
+    verdict: str = "go"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Decision:
     epoch: int
     value: float
     cutoff: float | None
-    """None for the first trial at a rung."""
+    """None while too few trials stand at the rung."""
     rank: int
     of: int
     verdict: Verdict
@@ -129,10 +131,10 @@ class SuccessiveHalving:
         recorded: Iterable[Recorded] = (),
     ) -> None:
         """Record the rungs of a trial in flight, which reports its other values again."""
-        for bracket, milestone, value in recorded:
-            ranking = self._rankings.get((bracket, milestone))
-            if ranking is not None and number not in ranking and math.isfinite(value):
-                ranking.record(number, self._sign * value)
+        for row in recorded:
+            ranking = self._rankings.get((row.bracket, row.rung))
+            if ranking is not None and number not in ranking and math.isfinite(row.value):
+                ranking.record(number, self._sign * row.value)
 
     def report(self, number: int, epoch: int, value: float) -> Decision | None:
         """Record a value and decide on its trial, None between two rungs."""

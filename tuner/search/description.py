@@ -44,4 +44,7 @@ def describe_rule(spec: StudyConfig) -> str:
     kept = f"the best 1/{rule.reduction_factor:g} go on"
     if isinstance(rule, HyperbandConfig):
         return f"hyperband: at each rung of {rule.brackets} brackets {kept}"
-    return f"asha: at each rung {kept}"
+    early = f"nobody before {rule.min_trials} trials have come"
+    if rule.type == "promote":
+        return f"asha: trials wait at each rung, {kept}, {early}"
+    return f"asha: at each rung {kept}, {early}" if rule.can_wait else f"asha: at each rung {kept}"

@@ -25,6 +25,7 @@ from tuner.search.optuna_internals import BulkStorage, load_attributes
 
 STATES: Mapping[State, TrialState] = {
     "RUNNING": TrialState.WAITING,  # until Optuna is asked for it
+    "PAUSED": TrialState.WAITING,
     "COMPLETE": TrialState.COMPLETE,
     "PRUNED": TrialState.PRUNED,
     "FAILED": TrialState.FAIL,

@@ -9,7 +9,7 @@ import pandas as pd
 from tuner.config.parameters import Value
 from tuner.config.study import StudyConfig
 from tuner.results.folder import rank
-from tuner.results.schema import parameters_from_row
+from tuner.results.schema import State, parameters_from_row
 from tuner.search.samplers import derive_trial_seed
 
 
@@ -42,11 +42,6 @@ class Retry:
     """True if no other trial may run meanwhile, in a worker that ran no trial before."""
 
 
-def in_flight(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials that were begun and not finished."""
-    return trials[trials["state"] == "RUNNING"]
-
-
 def proposal_from_row(spec: StudyConfig, row: Mapping[Any, Any]) -> Proposal:
     """Return the proposal from which a trial's row was made."""
     return Proposal(
@@ -58,6 +53,18 @@ def proposal_from_row(spec: StudyConfig, row: Mapping[Any, Any]) -> Proposal:
         origin=row["origin"],
         sampler_attrs=row["sampler_attrs"] if isinstance(row["sampler_attrs"], str) else "{}",
     )
+
+
+def proposals_in(spec: StudyConfig, trials: pd.DataFrame, state: State) -> list[Proposal]:
+    """Return the proposals of the trials in a state, by number."""
+    rows = trials[trials["state"] == state].to_dict("records")
+    return [proposal_from_row(spec, row) for row in rows]
+
+
+def finalists(spec: StudyConfig) -> int:
+    """Return how many trials have to be complete for a best one and for the repeats."""
+    top = spec.repeats.top if spec.repeats else 1
+    return top if isinstance(top, int) else 1
 
 
 def missing_repeats(spec: StudyConfig, trials: pd.DataFrame, first_number: int) -> list[Proposal]:

@@ -24,6 +24,10 @@ class Ranking:
     def __len__(self) -> int:
         return len(self._by_number)
 
+    def value(self, number: int) -> float:
+        """Return the value of a trial."""
+        return self._by_number[number]
+
     def items(self) -> ItemsView[int, float]:
         """Return numbers and values, in the order in which the trials came."""
         return self._by_number.items()

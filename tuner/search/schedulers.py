@@ -16,6 +16,7 @@ from tuner.results.schema import is_search
 from tuner.search.asha import Decision, Recorded, Rungs, SuccessiveHalving
 from tuner.search.median import MedianRule
 from tuner.search.ray_internals import allow_one_more_idle_worker, release_idle_workers
+from tuner.search.waiting import NobodyWaits, WaitingHalving
 
 CHECK_SECONDS = 5.0
 """Seconds between two checks whether another node is left for a waiting retry."""
@@ -44,7 +45,7 @@ class Rule(Protocol):
         """Record the last value of a trial that has ended."""
 
 
-class WorkerReusingScheduler(FIFOScheduler):
+class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
     """A scheduler whose workers outlive their trials: a new trial takes an idle worker.
 
     By itself Tune may hand an idle worker to a trial whose own worker is about to be up, which
@@ -104,7 +105,7 @@ def place_retry(resources: Any, avoid: str | None, alone: bool) -> PlacementGrou
 
 
 class RuleScheduler(WorkerReusingScheduler):
-    """A scheduler that stops trials by a rule.
+    """A scheduler that stops trials by a rule, or lets them wait.
 
     Repeats are never stopped and count for no other trial. A report without a finite value of the
     metric is passed over.
@@ -141,14 +142,14 @@ class RuleScheduler(WorkerReusingScheduler):
         trial: Trial,
         result: dict[str, Any],
     ) -> str:
-        """Stop the trial if the rule decides so."""
+        """End the trial in Ray if it stops or waits."""
         if not self._is_compared(trial, result):
             return TrialScheduler.CONTINUE
         number, metric = trial.config["number"], self._compared_metric
         decision = self._rule.report(number, result["epoch"], result[metric])
         self._pass_on(decision)
-        stops = decision is not None and decision.verdict == "stop"
-        return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
+        ends = decision is not None and decision.verdict in ("stop", "wait")
+        return TrialScheduler.STOP if ends else TrialScheduler.CONTINUE
 
     def on_trial_complete(
         self,
@@ -170,8 +171,83 @@ class RuleScheduler(WorkerReusingScheduler):
             self._on_decision(asdict(decision))
 
 
-class AshaScheduler(RuleScheduler):
-    """ASHA of the stopping type (one bracket) or asynchronous Hyperband (several).
+class HalvingScheduler(RuleScheduler):
+    """A scheduler with rungs.
+
+    Args:
+        rule: The stopping rule.
+        metric: What is compared at the rungs.
+        max_epochs: Epochs of the longest trial.
+        on_decision: Receives every decision as a row.
+    """
+
+    def __init__(self, rule: Rule, metric: str, max_epochs: int, on_decision: OnDecision) -> None:
+        super().__init__(rule, metric, on_decision)
+        self._max_epochs = max_epochs
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """End the trial at its longest possible epoch, or if the rule decides so."""
+        if self._is_compared(trial, result) and result["epoch"] >= self._max_epochs:
+            return TrialScheduler.STOP  # its last value is recorded when Tune completes it
+        return super().on_trial_result(tune_controller, trial, result)
+
+
+class AshaScheduler(HalvingScheduler):
+    """ASHA, whose trials can wait at a rung.
+
+    Args:
+        config: The rule of the study file.
+        objective: What is compared at the rungs.
+        max_epochs: Epochs of the longest trial.
+        on_decision: Receives every decision as a row.
+    """
+
+    def __init__(
+        self,
+        config: sections.AshaConfig,
+        objective: sections.Objective,
+        max_epochs: int,
+        on_decision: OnDecision,
+    ) -> None:
+        self._halving = WaitingHalving(
+            grace_period=config.grace_period,
+            max_epochs=max_epochs,
+            reduction_factor=config.reduction_factor,
+            min_trials=config.min_trials,
+            stops=config.type == "stop",
+            maximize=objective.direction == "maximize",
+        )
+        super().__init__(self._halving, objective.metric, max_epochs, on_decision)
+        self.can_wait = config.can_wait
+
+    @property
+    def waiting(self) -> Mapping[int, float]:  # type: ignore[override]
+        """The trials that wait, and the rung of each."""
+        return self._halving.waiting
+
+    def promote(self) -> int | None:
+        """Let a waiting trial go on to the next rung, None if no trial may."""
+        return self._let_go(self._halving.promote())
+
+    def finish(self) -> int | None:
+        """Let the best waiting trial go on to its end, None if none waits."""
+        return self._let_go(self._halving.finish())
+
+    def best(self) -> int | None:
+        """Return the trial that `finish` would let go on."""
+        return self._halving.best()
+
+    def end(self) -> list[int]:
+        """Let no trial wait any more, and return those that did."""
+        return self._halving.end()
+
+    def _let_go(self, decision: Decision | None) -> int | None:
+        self._pass_on(decision)
+        return None if decision is None else decision.number
+
+
+class HyperbandScheduler(HalvingScheduler):
+    """Asynchronous Hyperband: ASHA in several brackets.
 
     Args:
         config: The rule of the study file.
@@ -183,7 +259,7 @@ class AshaScheduler(RuleScheduler):
 
     def __init__(
         self,
-        config: sections.AshaConfig,
+        config: sections.HyperbandConfig,
         objective: sections.Objective,
         max_epochs: int,
         seed: int,
@@ -193,18 +269,11 @@ class AshaScheduler(RuleScheduler):
             grace_period=config.grace_period,
             max_epochs=max_epochs,
             reduction_factor=config.reduction_factor,
-            brackets=config.brackets if isinstance(config, sections.HyperbandConfig) else 1,
+            brackets=config.brackets,
             seed=seed,
             maximize=objective.direction == "maximize",
         )
-        super().__init__(rule, objective.metric, on_decision)
-        self._max_epochs = max_epochs
-
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Stop the trial at its longest possible epoch, or if the rule decides so."""
-        if self._is_compared(trial, result) and result["epoch"] >= self._max_epochs:
-            return TrialScheduler.STOP  # its last value is recorded when Tune completes it
-        return super().on_trial_result(tune_controller, trial, result)
+        super().__init__(rule, objective.metric, max_epochs, on_decision)
 
 
 class MedianScheduler(RuleScheduler):
@@ -232,15 +301,17 @@ class NoStopping(WorkerReusingScheduler):
     resume = replay
 
 
-Scheduler = AshaScheduler | MedianScheduler | NoStopping
+Scheduler = AshaScheduler | HyperbandScheduler | MedianScheduler | NoStopping
 
 
 def make_scheduler(spec: StudyConfig, on_decision: OnDecision) -> Scheduler:
     """Make the scheduler that a study names, for its first objective."""
     match spec.stopping.rule:
         case sections.AshaConfig() as rule:
+            return AshaScheduler(rule, spec.objective[0], spec.max_epochs, on_decision)
+        case sections.HyperbandConfig() as rule:
             seed = spec.search.seed
-            return AshaScheduler(rule, spec.objective[0], spec.max_epochs, seed, on_decision)
+            return HyperbandScheduler(rule, spec.objective[0], spec.max_epochs, seed, on_decision)
         case sections.MedianConfig() as rule:
             return MedianScheduler(rule, spec.objective[0], on_decision)
         case _:

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from tuner.config.study import StudyConfig
-from tuner.results.schema import outcome
+from tuner.results.schema import is_search, outcome
 from tuner.search.defaults import default_configuration
 from tuner.search.optuna_internals import dump_attributes
 from tuner.search.optuna_study import (
@@ -21,14 +21,10 @@ from tuner.search.optuna_study import (
     suggest_value,
     to_optuna,
 )
-from tuner.search.proposals import (
-    Proposal,
-    Retry,
-    in_flight,
-    missing_repeats,
-    proposal_from_row,
-)
+from tuner.search.paused import PausedTrials
+from tuner.search.proposals import Proposal, Retry, finalists, missing_repeats, proposals_in
 from tuner.search.samplers import derive_trial_seed, learns_from_rungs, make_sampler
+from tuner.search.waiting import NobodyWaits, WaitingRule
 
 TRAINABLE = "trainable"
 """Name of the constraint that a trial violates if its hyperparameters cannot be trained."""
@@ -37,7 +33,7 @@ BLIND_TO_CONSTRAINTS = ("cmaes", "gp", "random", "qmc", "grid")
 
 
 class OptunaSearcher(Searcher):
-    """A searcher that proposes trials in flight, then new ones, then repeats.
+    """A searcher that proposes trials in flight, then waiting or new ones, then repeats.
 
     Args:
         spec: The study.
@@ -47,6 +43,9 @@ class OptunaSearcher(Searcher):
         on_propose: Called with every proposal before Ray receives it.
         latest: Returns the current trials table, when the best trials are to be repeated.
         stopping: Returns True if the study is being stopped.
+        rule: The stopping rule, if trials can wait under it.
+        is_urgent: Returns True if the time left just suffices to finish a waiting trial.
+        on_prune: Called at the end of the search with the numbers of trials that still wait.
     """
 
     def __init__(
@@ -59,6 +58,9 @@ class OptunaSearcher(Searcher):
         on_propose: Callable[[Proposal], None],
         latest: Callable[[], pd.DataFrame],
         stopping: Callable[[], bool] = lambda: False,
+        rule: WaitingRule | None = None,
+        is_urgent: Callable[[int], bool] = lambda _: False,
+        on_prune: Callable[[list[int]], None] = lambda _: None,
     ) -> None:
         super().__init__(metric=spec.objective[0].metric, mode=spec.objective[0].direction[:3])
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -69,14 +71,21 @@ class OptunaSearcher(Searcher):
         self._on_propose = on_propose
         self._latest = latest
         self._stopping = stopping
+        self._on_prune = on_prune
         self._repeats_asked = spec.repeats is None
         self._asked = resume_trials(self.study)
         known = self.study.get_trials(deepcopy=False)
         self._searched = len(known)
         self._reported = {number: set(known[trial.number].intermediate_values) for number, trial in self._asked.items()}
         self._next_number = 0 if trials.empty else int(trials["number"].max()) + 1
-        resumed = in_flight(trials).to_dict("records")
-        self._waiting = [proposal_from_row(spec, row) for row in resumed]
+        self._waiting = proposals_in(spec, trials, "RUNNING")
+        self._paused = PausedTrials(
+            rule or NobodyWaits(),
+            finalists(spec),
+            int((is_search(trials) & (trials["state"] == "COMPLETE")).sum()),
+            proposals_in(spec, trials, "PAUSED"),
+            is_urgent,
+        )
         self._live: dict[str, Proposal] = {}
         self._failed: dict[int, Proposal] = {}
         self._retries: list[Retry] = []
@@ -98,7 +107,7 @@ class OptunaSearcher(Searcher):
             return None
         proposal = self._next()
         if proposal is None:
-            return Searcher.FINISHED if self._repeats_asked and not self._retries else None
+            return Searcher.FINISHED if self._is_over() else None
         return self._start(trial_id, proposal)
 
     def _start(self, trial_id: str, proposal: Proposal) -> dict[str, Any]:
@@ -143,17 +152,42 @@ class OptunaSearcher(Searcher):
             self._placed = None
 
     def _next(self) -> Proposal | None:
-        if not self._waiting and self._searched < (self.spec.search.trials or 0):
+        if not self._waiting and (paused := self._next_paused()):
+            return paused
+        if not self._waiting and not self._has_begun_all():
             self._waiting.append(self._ask())
+        if not self._waiting and self._is_idle():
+            self._prune_paused()
         if not self._waiting and self._is_idle() and not self._repeats_asked:
             self._repeats_asked = True
             self._waiting = missing_repeats(self.spec, self._latest(), self._next_number)
             self._next_number += len(self._waiting)
         return self._waiting.pop(0) if self._waiting else None
 
+    def _next_paused(self) -> Proposal | None:
+        """Return the waiting trial that goes on next, None if a new one is to begin."""
+        live = (proposal.number for proposal in self._live.values())
+        return self._paused.next(live, is_last=self._has_begun_all() and not self._retries)
+
+    def _prune_paused(self) -> None:
+        """Tell that the trials that still wait have ended."""
+        if ended := self._paused.end():
+            for proposal in ended:
+                self._tell_pruned(self._asked[proposal.number])
+            self._on_prune([proposal.number for proposal in ended])
+
+    def _has_begun_all(self) -> bool:
+        """Return True if no new trial is left to begin."""
+        return self._searched >= (self.spec.search.trials or 0)
+
     def _is_idle(self) -> bool:
         """Return True if no trial is running and none waits to be tried again."""
         return not self._live and not self._retries
+
+    def _is_over(self) -> bool:
+        """Return True if nothing will be proposed any more."""
+        may_go_on = self._paused.can_wait and not self._is_idle()
+        return self._repeats_asked and not self._retries and not may_go_on
 
     def _ask(self) -> Proposal:
         """Draw one configuration. A grid's points are enqueued one by one."""
@@ -223,27 +257,39 @@ class OptunaSearcher(Searcher):
             self._waiting.insert(0, proposal)
         elif result.get("error"):
             self._tell_failure(proposal, result.get("error_kind", "configuration"))
+        elif self._paused.takes(proposal):
+            self._report(proposal, result)
         else:
             self._tell(proposal, result)
+
+    def is_paused(self, number: int) -> bool:
+        """Return True if a trial waits at a rung."""
+        return number in self._paused
 
     def _tell(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
         """Tell Optuna of a trial that is complete or was stopped early."""
         trial = self._let_go(proposal, result)
         if trial is None:
             return
-        if outcome(result) == "COMPLETE":
+        is_complete = outcome(result) == "COMPLETE"
+        self._paused.ended(proposal.number, is_complete)
+        if is_complete:
             values = [result[objective.metric] for objective in self.spec.objective]
             self.study.tell(trial, values, TrialState.COMPLETE)
-        elif len(self.spec.objective) == 1:
-            self.study.tell(trial, state=TrialState.PRUNED)
         else:
-            self.study.tell(trial, state=TrialState.FAIL)
+            self._tell_pruned(trial)
+
+    def _tell_pruned(self, trial: optuna.Trial) -> None:
+        """Tell Optuna of a trial that was stopped early, which it allows with one objective."""
+        is_single = len(self.spec.objective) == 1
+        self.study.tell(trial, state=TrialState.PRUNED if is_single else TrialState.FAIL)
 
     def _tell_failure(self, proposal: Proposal, kind: str) -> None:
         """Tell Optuna of a failed trial, as the worst if its parameters are at fault."""
         trial = self._let_go(proposal, {})
         if trial is None:
             return
+        self._paused.ended(proposal.number, is_complete=False)
         if counts_as_worst(self.spec, kind):
             if self.spec.search.sampler not in BLIND_TO_CONSTRAINTS:
                 trial.set_constraint(TRAINABLE, 1.0)

@@ -10,7 +10,7 @@ import torch
 
 from tuner import data
 from tuner.config.parameters import Choice, Constant, Parameter, Value
-from tuner.config.sections import AshaConfig
+from tuner.config.sections import HalvingConfig
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
 from tuner.data.device import device_data
@@ -101,7 +101,7 @@ def _expected_epochs(spec: StudyConfig, epochs: int) -> float:
     Other rules are treated as pruning nothing.
     """
     rule = spec.stopping.rule
-    if not isinstance(rule, AshaConfig):
+    if not isinstance(rule, HalvingConfig):
         return epochs
     learns = spec.search.sampler not in ("random", "grid")
     passing = rule.reduction_factor ** -(LEARNED_SURVIVAL if learns else 1.0)

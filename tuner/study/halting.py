@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from ray.tune import Stopper
 
+SPARE = 2.0
+"""Factor by which a trial may take longer than it seems, when the budget is almost used up."""
 StopReason = Literal["budget", "interrupt", "environment"]
 
 
@@ -47,6 +49,10 @@ class StudyStopper(Stopper):
         if self.reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
             self.reason = "budget"
         return self.reason is not None
+
+    def is_short_of(self, seconds: float) -> bool:
+        """Return True if the budget leaves less than `SPARE` times so many seconds."""
+        return self._deadline is not None and self._deadline - time.monotonic() < SPARE * seconds
 
     def is_stopping(self) -> bool:
         """Return True if a reason to stop is known."""

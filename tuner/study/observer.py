@@ -24,6 +24,9 @@ class Observer(Protocol):
     def epoch_reported(self, row: Row) -> None:
         """Learn that a trial finished an epoch."""
 
+    def trial_paused(self, row: Row) -> None:
+        """Learn that a trial waits at a rung."""
+
     def trial_ended(self, row: Row) -> None:
         """Learn that a trial ended, or that an attempt failed and another follows."""
 
@@ -42,6 +45,9 @@ class NullObserver:
 
     def epoch_reported(self, row: Row) -> None:
         """Ignore the epoch."""
+
+    def trial_paused(self, row: Row) -> None:
+        """Ignore the wait."""
 
     def trial_ended(self, row: Row) -> None:
         """Ignore the end."""
@@ -74,6 +80,10 @@ class TolerantObserver:
     def epoch_reported(self, row: Row) -> None:
         """Pass on the epoch."""
         self._tolerate(self._observer.epoch_reported, row)
+
+    def trial_paused(self, row: Row) -> None:
+        """Pass on the wait."""
+        self._tolerate(self._observer.trial_paused, row)
 
     def trial_ended(self, row: Row) -> None:
         """Pass on the end."""

@@ -15,7 +15,7 @@ Phase = Literal["starting", "first epoch", "training", "stopping", "finishing"]
 
 
 class Progress:
-    """Progress of a running study: running, finished and best trials, and the time left.
+    """Progress of a running study: running, waiting and finished trials, and the time left.
 
     Args:
         spec: The study.
@@ -33,6 +33,7 @@ class Progress:
         self._spent = spent
         self.counts: Counter[str] = Counter()
         self.running: dict[int, Row] = {}
+        self.waiting: dict[int, Row] = {}
         self.best: Row | None = None
         self.halting = False
         self._began = monotonic()
@@ -44,13 +45,16 @@ class Progress:
         self._epochs_ended: list[int] = []
         self._without_repeats = 0
         for row in earlier:
-            if row["state"] != "RUNNING":
-                self._count({str(key): cell for key, cell in row.items()})
+            known = {str(key): cell for key, cell in row.items()}
+            if row["state"] == "PAUSED":
+                self.waiting[row["number"]] = known
+            elif row["state"] != "RUNNING":
+                self._count(known)
 
     @property
     def done(self) -> int:
-        """Finished trials, repeats included."""
-        return self.counts.total()
+        """Trials that have finished or wait, repeats included."""
+        return self.counts.total() + len(self.waiting)
 
     @property
     def total(self) -> int:
@@ -82,8 +86,8 @@ class Progress:
         """Seconds until the end, at most until the budget's end. None if nothing is known yet.
 
         The pace is that of this run's epochs since training began. Running trials are expected to
-        run to their end. Later trials are expected to have as many epochs as the finished ones,
-        stopped ones included.
+        run to their end. Later trials are expected to have as many epochs as the finished and the
+        waiting ones, stopped ones included.
         """
         hours = self.spec.budget.hours
         budget = None if hours is None else max(0.0, hours * 3600 - self._spent - self.elapsed)
@@ -92,7 +96,8 @@ class Progress:
         pace = (monotonic() - self._training_since) / self._epochs_now
         rows = list(self.running.values())
         running = [(row["epochs_planned"], whole_number(row.get("epochs_run"))) for row in rows]
-        typical = self._epochs_ended or [planned for planned, _ in running]
+        stopped = [whole_number(row.get("epochs_run")) for row in self.waiting.values()]
+        typical = [*self._epochs_ended, *stopped] or [planned for planned, _ in running]
         to_come = (self.total - self.done - len(running)) * (mean(typical) if typical else 0.0)
         left: float = pace * (to_come + sum(planned - run for planned, run in running))
         return left if budget is None else min(left, budget)
@@ -100,6 +105,7 @@ class Progress:
     def started(self, row: Row) -> None:
         """Record a trial that starts or resumes."""
         number = row["number"]
+        self.waiting.pop(number, None)
         self.running[number] = row
         self._epochs_before[number] = whole_number(row.get("epochs_run"))
         self._seconds_before[number] = row.get("seconds") or 0.0
@@ -118,12 +124,19 @@ class Progress:
         if self._training_since is None:  # when the first epoch began
             self._training_since = monotonic() - (row["seconds"] - self._seconds_before[number])
 
+    def paused(self, row: Row) -> None:
+        """Record that a trial waits."""
+        self.running.pop(row["number"], None)
+        self._taken_up.pop(row["number"], None)
+        self.waiting[row["number"]] = row
+
     def ended(self, row: Row) -> bool:
         """Record an end, and return True if no other attempt follows."""
         number = row["number"]
         if self.running.get(number, row)["state"] == "RUNNING":
             return False
         self.running.pop(number, None)
+        self.waiting.pop(number, None)
         self._taken_up.pop(number, None)
         self._count(row)
         return True

@@ -11,14 +11,15 @@ from ray.tune.experiment import Trial
 from tuner.config.code_hash import hash_network
 from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder
-from tuner.results.schema import EPOCH_COLUMNS, is_search, outcome, parameters_to_row
+from tuner.results.schema import EPOCH_COLUMNS, State, is_search, outcome, parameters_to_row
 from tuner.results.tables import Tables, now
-from tuner.search.proposals import Proposal
+from tuner.search.proposals import Proposal, proposal_from_row
 from tuner.search.ray_internals import error_of, forget_metrics, worker_of
+from tuner.search.schedulers import Scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.study.failures import Failure, describe_failure
 from tuner.study.observer import Observer, Row
-from tuner.study.restore import Past
+from tuner.study.restore import Past, restore_scheduler
 from tuner.study.retries import Retries
 from tuner.study.writer import Writer
 
@@ -41,7 +42,7 @@ class Recorder(tune.Callback):
 
     A trial's RUNNING row is on disk before its worker starts. Rows are written in the order epochs,
     decisions, trials, and a trial is finished when its row is. Trials that are interrupted stay
-    RUNNING, and so do those that end with Ray.
+    RUNNING or PAUSED, and so do those that end with Ray.
 
     Args:
         spec: The study.
@@ -90,14 +91,45 @@ class Recorder(tune.Callback):
 
     def propose(self, proposal: Proposal) -> None:
         """Write a trial's RUNNING row, before Ray receives the trial. A retry has one already."""
-        if proposal.number not in self._rows:
+        row = self._rows.get(proposal.number)
+        if row is None:
             self.open(proposal)
+        elif row["state"] == "PAUSED":
+            self._open_again(row, proposal)
         self._observer.trial_started(self._rows[proposal.number])
 
     def open(self, proposal: Proposal) -> None:
         """Write the RUNNING row of a trial's next attempt."""
         self._attempts[proposal.number] = self._attempts.get(proposal.number, 0) + 1
         self._write(self.open_row(proposal))
+
+    def _open_again(self, row: Row, proposal: Proposal) -> None:
+        """Write the RUNNING row of a trial that waited, which is its next attempt."""
+        self._attempts[proposal.number] += 1
+        architecture = self._spec.training_config(proposal.parameters).architecture
+        row["attempt"], row["state"] = self._attempts[proposal.number], "RUNNING"
+        row["code"] = self._code[architecture]
+        self._write(row)
+
+    def restore(self, past: Past, scheduler: Scheduler) -> None:
+        """Bring the scheduler to where it was, and end or pause the trials that it had ended."""
+        for row in restore_scheduler(self._spec, past, scheduler):
+            self.open_row(proposal_from_row(self._spec, row))
+            self.end(int(row["number"]), "PRUNED")
+        for row in past.in_flight:
+            self._restore_paused(row, waits=row["number"] in scheduler.waiting)
+
+    def _restore_paused(self, row: Row, waits: bool) -> None:
+        """Restore a trial that an earlier run let wait. One that runs is left to the searcher."""
+        proposal = proposal_from_row(self._spec, row)
+        if waits and row["state"] == "PAUSED":
+            self._rows[proposal.number] = row
+            self._epochs.setdefault(proposal.number, {})
+        elif waits:
+            self.open_row(proposal)
+            self.pause(proposal.number)
+        elif row["state"] == "PAUSED":  # because the row that it goes on was lost
+            self.open(proposal)
 
     def open_row(self, proposal: Proposal) -> Row:
         """Make a trial's row, with what its earlier attempts have reported."""
@@ -198,8 +230,11 @@ class Recorder(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Write the end of a trial, which may have reported an error itself."""
         forget_metrics(trial)
-        if trial.last_result.keys() & {"epoch", "error"}:  # or else it never began
-            self.end(trial.config["number"], outcome(trial.last_result))
+        number = trial.config["number"]
+        if self.searcher.is_paused(number):
+            self.pause(number)
+        elif trial.last_result.keys() & {"epoch", "error"}:  # or else it never began
+            self.end(number, outcome(trial.last_result))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Record a failed attempt, and what follows. A trial that ends with its study stays RUNNING."""
@@ -244,19 +279,50 @@ class Recorder(tune.Callback):
         if self._stopping():
             self._observer.halting()
 
-    def end(self, number: int, state: str) -> None:
-        """Write a trial's last row, and forget what only a running trial needs."""
+    def pause(self, number: int) -> None:
+        """Write that a trial waits at a rung."""
         row = self._rows[number]
-        row["state"] = state
+        row["state"] = "PAUSED"
         row["sampler_attrs"] = self._sampler_attrs(row)
         self._write(row)
+        self._workers.pop(number, None)
+        self._retries.ended(number)
+        self._observer.trial_paused(row)
+
+    def end(self, number: int, state: State) -> None:
+        """Write a trial's last row, and forget what only a running trial needs."""
+        self._end_all([number], state)
+
+    def prune(self, numbers: list[int]) -> None:
+        """Write the last rows of trials that wait at the end of the search, in one part."""
+        self._end_all(numbers, "PRUNED")
+
+    def _end_all(self, numbers: Iterable[int], state: State) -> None:
+        rows = [self._rows[number] for number in numbers]
+        for row in rows:
+            row.update(state=state, sampler_attrs=self._sampler_attrs(row), updated_at=now())
+            self._writer.append("trials", dict(row))
+        self._writer.flush()
+        for row in rows:
+            self._clean_up(row)
+        self._writer.flush()
+        for row in rows:
+            self._forget(row["number"])
+            self._observer.trial_ended(row)
+
+    def _clean_up(self, row: Row) -> None:
+        """Defer the removal of a trial's checkpoint, and of weights that are not among the best."""
+        number = row["number"]
         self._writer.defer(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
-        if state == "COMPLETE" and is_search(row):
+        if row["state"] == "COMPLETE" and is_search(row):
             self._rank([(-self._sign * row["value"], number)])
         self._keep_the_best_weights(number)
-        self._writer.flush()
-        self._forget(number)
-        self._observer.trial_ended(row)
+
+    def seconds_to_finish(self, number: int) -> float:
+        """Return the seconds that a waiting trial needs to its end, at its pace so far."""
+        row = self._rows[number]
+        left = row["epochs_planned"] - row["epochs_run"]
+        return float(row["seconds"] / row["epochs_run"] * left)
 
     def _sampler_attrs(self, row: Row) -> Any:
         """Return what the sampler keeps about a trial. Before there is a searcher, the row has it."""

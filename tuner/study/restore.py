@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tuner.config.study import StudyConfig
-from tuner.results.schema import is_search
+from tuner.results.schema import IN_FLIGHT, is_search
 from tuner.results.tables import Tables
 from tuner.search.asha import Recorded
 from tuner.search.optuna_study import reported_values
@@ -50,11 +51,17 @@ class Past:
         return list(self.trials[self.trials["state"] == "FAILED"].to_dict("records"))
 
     @property
+    def in_flight(self) -> list[Row]:
+        """The rows of trials that run or wait, with None for what is missing."""
+        rows = self.trials[self.trials["state"].isin(IN_FLIGHT)].to_dict("records")
+        return [{str(name): _plain(cell) for name, cell in row.items()} for row in rows]
+
+    @property
     def reports(self) -> dict[int, dict[int, Row]]:
         """Reports of trials in flight, by number and epoch."""
-        running = self.trials.loc[self.trials["state"] == "RUNNING", "number"]
+        in_flight = self.trials.loc[self.trials["state"].isin(IN_FLIGHT), "number"]
         reports: dict[int, dict[int, Row]] = {}
-        for epoch in self.epochs[self.epochs["number"].isin(running)].to_dict("records"):
+        for epoch in self.epochs[self.epochs["number"].isin(in_flight)].to_dict("records"):
             report = {str(key): cell for key, cell in epoch.items()}
             reports.setdefault(report["number"], {})[report["epoch"]] = report
         return reports
@@ -82,18 +89,25 @@ def restore_scheduler(spec: StudyConfig, past: Past, scheduler: Scheduler) -> li
     searched = past.trials[is_search(past.trials)]
     numbers = [int(number) for number in searched["number"]]
     for number, state in zip(numbers, searched["state"], strict=True):
-        replay = scheduler.resume if state == "RUNNING" else scheduler.replay
+        replay = scheduler.resume if state in IN_FLIGHT else scheduler.replay
         replay(number, values.get(number, {}), recorded.get(number, ()))
     is_stopped = searched["number"].isin(stopped) & (searched["state"] == "RUNNING")
     return list(searched[is_stopped].to_dict("records"))
+
+
+def _plain(cell: Any) -> Any:
+    """Return a cell of a data frame as the tables are given it."""
+    if isinstance(cell, np.ndarray):
+        return cell.tolist()
+    return None if pd.isna(cell) else cell
 
 
 def _decided(decisions: pd.DataFrame) -> tuple[dict[int, list[Recorded]], set[int]]:
     """Return the values at each rung by trial, and the trials that were stopped."""
     recorded: dict[int, list[Recorded]] = {}
     decisions = decisions.sort_values("attempt", kind="stable")  # because the first value counts
-    columns = (decisions[name].tolist() for name in ("number", "bracket", "rung", "value"))
-    for number, bracket, rung, value in zip(*columns, strict=True):
-        recorded.setdefault(int(number), []).append(Recorded(int(bracket), rung, value))
+    columns = (decisions[name].tolist() for name in ("number", *Recorded._fields))
+    for number, *row in zip(*columns, strict=True):
+        recorded.setdefault(int(number), []).append(Recorded(*row))
     stopped = decisions.loc[decisions["verdict"] == "stop", "number"]
     return recorded, {int(number) for number in stopped}

@@ -24,6 +24,7 @@ from tuner.errors import RayLostError, StudyError, StudyInterruptedError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.results.identity import check_identity, identify
 from tuner.results.provenance import describe_run
+from tuner.results.schema import FINISHED
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import proposal_from_row
 from tuner.search.schedulers import Scheduler, make_scheduler
@@ -35,7 +36,7 @@ from tuner.study.halting import StopReason, StudyStopper, stop_on_signals
 from tuner.study.observer import NullObserver, Observer, TolerantObserver
 from tuner.study.process import unchanged_process
 from tuner.study.recorder import Recorder
-from tuner.study.restore import Past, read_past, restore_scheduler
+from tuner.study.restore import Past, read_past
 from tuner.study.retries import Retries
 from tuner.study.trainable import TrialContext, TrialTrainable
 
@@ -103,10 +104,10 @@ class StudyRun:
             DataError: Its images are missing or broken.
         """
         refuse_hidden_modules(Path.cwd())
-        check_comparable(self.folder, self.spec)
+        self.spec = check_comparable(self.folder, self.spec)
         dataset = load_fitting(self.spec, self._data)
         with self.folder.lock():
-            check_comparable(self.folder, self.spec)
+            self.spec = check_comparable(self.folder, self.spec)
             identity = identify(self.spec, dataset.fingerprint)
             accepted = check_identity(self.folder, identity, accept=self._accept_changes)
             tables = self.folder.tables(self.spec)
@@ -178,7 +179,7 @@ class StudyRun:
         """Remove checkpoints that workers of a killed driver wrote after their trials had ended."""
         if len(self.folder.provenance().get("runs", ())) > 1:
             trials, storage = tables.trials(), self.folder.storage
-            ended = trials.loc[trials["state"] != "RUNNING", "number"]
+            ended = trials.loc[trials["state"].isin(FINISHED), "number"]
             storage.each(storage.remove, [self.folder.checkpoint(int(number)) for number in ended])
 
     def _begin_provenance(self, dataset: data.Dataset, accepted: list[str], placement: Placement) -> dict[str, Any]:
@@ -219,9 +220,7 @@ class StudyRun:
         )
         self.scheduler = make_scheduler(self.spec, recorder.decide)
         self.scheduler.has_other_node = partial(_has_other_node, placement.trial)
-        for row in restore_scheduler(self.spec, past, self.scheduler):
-            recorder.open_row(proposal_from_row(self.spec, row))
-            recorder.end(int(row["number"]), "PRUNED")
+        recorder.restore(past, self.scheduler)
         if self._retry_failed:
             for row in past.failed:
                 recorder.open(proposal_from_row(self.spec, row))
@@ -233,6 +232,9 @@ class StudyRun:
             on_propose=recorder.propose,
             latest=recorder.trials,
             stopping=stopper.stop_all,
+            rule=self.scheduler,
+            is_urgent=lambda number: stopper.is_short_of(recorder.seconds_to_finish(number)),
+            on_prune=recorder.prune,
         )
         return recorder
 

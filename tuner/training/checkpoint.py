@@ -95,9 +95,12 @@ class Checkpointer:
 
     def save_if_due(self) -> None:
         """Save if a checkpoint is due. Called after each step."""
+        if time.monotonic() - self._saved_at >= self._wait:
+            self.save()
+
+    def save(self) -> None:
+        """Save now."""
         now = time.monotonic()
-        if now - self._saved_at < self._wait:
-            return
         kept = {"identity": self._identity, "reports": self.reports, "training": self._trainer.state_dict()}
         write_state(self._storage, self._name, kept)
         self._saved_at = time.monotonic()

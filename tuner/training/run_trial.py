@@ -1,6 +1,6 @@
 """One attempt at a trial: training, reports, checkpoints and resuming, without Ray."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -71,7 +71,7 @@ def run_trial(
     keeper = Checkpointer(study, number, identity(spec, dataset, parameters, seed), trainer)
     for report in keeper.resume():
         yield {**report, "replayed": True}
-    yield from _train(trainer, keeper, before)
+    yield from _train(trainer, keeper, before, spec.stopping.waits_at)
     if spec.keep_weights:
         write_state(study.storage, study.weights(number), trainer.model.state_dict())
     yield {
@@ -100,8 +100,12 @@ def _train(
     trainer: Trainer,
     keeper: Checkpointer,
     before: tuple[float, float] | None,
+    waits_at: Callable[[int], bool],
 ) -> Iterator[dict[str, Any]]:
-    """Train the remaining epochs, yielding every report but the last, which is only kept."""
+    """Train the remaining epochs, yielding every report but the last, which is only kept.
+
+    A checkpoint is saved before each report after which the trial may have to wait.
+    """
     planned = trainer.config.epochs
     constant = {
         "epochs_planned": planned,
@@ -115,7 +119,7 @@ def _train(
             report["untrained"] = dict(zip(("val_loss", "val_accuracy"), before, strict=True))
         keeper.reports.append(report)
         if result.epoch < planned:
-            keeper.save_if_due()
+            keeper.save() if waits_at(result.epoch) else keeper.save_if_due()
             yield report
 
 

@@ -1,0 +1,320 @@
+"""Asynchronous successive halving whose trials can wait at a rung (Li et al., 2020).
+
+`promote`: every trial waits at its rung. A free slot takes the best waiting trial of the highest
+rung where it is among the best 1/reduction_factor, or else a new trial. `stop`: a trial waits only
+while fewer than `min_trials` stand at its rung. Later trials go on or stop at once, as in Ray's
+ASHA. Nothing here knows Ray or checkpoints.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
+from typing import Protocol
+
+from tuner.search.asha import Bracket, Decision, Recorded, Rungs, Verdict
+from tuner.search.ranking import Ranking
+
+PASSES = ("go", "promote", "finish")
+"""Verdicts after which a trial goes on."""
+
+
+class WaitingRule(Protocol):
+    """A stopping rule under which trials can wait at a rung."""
+
+    @property
+    def can_wait(self) -> bool:
+        """True if a trial may have to wait."""
+
+    @property
+    def waiting(self) -> Mapping[int, float]:
+        """The trials that wait, and the rung of each."""
+
+    def promote(self) -> int | None:
+        """Let a waiting trial go on to the next rung, None if no trial may."""
+
+    def finish(self) -> int | None:
+        """Let the best waiting trial go on to its end, None if none waits."""
+
+    def best(self) -> int | None:
+        """Return the trial that `finish` would let go on."""
+
+    def end(self) -> list[int]:
+        """Let no trial wait any more, and return those that did."""
+
+
+class NobodyWaits:
+    """A stopping rule under which no trial waits."""
+
+    can_wait: bool = False
+    waiting: Mapping[int, float] = {}
+
+    def promote(self) -> int | None:
+        """Return None."""
+        return None
+
+    finish = best = promote
+
+    def end(self) -> list[int]:
+        """Return no trial."""
+        return []
+
+
+class Rung:
+    """The values at one rung, where a higher value is better, and the trials that wait there.
+
+    Args:
+        milestone: Epochs of the rung.
+        ranking: Its values.
+        reduction_factor: The best 1/reduction_factor go on.
+        min_trials: Trials that must stand at the rung before any goes on.
+    """
+
+    def __init__(
+        self,
+        milestone: float,
+        ranking: Ranking,
+        reduction_factor: float,
+        min_trials: int,
+    ) -> None:
+        self.milestone = milestone
+        self.ranking = ranking
+        self._factor = reduction_factor
+        self._min_trials = min_trials
+        self._passed: Counter[float] = Counter()
+        self._heap: list[tuple[float, int, int]] = []  # value with the other sign, number, epoch
+
+    @property
+    def places(self) -> int:
+        """Number of trials that may go on."""
+        count = len(self.ranking)
+        return int(count / self._factor) if count >= self._min_trials else 0
+
+    @property
+    def cutoff(self) -> float | None:
+        """Value of the last trial that may go on, None if no trial may."""
+        return self.ranking.ordered[-self.places] if self.places else None
+
+    @property
+    def best(self) -> tuple[int, int] | None:
+        """Number and epoch of the best waiting trial, the lowest number of equals."""
+        return self._heap[0][1:] if self._heap else None
+
+    @property
+    def is_open(self) -> bool:
+        """True if the best waiting trial is among the best 1/reduction_factor."""
+        if not self._heap:
+            return False
+        value = -self._heap[0][0]  # which ranks behind equal values that have gone on
+        return self.ranking.rank(value) + self._passed[value] <= self.places
+
+    def wait(self, number: int, epoch: int) -> None:
+        """Let a trial wait whose value is recorded."""
+        heappush(self._heap, (-self.ranking.value(number), number, epoch))
+
+    def release(self) -> None:
+        """Let the best waiting trial go on."""
+        self.passed(-heappop(self._heap)[0])
+
+    def passed(self, value: float) -> None:
+        """Record that a trial with this value has gone on."""
+        self._passed[value] += 1
+
+    def clear(self) -> None:
+        """Let no trial wait any more."""
+        self._heap.clear()
+
+
+class WaitingHalving:
+    """ASHA with one bracket: verdicts at rungs, and the trials that wait.
+
+    Args:
+        grace_period: Epoch of the first rung.
+        max_epochs: Epochs of the longest trial.
+        reduction_factor: Each rung lets the best 1/reduction_factor go on.
+        min_trials: Trials that must stand at a rung before any goes on.
+        stops: True for type `stop`, False for type `promote`.
+        maximize: True where a higher value is better.
+    """
+
+    def __init__(
+        self,
+        grace_period: int,
+        max_epochs: int,
+        reduction_factor: float,
+        min_trials: int = 3,
+        stops: bool = False,
+        maximize: bool = True,
+    ) -> None:
+        self._bracket = Bracket(grace_period, max_epochs, reduction_factor, skipped=0)
+        self._rungs = {
+            milestone: Rung(milestone, ranking, reduction_factor, min_trials)
+            for milestone, ranking in self._bracket.rungs.items()
+        }
+        self._highest_first = [*reversed(self._rungs.values())]
+        self._min_trials = min_trials
+        self._stops = stops
+        self._sign = 1.0 if maximize else -1.0
+        self._waiting: dict[int, float] = {}
+        self._finishing: set[int] = set()
+
+    @property
+    def rungs(self) -> Rungs:
+        """Values recorded so far, the lowest rung first."""
+        return {
+            (0, milestone): {number: self._sign * value for number, value in rung.ranking.items()}
+            for milestone, rung in self._rungs.items()
+        }
+
+    @property
+    def waiting(self) -> Mapping[int, float]:
+        """The trials that wait, and the rung of each."""
+        return self._waiting
+
+    def report(self, number: int, epoch: int, value: float) -> Decision | None:
+        """Record a value and decide on its trial, None between two rungs.
+
+        Verdicts are `go`, `wait` and, for type `stop`, `stop`.
+        """
+        rung = self._reached(number, epoch, value)
+        if rung is None:
+            return None
+        signed = self._sign * value
+        cutoff = self._record(rung, number, signed)
+        if number in self._finishing:
+            verdict: Verdict = "go"
+        elif self._stops and len(rung.ranking) >= self._min_trials:
+            verdict = "stop" if cutoff is not None and signed < cutoff else "go"
+        else:
+            return self._wait_or_go(rung, number, epoch)
+        if verdict == "go":
+            rung.passed(signed)
+        return self._decide(rung, number, epoch, verdict, cutoff)
+
+    def complete(self, number: int, epoch: int, value: float) -> Decision | None:
+        """Record the last value of a trial that has ended. One that waits has not."""
+        self._finishing.discard(number)
+        rung = None if number in self._waiting else self._reached(number, epoch, value)
+        if rung is None:
+            return None
+        cutoff = self._record(rung, number, self._sign * value)
+        return self._decide(rung, number, epoch, "complete", cutoff)
+
+    def promote(self) -> Decision | None:
+        """Let a waiting trial go on to the next rung, None if no trial may."""
+        rung = next((rung for rung in self._highest_first if rung.is_open), None)
+        return None if rung is None else self._release(rung, "promote")
+
+    def finish(self) -> Decision | None:
+        """Let the best waiting trial of the highest rung go on to its end, None if none waits."""
+        rung = next((rung for rung in self._highest_first if rung.best), None)
+        if rung is None:
+            return None
+        decision = self._release(rung, "finish")
+        self._finishing.add(decision.number)
+        return decision
+
+    def best(self) -> int | None:
+        """Return the trial that `finish` would let go on."""
+        best = next((rung.best for rung in self._highest_first if rung.best), None)
+        return None if best is None else best[0]
+
+    def end(self) -> list[int]:
+        """Let no trial wait any more, and return those that did by number."""
+        numbers = sorted(self._waiting)
+        self._waiting.clear()
+        for rung in self._highest_first:
+            rung.clear()
+        return numbers
+
+    def replay(
+        self,
+        number: int,
+        values: Mapping[int, float],
+        recorded: Iterable[Recorded] = (),
+    ) -> None:
+        """Record the rungs of an ended trial, and its values by absolute epoch."""
+        self._restore(number, recorded)
+        for epoch, value in sorted(values.items()):
+            if rung := self._reached(number, epoch, value):
+                rung.ranking.record(number, self._sign * value)
+
+    def resume(
+        self,
+        number: int,
+        values: Mapping[int, float],  # noqa: ARG002
+        recorded: Iterable[Recorded] = (),
+    ) -> None:
+        """Record the rungs of a trial in flight, which waits where its last verdict was `wait`."""
+        for rung, epoch in self._restore(number, recorded).items():
+            rung.wait(number, epoch)
+            self._waiting[number] = rung.milestone
+
+    def _restore(self, number: int, recorded: Iterable[Recorded]) -> dict[Rung, int]:
+        """Record verdicts in any order. Return the rungs that were not passed, with the epochs."""
+        waits: dict[Rung, int] = {}
+        passed: set[Rung] = set()
+        for row in recorded:
+            rung = self._rungs.get(row.rung)
+            if rung is None or not math.isfinite(row.value):
+                continue
+            if number not in rung.ranking:
+                rung.ranking.record(number, self._sign * row.value)
+            if row.verdict == "wait":
+                waits[rung] = row.epoch
+            if row.verdict in PASSES and rung not in passed:
+                passed.add(rung)
+                rung.passed(rung.ranking.value(number))
+            if row.verdict == "finish":
+                self._finishing.add(number)
+        return {rung: epoch for rung, epoch in waits.items() if rung not in passed}
+
+    def _reached(self, number: int, epoch: int, value: float) -> Rung | None:
+        """Return the highest rung that a trial has reached without a value there."""
+        found = self._bracket.next_rung(number, epoch) if math.isfinite(value) else None
+        return found and self._rungs[found[0]]
+
+    def _record(self, rung: Rung, number: int, signed: float) -> float | None:
+        """Record a value, and return the value to reach: for `stop` Ray's, of those before it."""
+        earlier = self._bracket.cutoff(rung.ranking)
+        rung.ranking.record(number, signed)
+        return earlier if self._stops else rung.cutoff
+
+    def _wait_or_go(self, rung: Rung, number: int, epoch: int) -> Decision:
+        """Let a trial wait, unless it would be the next to go on."""
+        rung.wait(number, epoch)
+        self._waiting[number] = rung.milestone
+        first = next((rung for rung in self._highest_first if rung.is_open), None)
+        if first is rung and rung.best == (number, epoch):
+            return self._release(rung, "go")
+        return self._decide(rung, number, epoch, "wait", rung.cutoff)
+
+    def _release(self, rung: Rung, verdict: Verdict) -> Decision:
+        """Let the best waiting trial of a rung go on."""
+        assert rung.best is not None
+        number, epoch = rung.best
+        decision = self._decide(rung, number, epoch, verdict, rung.cutoff)
+        rung.release()
+        del self._waiting[number]
+        return decision
+
+    def _decide(
+        self,
+        rung: Rung,
+        number: int,
+        epoch: int,
+        verdict: Verdict,
+        cutoff: float | None,
+    ) -> Decision:
+        value = rung.ranking.value(number)
+        return Decision(
+            number=number,
+            bracket=0,
+            rung=float(rung.milestone),
+            epoch=epoch,
+            value=self._sign * value,
+            cutoff=None if cutoff is None else self._sign * cutoff,
+            rank=rung.ranking.rank(value),
+            of=len(rung.ranking),
+            verdict=verdict,
+        )
