@@ -278,8 +278,9 @@ def test_study_survives_an_outage(
     monkeypatch.setattr(writer, "RETRY_SECONDS", 0.5)
     outage = Outage(object_store.stop, object_store.start)
     run = StudyRun(tuner.load_spec(write_spec(tmp_path, 6)), results, observer=outage, trainable=HeldTrial)
-    with pytest.warns(UserWarning, match=r"cannot be reached; .*; rows wait, and are written once that is over$"):
+    with pytest.warns(UserWarning, match=r"cannot be reached; ") as told:  # a busy store may be late at the end, too
         study = run.run()
+    assert str(told[0].message).endswith("; rows wait, and are written once that is over")
     assert list(study.trials["number"]) == list(range(6))
     assert set(study.trials["state"]) <= {"COMPLETE", "PRUNED"}
     assert (study.trials["attempt"] == 1).all()  # not one trial was disturbed
