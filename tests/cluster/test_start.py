@@ -14,6 +14,8 @@ import pytest
 import tuner
 from tests.cli.test_main import DIGITS, ROOT, alive, command, descendants
 from tests.support.waiting import wait_until
+from tuner.cluster import connection
+from tuner.errors import RayLostError
 from tuner.storage.scratch import sweep_scratch_folders
 
 pytestmark = pytest.mark.cluster
@@ -84,6 +86,15 @@ def test_sweep_removes_rays_files_of_dead_drivers(short: Path) -> None:
         return [path.name for path in short.iterdir()] == ["tuner-of-somebody-else"]
 
     wait_until(is_swept)
+
+
+def test_start_names_a_folder_it_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file"))
+    with pytest.raises(RayLostError) as caught:
+        connection._start_local()
+    remedy = "set RAY_TMPDIR to another folder; the study is as it was, and the same command goes on"
+    assert str(caught.value) == f"Ray did not start: {tmp_path}/file cannot be written (Not a directory); {remedy}"
 
 
 @pytest.mark.skipif(

@@ -1,13 +1,21 @@
 """A study's networks, tried on its images before anything starts."""
 
+import os
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.support.image_files import write_folder
+from tuner import data
 from tuner.config.study import StudyConfig, parse_spec
-from tuner.errors import SpecError
+from tuner.data import progress, sources
+from tuner.errors import DataError, SpecError
 from tuner.study.dataset import load_fitting
+from tuner.training import watchdog
 
 
 def study(name: str, **space: Any) -> StudyConfig:
@@ -43,3 +51,51 @@ def test_default_of_zero_may_be_a_float() -> None:
     line = r"scale: found 0.25; allowed: a whole number, as its default 0; a default of 0.0 allows fractions$"
     with pytest.raises(SpecError, match=line):
         study("Loose", scale={"float": [0.25, 0.5]})
+
+
+def study_of(images: Path) -> StudyConfig:
+    training = {"architecture": "vazquez_base"}
+    return parse_spec({"study": "a", "dataset": {"name": str(images)}, "training": training, "space": {}})
+
+
+def test_hanging_read_is_refused_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "HANG_SECONDS", 3.0)
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    write_folder(tmp_path / "images", "train", ["a", "b"], 2, 12, 12)
+    pipe = tmp_path / "images" / "train" / "b" / "0.png"
+    pipe.unlink()
+    os.mkfifo(pipe)  # reading it never ends
+    with pytest.raises(DataError) as caught:
+        load_fitting(study_of(tmp_path / "images"), None)
+    remedy = "check the disk or the network drive; the same command tries again"
+    assert str(caught.value) == f"{pipe}: reading has not moved on for 3 s; {remedy}"
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "load-images")
+    writer = os.open(pipe, os.O_RDWR)
+    pipe.unlink()
+    os.close(writer)
+    thread.join()
+
+
+def test_slow_read_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "HANG_SECONDS", 2.0)
+    load = data.load
+
+    def load_slowly(*arguments: Any) -> data.Dataset:
+        end = time.monotonic() + 2 * watchdog.HANG_SECONDS
+        while time.monotonic() < end:
+            progress.report()
+            time.sleep(0.01)
+        return load(*arguments)
+
+    monkeypatch.setattr(data, "load", load_slowly)
+    assert load_fitting(study_of(Path("digits")), None).name == "digits"
+
+
+def test_hash_of_a_large_file_reports_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 10)
+    (tmp_path / "large").write_bytes(bytes(100))
+    heard: list[str] = []
+    source = sources.Source("large", "", {"large": tmp_path / "large"}, lambda _: pytest.fail("not decoded"))
+    with progress.heard(lambda: heard.append(progress.place)):
+        source.fingerprint(None)
+    assert heard == [str(tmp_path / "large")] * 11

@@ -80,6 +80,10 @@ def main() -> None:
         app()
     except UserError as error:
         exit_with_error(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        exit_with_error(UserError(f"{error.filename}: {error.strerror}; the same command tries again"))
     except RayLostError as error:
         end_without_ray(error)
     except KeyboardInterrupt:

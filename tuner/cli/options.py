@@ -9,13 +9,15 @@ import typer
 if TYPE_CHECKING:
     from tuner.config.study import StudyConfig
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+# readable=False, because typer refuses what may not be read in a box of five lines
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", readable=False)]
 Results = Annotated[
     str,
     typer.Option("--results", envvar="TUNER_RESULTS", help="The results directory, or s3://BUCKET/PREFIX."),
 ]
 Data = Annotated[
-    Path | None, typer.Option("--data", envvar="TUNER_DATA", help="The folder to look for data sets in first.")
+    Path | None,
+    typer.Option("--data", envvar="TUNER_DATA", help="The folder to look for data sets in first.", readable=False),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PLACE=VALUE", help="Change a setting: --set search.trials=64.")

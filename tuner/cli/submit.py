@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # because Ray takes seconds
 
 def submit(
     address: HttpAddress,
-    study: Annotated[Path | None, typer.Argument(metavar="STUDY.yaml", help="The study file.")] = None,
+    study: Annotated[Path | None, typer.Argument(metavar="STUDY.yaml", help="The study file.", readable=False)] = None,
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     name: Name = None,

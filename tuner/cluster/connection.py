@@ -88,7 +88,12 @@ def start(
 def _start_local(**settings: Any) -> None:
     """Start a local Ray, whose files are removed at its end or by the next driver."""
     global _scratch
-    _scratch = ScratchFolder(_short_folder())
+    parent = _short_folder()
+    try:
+        _scratch = ScratchFolder(parent)
+    except OSError as error:
+        remedy = "set RAY_TMPDIR to another folder"
+        raise start_failed(f"{parent} cannot be written ({error.strerror}); {remedy}") from error
     try:
         with interruptible_start():
             ray.init(

@@ -46,8 +46,15 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
         if not entry.exists():
             _build(entry, source, fingerprint, config.image_size)
     except OSError as error:
-        raise DataError(f"{error.filename or cache}: {reason(error)}") from error
+        raise DataError(f"{error.filename or cache}: {reason(error)}{_remedy(error, cache)}") from error
     return Dataset.open(entry)
+
+
+def _remedy(error: OSError, cache: Path) -> str:
+    """Return what helps against an error of the system, as the end of a message."""
+    if Path(error.filename or cache).is_relative_to(cache):
+        return "; the cache of images must be writable; set TUNER_CACHE to another folder"
+    return "; check its permissions" if isinstance(error, PermissionError) else ""
 
 
 def ensure_cached(entry: Path, config: DatasetConfig, root: Path | None = None) -> Path:

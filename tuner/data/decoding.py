@@ -92,7 +92,7 @@ def decode(image: bytes | Path, origin: str, image_size: int | None) -> Picture:
     Raises:
         DataError: The image is broken, of no known format, or not to be shown in 8 bits.
     """
-    progress.report()
+    progress.report(origin)
     try:
         file = image if isinstance(image, Path) else io.BytesIO(image)
         with Image.open(file, formats=_formats()) as opened:

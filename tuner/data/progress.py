@@ -17,6 +17,8 @@ def _ignore() -> None:
 
 listener: Callable[[], None] = _ignore
 """Function called after each image, each batch, and each second of healthy waiting."""
+place = ""
+"""The file or folder that is being read, as far as it was reported."""
 
 
 @cache
@@ -25,9 +27,23 @@ def warn_once(message: str) -> None:
     warnings.warn(message, stacklevel=3)
 
 
-def report() -> None:
-    """Report that the work has moved on."""
+def report(reading: object = None) -> None:
+    """Report that the work has moved on, perhaps to another file or folder."""
+    global place
+    if reading is not None:
+        place = str(reading)
     listener()
+
+
+@contextmanager
+def heard(by: Callable[[], None]) -> Iterator[None]:
+    """Let a function hear each report. The place of earlier work is forgotten."""
+    global listener, place
+    before, listener, place = listener, by, ""
+    try:
+        yield
+    finally:
+        listener = before
 
 
 @contextmanager

@@ -20,6 +20,8 @@ FORMAT = 1
 """Format of the decoded arrays. Another number invalidates every cache entry."""
 OWN_FORMAT = 2
 """Format of arrays from a user's own files, which transparency and orientation changed."""
+CHUNK_BYTES = 1 << 20
+"""Bytes of a file that are read at once to hash it."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,19 @@ class Source:
         decoding = f"{FORMAT} {self.name}" if self.known else f"{OWN_FORMAT} "
         digest = hashlib.blake2b(f"{decoding} {image_size}".encode(), digest_size=16)
         for name, path in self.files.items():
-            progress.report()
-            with path.open("rb") as stream:
-                content = hashlib.file_digest(stream, "blake2b").hexdigest()
-            digest.update(os.fsencode(f"\n{name} {content}"))
+            digest.update(os.fsencode(f"\n{name} {_digest(path)}"))
         return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """Hash a file, and report progress in between because it may be large."""
+    digest = hashlib.blake2b()
+    progress.report(path)
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            progress.report()
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
@@ -126,7 +136,7 @@ def _matches(pattern: str, root: Path | None) -> list[Path]:
     """Return the folder or the sorted files that match a path or pattern."""
     for base in filter(None, (Path.cwd(), root)):
         path = base / os.path.expanduser(pattern)  # noqa: PTH111 because pathlib's raises for unknown users
-        if os.path.exists(path):  # noqa: PTH110 because pathlib's raises for long names
+        if _exists(path):
             return [path]
         literal, rest = _literal_part(path)
         found = sorted(literal / match for match in glob.glob(rest, root_dir=literal))  # noqa: PTH207
@@ -134,6 +144,17 @@ def _matches(pattern: str, root: Path | None) -> list[Path]:
             check_complete(files, pattern)
             return files
     return []
+
+
+def _exists(path: Path) -> bool:
+    """Return True if a path exists, and raise PermissionError if that cannot be seen."""
+    try:
+        os.stat(path)  # noqa: PTH116 because a path may be too long
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _literal_part(path: Path) -> tuple[Path, str]:

@@ -140,7 +140,11 @@ class Storage:
     def move_aside(self, ending: str) -> Path | str:
         """Append an ending to the name of the whole folder. Return its new path."""
         aside = self.root.with_name(self.root.name + ending)
-        self.root.rename(aside)
+        try:
+            self.root.rename(aside)
+        except OSError as error:
+            found = f"cannot be renamed to {aside.name}: {error.strerror}"
+            raise StoreError(f"{self.root}: {found}; check the permissions of {self.root.parent}") from error
         for name in LOCK_FILES:
             (aside / name).unlink(missing_ok=True)
         return aside

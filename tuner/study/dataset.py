@@ -1,12 +1,18 @@
 """The data set of a study, checked before any trial."""
 
+import time
+from concurrent.futures import Future, wait
 from pathlib import Path
+from threading import Thread
 
 from tuner import data
+from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.config.user_models import is_own
-from tuner.errors import SpecError
+from tuner.data import progress
+from tuner.errors import DataError, SpecError
+from tuner.training import watchdog
 
 
 def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
@@ -19,10 +25,10 @@ def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
         root: Folder in which data sets are searched first. None: as in `tuner.data.load`.
 
     Raises:
-        DataError: The images are missing or broken.
+        DataError: The images are missing or broken, or reading them hangs.
         SpecError: They are too small, or not suited to an architecture.
     """
-    dataset = data.load(spec.dataset, root)
+    dataset = _load_watched(spec.dataset, root)
     data.split(dataset, spec.dataset)
     for name in spec.architectures:
         least, size = architecture(name).min_size, dataset.image_size
@@ -32,6 +38,36 @@ def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
         if ":" in name:
             _try_foreign(spec, name, dataset)
     return dataset
+
+
+def _load_watched(config: DatasetConfig, root: Path | None) -> data.Dataset:
+    """Load images in a thread, because a read that hangs can be left but not ended.
+
+    Raises:
+        DataError: As `tuner.data.load`, or nothing was read for `watchdog.HANG_SECONDS`.
+    """
+    loaded: Future[data.Dataset] = Future()
+    heard_at = time.monotonic()
+
+    def load() -> None:
+        try:
+            loaded.set_result(data.load(config, root))
+        except BaseException as error:
+            loaded.set_exception(error)
+
+    def hear() -> None:
+        nonlocal heard_at
+        heard_at = time.monotonic()
+
+    with progress.heard(hear):
+        Thread(target=load, name="load-images", daemon=True).start()
+        while (left := heard_at + watchdog.HANG_SECONDS - time.monotonic()) > 0:
+            if wait([loaded], left).done:
+                return loaded.result()
+        raise DataError(
+            f"{progress.place or config.name}: reading has not moved on for {watchdog.HANG_SECONDS:.0f} s;"
+            " check the disk or the network drive; the same command tries again"
+        )
 
 
 def _try_foreign(spec: StudyConfig, name: str, dataset: data.Dataset) -> None:

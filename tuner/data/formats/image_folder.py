@@ -109,6 +109,7 @@ def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
     real = os.path.realpath(folder)
     if real in above:
         raise DataError(f"{folder}: a link to a folder above it; allowed: folders that end")
+    progress.report(folder)
     with os.scandir(folder) as entries:
         by_name = sorted(entries, key=lambda entry: entry.name)
     for entry in by_name:

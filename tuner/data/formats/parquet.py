@@ -96,6 +96,7 @@ def _opened(path: Path) -> Iterator["pq.ParquetFile"]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    progress.report(path)
     try:
         with pq.ParquetFile(path) as file:
             yield file
