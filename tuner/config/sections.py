@@ -79,7 +79,7 @@ class HalvingConfig(Settings):
 class AshaConfig(HalvingConfig):
     """Asynchronous successive halving, in which a trial can wait at a rung for its turn."""
 
-    type: Literal["promote", "stop"] = "stop"
+    type: Literal["promote", "stop"] = "promote"
     """promote: a trial waits, and the best 1/reduction_factor of a rung go on. stop: it goes on or stops."""
     min_trials: Annotated[int, Field(ge=1)] = 3
     """Trials that must stand at a rung before any goes on. Until then trials wait."""
