@@ -15,6 +15,7 @@ from benchmarks.quality.tasks import Task
 from tuner.config.study import StudyConfig
 from tuner.results.tables import Tables
 from tuner.search.optuna_study import suggest_value
+from tuner.search.samplers import derive_trial_seed
 from tuner.search.schedulers import make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage import Storage
@@ -28,10 +29,10 @@ FACTOR = 3
 class ProjectSearch:
     """The project's searcher and scheduler, called as Ray Tune calls them."""
 
-    def __init__(self, spec: StudyConfig, workers: int) -> None:
+    def __init__(self, spec: StudyConfig, workers: int, searcher: type[OptunaSearcher] = OptunaSearcher) -> None:
         empty = Tables(Storage("/nowhere"), spec.space)
         self._scheduler = make_scheduler(spec, lambda _: None)
-        self._searcher = OptunaSearcher(
+        self._searcher = searcher(
             spec,
             empty.trials(),
             empty.epochs(),
@@ -69,6 +70,14 @@ class ProjectSearch:
             return "wait"
         self._searcher.forget(number)
         return "stop"
+
+
+class TpeByStates(OptunaSearcher):
+    """The project's searcher with Optuna's own order: complete trials first, then pruned ones."""
+
+    def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
+        seed = derive_trial_seed(self.spec.search.seed, "proposal", index)
+        return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
 
 
 class RaySearch:
@@ -146,10 +155,12 @@ class OptunaAlone:
         return "go"
 
 
-def _project(sampler: str, stopping: Any) -> Callable[[Task, int, int], Search]:
+def _project(
+    sampler: str, stopping: Any, searcher: type[OptunaSearcher] = OptunaSearcher
+) -> Callable[[Task, int, int], Search]:
     def make(task: Task, workers: int, seed: int) -> Search:
         search = {"sampler": sampler, "trials": MANY, "seed": seed}
-        return ProjectSearch(task.study(search, stopping), workers)
+        return ProjectSearch(task.study(search, stopping), workers, searcher)
 
     return make
 
@@ -170,12 +181,22 @@ def _halving() -> optuna.pruners.BasePruner:
     return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=FACTOR)
 
 
-STOP = {"asha": {"grace_period": 1, "reduction_factor": FACTOR}}
+def _asha(**settings: Any) -> dict[str, Any]:
+    return {"asha": {"grace_period": 1, "reduction_factor": FACTOR, **settings}}
+
+
+PROMOTE = _asha(type="promote")
+STOP = _asha(type="stop")
+AS_RAY = _asha(type="stop", min_trials=1)
 SEARCHES: dict[str, Callable[[Task, int, int], Search]] = {
-    "tpe + asha": _project("tpe", STOP),
-    "curves + asha": _project("curves", STOP),
-    "random + asha": _project("random", STOP),
-    "grid + asha": _project("grid", STOP),
+    "tpe + promote": _project("tpe", PROMOTE),
+    "curves + promote": _project("curves", PROMOTE),
+    "tpe + stop": _project("tpe", STOP),
+    "tpe by states + stop at once": _project("random", AS_RAY, TpeByStates),
+    "random + promote": _project("random", PROMOTE),
+    "random + stop": _project("random", STOP),
+    "random + stop at once": _project("random", AS_RAY),
+    "grid + promote": _project("grid", PROMOTE),
     "Ray's OptunaSearch + ASHA": _ray,
     "Optuna's TPE + halving": _optuna(_halving),
     "Optuna's TPE + median": _optuna(optuna.pruners.MedianPruner),

@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import tuner
 from benchmarks.quality.searches import SEARCHES, silence
 from benchmarks.quality.simulation import Started, Workers, regret_at
 from benchmarks.quality.summary import by_search, interval
 from benchmarks.quality.tasks import Task, load_task
+from benchmarks.record_curves import recording
 from benchmarks.search_quality import main
 
 EPOCHS = 9
+COMMITTED = Path(__file__).parents[2] / "notebooks" / "results"
 
 
 def record(folder: Path, name: str = "small") -> None:
@@ -74,6 +77,18 @@ def test_task_reads_conditions(tmp_path: Path) -> None:
     assert task.configurations["batch_size"][task.nearest(point)] == 64
 
 
+def test_study_becomes_a_recording(tmp_path: Path) -> None:
+    study = tuner.load_study(COMMITTED / "vazquez_exp3")
+    recording(study).to_parquet(tmp_path / "recorded.parquet")
+    task = load_task(tmp_path, "recorded")
+    names = [name.removeprefix("param_") for name in study.trials if name.startswith("param_")]
+    complete = study.trials[study.trials["state"] == "COMPLETE"]
+    assert set(task.configurations) == set(names)
+    assert sum(map(len, task.curves)) == len(complete)
+    ends = [curve.values[-1] for seeds in task.curves for curve in seeds]
+    assert sorted(ends) == sorted(complete["val_accuracy"])
+
+
 def test_nearest_configuration_is_itself(small: Task) -> None:
     rows = small.configurations.to_dict("records")
     assert [small.nearest(row) for row in rows] == list(range(len(rows)))
@@ -122,7 +137,7 @@ def test_command_continues_where_it_stopped(tmp_path: Path, capsys: Any) -> None
     record(tmp_path)
     out = tmp_path / "out"
     common = ["--recordings", str(tmp_path), "--out", str(out), "--budgets", "20", "40"]
-    common += ["--searches", "random + asha", "grid + asha"]
+    common += ["--searches", "random + promote", "grid + promote"]
     main([*common, "--seeds", "2"])
     before = pd.read_parquet(out / "rows.parquet")
     main([*common, "--seeds", "3"])
@@ -130,7 +145,7 @@ def test_command_continues_where_it_stopped(tmp_path: Path, capsys: Any) -> None
     pd.testing.assert_frame_equal(after.head(len(before)), before)
     assert len(after) == len(before) * 3 / 2
     text = capsys.readouterr().out
-    assert "| random + asha |" in text
+    assert "| random + promote |" in text
     assert (out / "tables.md").read_text() in text
     assert (out / "regret.png").stat().st_size > 0
 
