@@ -5,6 +5,7 @@ import math
 import pickle
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -117,7 +118,7 @@ class Driven:
             on_propose=self.propose,
             latest=self.tables.trials,
             rule=self.scheduler,
-            on_prune=self.recorder.prune,
+            on_prune=partial(self.recorder.end, state="PRUNED"),
         )
 
     def propose(self, proposal: Proposal) -> None:
@@ -153,7 +154,7 @@ class Driven:
             self.searcher.on_trial_complete(trial.trial_id, error=True)
             self.searcher.give_up(config["number"], "crash")
             self.recorder._rows[config["number"]] |= {"error": "RuntimeError: crashed", "error_kind": "crash"}
-            self.recorder.end(config["number"], "FAILED")
+            self.recorder.end([config["number"]], "FAILED")
             return True
         result: dict[str, Any] = {"error": "loss is nan", "error_kind": "diverged", "done": True}
         if epoch == 1 or fate(config) != "error":
@@ -500,7 +501,7 @@ def test_trial_that_cannot_be_trained_is_infeasible(kind: str, tmp_path: Path) -
     driven.train(trial)
     driven.searcher.on_trial_complete(trial.trial_id, {"error": "no", "error_kind": kind})
     driven.recorder.on_trial_result(0, [], trial, {"error": "no", "error_kind": kind})
-    driven.recorder.end(0, "FAILED")
+    driven.recorder.end([0], "FAILED")
     (live,) = driven.searcher.study.trials
     assert (live.state, live.constraints) == (TrialState.PRUNED, {"trainable": 1.0})
     row = driven.tables.trials().iloc[0]

@@ -56,5 +56,5 @@ def test_only_the_best_trials_are_remembered(tmp_path: Path) -> None:
     driven = Driven(study(trials=60), tmp_path).run()
     complete = driven.tables.trials().query("state == 'COMPLETE'")
     best = complete.sort_values(["value", "number"], ascending=[False, True])["number"].head(4)
-    assert [number for _, number in driven.recorder._best] == list(best)
-    assert driven.killed().recorder._best == driven.recorder._best
+    assert [number for _, number in driven.recorder._weights.best] == list(best)
+    assert driven.killed().recorder._weights.best == driven.recorder._weights.best

@@ -18,6 +18,7 @@ from tuner.search.ray_internals import error_of, forget_metrics, worker_of
 from tuner.search.schedulers import Scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.study.failures import Failure, describe_failure
+from tuner.study.kept_weights import KeptWeights
 from tuner.study.observer import Observer, Row
 from tuner.study.restore import Past, restore_scheduler
 from tuner.study.retries import Retries
@@ -81,9 +82,9 @@ class Recorder(tune.Callback):
         self._workers: dict[int, str] = {}
         self._sign = spec.objective[0].sign
         self._code = {name: hash_network(name) for name in spec.architectures}
-        self._best: list[tuple[float, int]] = []  # those that keep their weights, and the next one
+        self._weights = KeptWeights(spec)
         complete = past.trials[is_search(past.trials) & (past.trials["state"] == "COMPLETE")]
-        self._rank(zip(-self._sign * complete["value"], complete["number"], strict=True))
+        self._weights.rank(zip(complete["value"], complete["number"], strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing, because Tune pickles its callbacks and the tables hold all state."""
@@ -115,7 +116,7 @@ class Recorder(tune.Callback):
         """Bring the scheduler to where it was, and end or pause the trials that it had ended."""
         for row in restore_scheduler(self._spec, past, scheduler):
             self.open_row(proposal_from_row(self._spec, row))
-            self.end(int(row["number"]), "PRUNED")
+            self.end([int(row["number"])], "PRUNED")
         for row in past.in_flight:
             self._restore_paused(row, waits=row["number"] in scheduler.waiting)
 
@@ -234,7 +235,7 @@ class Recorder(tune.Callback):
         if self.searcher.is_paused(number):
             self.pause(number)
         elif trial.last_result.keys() & {"epoch", "error"}:  # or else it never began
-            self.end(number, outcome(trial.last_result))
+            self.end([number], outcome(trial.last_result))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Record a failed attempt, and what follows. A trial that ends with its study stays RUNNING."""
@@ -250,7 +251,7 @@ class Recorder(tune.Callback):
         else:
             self._rows[number] |= error
             self.searcher.give_up(number, failure.kind)
-            self.end(number, "FAILED")
+            self.end([number], "FAILED")
 
     def _describe(self, trial: Trial) -> Failure:
         """Tell what ended an attempt, and defer the log of its traceback."""
@@ -289,15 +290,8 @@ class Recorder(tune.Callback):
         self._retries.ended(number)
         self._observer.trial_paused(row)
 
-    def end(self, number: int, state: State) -> None:
-        """Write a trial's last row, and forget what only a running trial needs."""
-        self._end_all([number], state)
-
-    def prune(self, numbers: list[int]) -> None:
-        """Write the last rows of trials that wait at the end of the search, in one part."""
-        self._end_all(numbers, "PRUNED")
-
-    def _end_all(self, numbers: Iterable[int], state: State) -> None:
+    def end(self, numbers: Iterable[int], state: State) -> None:
+        """Write the last rows of trials in one part, and forget what only running trials need."""
         rows = [self._rows[number] for number in numbers]
         for row in rows:
             row.update(state=state, sampler_attrs=self._sampler_attrs(row), updated_at=now())
@@ -315,8 +309,9 @@ class Recorder(tune.Callback):
         number = row["number"]
         self._writer.defer(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
         if row["state"] == "COMPLETE" and is_search(row):
-            self._rank([(-self._sign * row["value"], number)])
-        self._keep_the_best_weights(number)
+            self._weights.rank([(row["value"], number)])
+        for other in self._weights.superseded(number):
+            self._writer.defer(partial(self._folder.storage.remove, self._folder.weights(other)))
 
     def seconds_to_finish(self, number: int) -> float:
         """Return the seconds that a waiting trial needs to its end, at its pace so far."""
@@ -335,18 +330,6 @@ class Recorder(tune.Callback):
             self.searcher.forget(number)
         self._workers.pop(number, None)
         del self._rows[number], self._epochs[number]
-
-    def _keep_the_best_weights(self, newest: int) -> None:
-        """Defer the removal of weights that are not among the best."""
-        ranked = [number for _, number in self._best]
-        for number in {newest, *ranked[self._spec.keep_weights :]}:
-            if number not in ranked[: self._spec.keep_weights]:
-                remove = partial(self._folder.storage.remove, self._folder.weights(number))
-                self._writer.defer(remove)
-
-    def _rank(self, completed: Iterable[tuple[float, int]]) -> None:
-        """Rank completed trials, each as (how bad, number), among the best."""
-        self._best = sorted([*self._best, *completed])[: self._spec.keep_weights + 1]
 
     def _write(self, row: Row) -> None:
         row["updated_at"] = now()

@@ -234,7 +234,7 @@ class StudyRun:
             stopping=stopper.stop_all,
             rule=self.scheduler,
             is_urgent=lambda number: stopper.is_short_of(recorder.seconds_to_finish(number)),
-            on_prune=recorder.prune,
+            on_prune=partial(recorder.end, state="PRUNED"),
         )
         return recorder
 
