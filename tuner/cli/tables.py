@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # because pandas, torch and Ray take seconds, which --help sh
 PIPED_WIDTH = 200
 """Columns of the output without a terminal, because files and programs want unfolded tables."""
 DEFAULT_RESULTS = "results"
+_COUNTS = ("complete", "pruned", "failed", "waiting", "running", "of")
 
 _IN_TERMINAL = sys.stdout is not None and sys.stdout.isatty()
 out = Console(highlight=False, width=None if _IN_TERMINAL or "COLUMNS" in os.environ else PIPED_WIDTH)
@@ -71,22 +72,30 @@ def print_table(table: RenderableType) -> None:
 
 
 def show_studies(folders: "Iterable[StudyFolder]") -> None:
-    """Print one row per study, and a line on standard error for an unreadable one."""
+    """Print one row per study, and a line on standard error for an unreadable one.
+
+    Trials that wait have a column where there are any.
+    """
+    rows: list[dict[str, str]] = []
+    for folder in folders:
+        try:
+            rows.append({"study": folder.name, **_study_cells(folder)})
+        except StudyError as error:
+            err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
+    waits = any(row["waiting"] != "0" for row in rows)
+    counts = [name for name in _COUNTS if name != "waiting" or waits]
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("study", overflow="fold")
-    for column in ("complete", "pruned", "failed", "waiting", "running", "of"):
+    for column in counts:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("best")
     table.add_column("updated", no_wrap=True)
-    for folder in folders:
-        try:
-            table.add_row(folder.name, *_study_cells(folder))
-        except StudyError as error:
-            err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
+    for row in rows:
+        table.add_row(*(row[column] for column in ("study", *counts, "best", "updated")))
     print_table(table)
 
 
-def _study_cells(folder: "StudyFolder") -> list[str]:
+def _study_cells(folder: "StudyFolder") -> dict[str, str]:
     from tuner.analysis.formatting import format_duration, metric_text
     from tuner.analysis.leaderboard import counts_by_state
     from tuner.results.folder import load_study, rank
@@ -100,8 +109,8 @@ def _study_cells(folder: "StudyFolder") -> list[str]:
         if trials.empty
         else format_duration((datetime.now(UTC) - trials["updated_at"].max()).total_seconds()) + " ago"
     )
-    counts = [str(count) for count in counts_by_state(trials).values()]
-    return [*counts, str(study.spec.search.trials), best, updated]
+    counts = [*counts_by_state(trials).values(), study.spec.search.trials]
+    return {**dict(zip(_COUNTS, map(str, counts), strict=True)), "best": best, "updated": updated}
 
 
 def show_jobs(jobs: "list[Job]", address: str) -> None:
