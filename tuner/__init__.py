@@ -28,7 +28,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a part when it is first used, because torch and Ray take seconds."""
+    """Import a part when used, because torch and Ray take seconds."""
     name = _EARLIER_NAMES.get(name, name)
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)

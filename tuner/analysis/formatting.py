@@ -59,7 +59,10 @@ def format_clock(seconds: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration in one number: `9 s`, `12 min`, `3.5 h`, `12 days`."""
+    """Write a duration as one number with its unit.
+
+    The results look like `9 s`, `12 min`, `3.5 h`, `12 days`.
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

@@ -27,7 +27,9 @@ def load_or_empty(spec: StudyConfig, results: str | Path) -> StudyResults:
 
 
 def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
-    """Rank the completed trials of the search, best first, the earliest of equals first.
+    """Rank the completed trials of the search, best first.
+
+    Of equal trials the earliest is first.
 
     Columns: `number`, the objectives by name, `val_accuracy`, `test_accuracy`, `epochs`, `train_seconds`, the searched
     parameters by name. If trials were repeated with other seeds, also `repeats` (their number), and `repeats_mean`
@@ -57,7 +59,10 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
 
 
 def _not_dominated(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Find the Pareto front of (N, objectives) values of which more is better: (N,)."""
+    """Mark the rows of values on the Pareto front.
+
+    `values` is (N, objectives), and more is better. The result is (N,).
+    """
     return np.array(
         [not ((values >= row).all(axis=1) & (values > row).any(axis=1)).any() for row in values], dtype=bool
     )
@@ -96,7 +101,9 @@ def best_by_epochs(study: StudyResults) -> pd.DataFrame:
 
 
 def read_pictures(path: str | Path) -> pd.DataFrame:
-    """Read a few images of data sets from Parquet, to be shown beside predictions.
+    """Read a few images of data sets from Parquet.
+
+    They are shown beside predictions.
 
     Columns: `dataset`, `index` (among the test images, as in `predictions`), `label`, `image` ((C, H, W) uint8).
     In the file an image is `channels`, `height`, `width` and the bytes `pixels`.

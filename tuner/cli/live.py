@@ -22,7 +22,10 @@ HALTING = "Stopping; trials in flight can go on later (Ctrl-C again ends at once
 
 
 class PlainDisplay:
-    """A display of plain lines: one for each trial that ends, and some about running trials."""
+    """A display of plain lines.
+
+    It prints a line for each trial that ends, and some about running trials.
+    """
 
     def __init__(self, console: Console, progress: Progress) -> None:
         self._console, self._progress = console, progress
@@ -96,7 +99,10 @@ class LiveDisplay(PlainDisplay):
             self._print(f"trial {row['number']} FAILED: {row['error']}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the panel, with as many running trials as the terminal has room for."""
+        """Draw the panel, as high as the terminal allows.
+
+        It has as many running trials as the terminal has room for.
+        """
         room = max(1, console.height - 9)
         width = options.max_width
         yield Group(Text(), self._bar(width), *self._summary(), Text(), *self._running(room, width))
@@ -153,7 +159,10 @@ class LiveDisplay(PlainDisplay):
 
 
 def _rows_table(rows: list[dict[str, str]], width: int) -> Table:
-    """Return a table with as many columns as fit, because half a number reads like another."""
+    """Return a table with as many columns as fit.
+
+    A column is left out whole, because half a number reads like another number.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     shown: list[str] = []
     for name in rows[0]:

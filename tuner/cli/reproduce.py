@@ -29,7 +29,10 @@ def reproduce(
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="With --run: seeds per configuration.")] = None,
     protocol: Annotated[str, typer.Option("--protocol", help="as_published or clean.")] = "as_published",
 ) -> None:
-    """Compare a published report with the results of its studies, row by row and claim by claim."""
+    """Compare a published report with the results of its studies.
+
+    Rows and claims are compared one by one.
+    """
     from tuner.cli.reproduction_tables import full_width, screen
     from tuner.reproduction import reported
 
@@ -50,7 +53,10 @@ def reproduce(
 
 
 def _train_report(report: str, specs: "list[StudyConfig]", results: str, data: Path | None) -> None:
-    """Run the studies of a report in turn, each as `run` does, and measure its shapes."""
+    """Run the studies of a report in turn, and measure its shapes.
+
+    Each study runs as `run` does.
+    """
     from tuner.reproduction.shapes import write_shapes
     from tuner.results.folder import StudyFolder, is_finished, load_study
 

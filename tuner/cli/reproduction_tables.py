@@ -72,12 +72,18 @@ def screen(name: str, results: Path, protocol: str, train_command: str) -> Itera
 
 
 def full_width(shown: Table, console: Console) -> int:
-    """Return the columns of the terminal that a table takes when nothing in it is cut or folded."""
+    """Return the width of a table, in columns of the terminal.
+
+    It is the width at which no cell is cut or folded.
+    """
     return Measurement.get(console, console.options.update(width=10_000), shown).maximum
 
 
 def _sources(rows: pd.DataFrame) -> Iterator[Text]:
-    """Yield a line per study: its runs, images, protocol and differences from its file."""
+    """Yield a line per study: where its results come from.
+
+    A line has the study's runs, images, protocol and differences from its file.
+    """
     width = rows["study"].str.len().max()
     for row in rows.to_dict("records"):
         facts = [
@@ -102,7 +108,10 @@ def _rules(compared: pd.DataFrame) -> Iterator[Text]:
 
 
 def _comparison(cells: pd.DataFrame) -> Table:
-    """Return a table whose headings are a quantity and, below it, one of its fields."""
+    """Return a table whose headings have a quantity and a field.
+
+    The field stands below its quantity.
+    """
     shown = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     shown.add_column("", no_wrap=True)
     above = ""

@@ -88,7 +88,10 @@ def _run_and_show(
     accept_changes: bool = False,
     retry_failed: bool = False,
 ) -> int:
-    """Run a study from this machine and print its state at the end. Returns the exit code."""
+    """Run a study from here, and print its state at the end.
+
+    Returns the exit code.
+    """
     from tuner.results.folder import StudyFolder, load_study
 
     folder = StudyFolder(f"{results}/{spec.study}")
@@ -117,7 +120,10 @@ def _run_and_show(
 def check_before_start(
     folder: "StudyFolder", spec: "StudyConfig", data: Path | None, fresh: bool, accept_changes: bool = False
 ) -> None:
-    """Refuse at once what the run would refuse under its lock, after Ray has started."""
+    """Refuse at once what the run would refuse under its lock.
+
+    The run would refuse it only after Ray has started.
+    """
     from tuner.cluster.hidden_modules import refuse_hidden_modules
     from tuner.results.folder import check_comparable
     from tuner.results.identity import check_identity, identify
@@ -141,7 +147,10 @@ def run_here(
     accept_changes: bool = False,
     retry_failed: bool = False,
 ) -> str | None:
-    """Run a study and watch it. Returns what stopped it before its end, or None."""
+    """Run a study and watch it.
+
+    Returns what stopped it before its end, or None.
+    """
     from tuner.cli.live import watching
     from tuner.results.folder import StudyFolder, is_finished
     from tuner.study.budget import spent_seconds
@@ -202,7 +211,10 @@ def validate(
     data: Data = None,
     address: Address = None,
 ) -> None:
-    """Check a study file and print it with every default. With --address, check every node too."""
+    """Check a study file and print it with every default.
+
+    With --address, check every node too.
+    """
     spec = load_study_file(study, settings, name)
     if address and is_url(address):
         jobs = connect_jobs(address)

@@ -43,9 +43,9 @@ def submit(
     ] = True,
     follow: Annotated[str | None, typer.Option("--follow", metavar="JOB", help="Follow a job once more.")] = None,
 ) -> None:
-    """Submit a study to a Ray cluster and follow it. The exit code is the study's.
+    """Submit a study to a Ray cluster and follow it.
 
-    --results and --data are paths on the cluster.
+    The exit code is the study's. --results and --data are paths on the cluster.
     """
     if (study is None) == (follow is None):
         raise UserError("submit: one is needed, STUDY.yaml or --follow JOB")
@@ -70,7 +70,10 @@ def submit(
 
 
 def connect_jobs(address: str) -> "Jobs":
-    """Connect to the jobs of a cluster. Refuse an address that is no URL."""
+    """Connect to the jobs of a cluster.
+
+    Refuse an address that is no URL.
+    """
     from tuner.cluster.jobs import Jobs
 
     if not is_url(address):
@@ -103,7 +106,10 @@ def resume_command(
     settings: list[str],
     verb: str = "run",
 ) -> str:
-    """Return the command that resumes a study. It lacks `--fresh`, which would start over."""
+    """Return the command that resumes a study.
+
+    It lacks `--fresh`, which would start over.
+    """
     from tuner.results.provenance import COMMAND
 
     words = shlex.split(os.environ.get(COMMAND, ""))

@@ -72,9 +72,9 @@ def print_table(table: RenderableType) -> None:
 
 
 def show_studies(folders: "Iterable[StudyFolder]") -> None:
-    """Print one row per study, and a line on standard error for an unreadable one.
+    """Print one row per study.
 
-    Trials that wait have a column where there are any.
+    An unreadable study has a line on standard error instead. Trials that wait have a column where there are any.
     """
     rows: list[dict[str, str]] = []
     for folder in folders:
@@ -227,7 +227,10 @@ def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Itera
 
 
 def end_without_ray(error: RayLostError) -> NoReturn:
-    """Print the error and exit at once, because calls into a lost Ray may not return."""
+    """Print the error and exit at once.
+
+    Nothing is cleaned up, because calls into a lost Ray may not return.
+    """
     out.show_cursor()
     err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
     os._exit(130 if isinstance(error, StudyInterruptedError) else 1)
