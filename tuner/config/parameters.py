@@ -49,7 +49,10 @@ def _check_pair(bounds: Any) -> Any:
 
 
 def value_key(value: Value) -> tuple[str, Any]:
-    """Return a key that is the same for equal values, like 1 and 1.0, but not for 1 and true."""
+    """Return a key that is the same for equal values only.
+
+    1 and 1.0 are equal. 1 and true are not.
+    """
     if isinstance(value, bool | list):
         return type(value).__name__, repr(value)
     return ("text" if isinstance(value, str) else "number"), value
@@ -127,7 +130,10 @@ class Choice(Conditional):
 
     @property
     def kind(self) -> Kind:
-        """Type of the column that holds every value. Lists and mixtures are JSON text."""
+        """Type of the column that holds every value.
+
+        Lists and mixtures are JSON text.
+        """
         kinds = {type(value) for value in self.choice}
         if kinds == {int, float}:
             return "float"
@@ -143,7 +149,10 @@ class Choice(Conditional):
         return self._by_key.get(value_key(value), value)
 
     def holds(self, value: Value) -> bool:
-        """Return True if the value is one of the choices, 1 and 1.0 alike."""
+        """Return True if the value is one of the choices.
+
+        1 and 1.0 are the same choice.
+        """
         return value_key(value) in self._by_key
 
     @cached_property
@@ -226,20 +235,29 @@ class Float(_Range):
         return self.nearest(value) if is_number and self.step is not None else value  # type: ignore[arg-type]
 
     def nearest(self, value: float) -> float:
-        """Return the value within the bounds, and on a step, that is nearest to a number."""
+        """Return the allowed value that is nearest to a number.
+
+        An allowed value is within the bounds, and on a step if there are steps.
+        """
         low, high = self.bounds
         within = float(min(max(value, low), high))
         return within if self.step is None else self._at(min(round((within - low) / self.step), self.steps))
 
     def holds(self, value: Value) -> bool:
-        """Return True if the value is on a step. Without steps a draw equals no given value."""
+        """Return True if the value is on a step.
+
+        Return False without steps, because a draw then equals no given value.
+        """
         if self.step is None or isinstance(value, bool) or not isinstance(value, int | float):
             return False
         nearest = self.nearest(value)
         return abs(value - nearest) <= max(1e-9 * self.step, math.ulp(nearest))
 
     def _at(self, index: int) -> float:
-        """Return a step's value, computed in decimals, because 3 * 0.1 is not 0.3."""
+        """Return a step's value.
+
+        It is computed in decimals, because 3 * 0.1 is not 0.3.
+        """
         return float(self._decimal_at(index))
 
     def _decimal_at(self, index: int) -> Decimal:
@@ -266,7 +284,10 @@ class Int(_Range):
         return low, high - (high - low) % (self.step or 1)
 
     def nearest(self, value: float) -> int:
-        """Return the value within the bounds, and on a step, that is nearest to a number."""
+        """Return the allowed value that is nearest to a number.
+
+        An allowed value is within the bounds and on a step.
+        """
         (low, high), step = self.reachable, self.step or 1
         return low + round((min(max(value, low), high) - low) / step) * step
 

@@ -40,7 +40,10 @@ class Architecture:
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """A data set, with its image shape (channels, size, size) and number of classes."""
+    """A data set's image shape and its numbers of classes and images.
+
+    An image is (channels, size, size).
+    """
 
     channels: int
     size: int
@@ -51,7 +54,10 @@ class KnownDataset:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that an epoch reports and an objective may name, with its direction."""
+    """A number that an epoch reports, with its direction.
+
+    An objective may name it.
+    """
 
     direction: Literal["maximize", "minimize"]
     doc: str
@@ -210,6 +216,9 @@ def _describe(name: str, network: Callable[..., Any]) -> Architecture:
 
 
 def _default(parameter: inspect.Parameter) -> Scalar:
-    """Return a parameter's default, as a float if its annotation is float, because people write 0 there."""
+    """Return a parameter's default, as a float if its annotation is float.
+
+    The conversion is needed because people write 0 there.
+    """
     default: Scalar = parameter.default
     return float(default) if type(default) is int and parameter.annotation in (float, "float") else default

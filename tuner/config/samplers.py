@@ -14,7 +14,9 @@ SINGLE_OBJECTIVE = ("curves", "gp", "cmaes")
 
 
 def check_sampler(search: Search, space: Space, objectives: Sequence[Objective], *, stored: bool) -> None:
-    """Raise ValueError if a sampler cannot work with a space, the objectives or the trials.
+    """Raise ValueError if a sampler cannot work with a study.
+
+    The space, the objectives and the number of trials may rule it out.
 
     Args:
         search: The sampler and its trials.

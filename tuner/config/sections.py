@@ -45,7 +45,10 @@ class Objective(Settings):
 
     @property
     def sign(self) -> Literal[1, -1]:
-        """Factor that makes more of the metric better: 1 to maximize, -1 to minimize."""
+        """Factor that makes more of the metric better.
+
+        It is 1 to maximize and -1 to minimize.
+        """
         return 1 if self.direction == "maximize" else -1
 
     @model_serializer
@@ -77,7 +80,10 @@ class HalvingConfig(Settings):
 
 
 class AshaConfig(HalvingConfig):
-    """Asynchronous successive halving, in which a trial can wait at a rung for its turn."""
+    """Asynchronous successive halving, in which a trial can wait.
+
+    A trial waits at a rung for its turn.
+    """
 
     type: Literal["promote", "stop"] = "promote"
     """promote: a trial waits, and the best 1/reduction_factor of a rung go on. stop: it goes on or stops."""
@@ -87,7 +93,10 @@ class AshaConfig(HalvingConfig):
     @model_validator(mode="before")
     @classmethod
     def _read_earlier(cls, raw: Any, info: ValidationInfo) -> Any:
-        """Give a study of an earlier version, which names no type, the rule that it had."""
+        """Give a study of an earlier version the rule that it had.
+
+        Such a study names no type.
+        """
         is_stored = bool((info.context or {}).get("stored"))
         if is_stored and isinstance(raw, Mapping):
             return {"type": "stop", "min_trials": 1, **raw}
@@ -107,7 +116,10 @@ class AshaConfig(HalvingConfig):
 
 
 class HyperbandConfig(HalvingConfig):
-    """ASHA in several brackets, of which bracket k starts k rungs later, with the verdicts of Ray's."""
+    """ASHA in several brackets, with the verdicts of Ray's.
+
+    Bracket k starts k rungs later.
+    """
 
     brackets: Annotated[int, Field(ge=1, le=8)] = 3
     """Number of brackets."""
@@ -168,7 +180,7 @@ def _check_gpu(gpu: float) -> float:
 
 
 class Resources(Settings):
-    """Cores and GPUs of one trial, and how many trials run side by side."""
+    """Cores and GPUs of one trial, and the number of slots."""
 
     cpu: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Cores and threads of a trial."""

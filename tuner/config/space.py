@@ -63,7 +63,9 @@ class Space(RootModel[dict[str, Parameter]]):
         return len(self.root)
 
     def ordered(self) -> list[tuple[str, "Parameter"]]:
-        """Return the parameters in the file's order, each after those that its condition names.
+        """Return the parameters, each after those that its condition names.
+
+        Otherwise they have the file's order.
 
         Raises:
             ValueError: Conditions go in a circle.

@@ -115,7 +115,10 @@ class StudyConfig(Settings):
         return self
 
     def _check_evaluation(self) -> None:
-        """Refuse evaluations that look at other images of their batch, but for a report's sake."""
+        """Refuse evaluations in which other images change a prediction.
+
+        Only studies of a report may normalize images by others of their batch.
+        """
         evaluate = self.training.get("evaluate")
         batch_norm = evaluate.get("batch_norm") if isinstance(evaluate, Mapping) else None
         if batch_norm == "train" and self.protocol != "as_published":
@@ -165,7 +168,10 @@ class StudyConfig(Settings):
             self._check_values(name)
 
     def _positional(self, key: str) -> str | None:
-        """Return the remedy for a hyperparameter of a user's network that lacks the `*`."""
+        """Return the remedy for a positional hyperparameter of a user's network.
+
+        Its parameters lack the `*` before it.
+        """
         lacking = [name for name in self.architectures if key in architecture(name).positional]
         return f"{lacking[0]} takes it without a keyword; write `*, {key}=…` in its parameters" if lacking else None
 
@@ -240,7 +246,10 @@ class StudyConfig(Settings):
         return TrainingConfig.model_validate({**self._constants(name), **parameters})
 
     def continuing(self, begun: "StudyConfig") -> "StudyConfig":
-        """Return this study with the type of ASHA with which it began, unless its file names one."""
+        """Return this study with the type of ASHA that it began with.
+
+        Settings that its file names stay as they are.
+        """
         own, earlier = self.stopping.asha, begun.stopping.asha
         if own is None or earlier is None:
             return self

@@ -23,7 +23,9 @@ class Evaluate(Settings):
 
 
 class TrainingConfig(BaseModel):
-    """The recipe of one training. Hyperparameters of the architecture stand beside the other keys.
+    """The recipe of one training.
+
+    Hyperparameters of the architecture stand beside the other keys.
 
     >>> TrainingConfig(architecture="alexnet", dropout=0.3).hyperparameters["dropout"]
     0.3
@@ -86,7 +88,10 @@ class TrainingConfig(BaseModel):
 
 
 def check_hyperparameter(name: str, value: Any, declared: Hyperparameter) -> None:
-    """Raise ValueError if a hyperparameter has another type than its default, or is out of bounds."""
+    """Raise ValueError if a hyperparameter is not valid.
+
+    It must have the type of its default and lie within its bounds.
+    """
     low, high, kind = declared.low, declared.high, type(declared.default)
     if type(value) is not kind and not (type(value) is int and kind is float):
         is_fraction = kind is int and isinstance(value, float)
