@@ -51,14 +51,19 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
 
 
 def _remedy(error: OSError, cache: Path) -> str:
-    """Return what helps against an error of the system, as the end of a message."""
+    """Return the remedy for an error of the system.
+
+    It is the end of a message, '' if there is none.
+    """
     if Path(error.filename or cache).is_relative_to(cache):
         return "; the cache of images must be writable; set TUNER_CACHE to another folder"
     return "; check its permissions" if isinstance(error, PermissionError) else ""
 
 
 def ensure_cached(entry: Path, config: DatasetConfig, root: Path | None = None) -> Path:
-    """Return this machine's cache entry for a data set, decoding it on first use.
+    """Return this machine's cache entry for a data set.
+
+    The data set is decoded on its first use.
 
     Args:
         entry: The cache entry, by its path on the machine that made it.

@@ -42,7 +42,10 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def differing(names: Iterable[str], known: Iterable[str]) -> str:
-    """Describe the first class of `names` that `known` lacks; '' if it lacks none."""
+    """Describe the first class of `names` that `known` lacks.
+
+    The result is '' if `known` lacks none.
+    """
     allowed = set(known)
     lacking = [name for name in names if name not in allowed]
     if not lacking:

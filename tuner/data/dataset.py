@@ -17,7 +17,10 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 class Part(NamedTuple):
-    """Images of one part, (N, C, H, W) uint8, and their labels, (N,) int64."""
+    """Images (N, C, H, W) uint8 of one part, and their labels.
+
+    Labels are (N,) int64.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -37,7 +40,9 @@ class Decoded:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set whose arrays are read-only memory maps, pickled as its folder's path.
+    """A data set whose arrays are read-only memory maps.
+
+    It is pickled as its folder's path.
 
     Attributes:
         name: Name of the data set, or the last part of its path.

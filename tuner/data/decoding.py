@@ -44,7 +44,10 @@ LEAST_DEEP = 64
 
 
 class Picture(NamedTuple):
-    """Decoded pixels, (H, W) or (H, W, 3), and whether the file holds further frames."""
+    """Decoded pixels of a file's first frame: (H, W) or (H, W, 3).
+
+    `first_of_several` is True if the file holds further frames.
+    """
 
     pixels: Pixels
     first_of_several: bool
@@ -154,7 +157,10 @@ def _from_16_bits(opened: Image.Image, origin: str) -> Image.Image:
 
 
 def _check_levels(highest: int, origin: str) -> None:
-    """Refuse an image of 16 bits whose values end so low that 8 bits lose them."""
+    """Refuse an image of 16 bits that 8 bits cannot hold.
+
+    Its values end so low that too few levels would remain.
+    """
     if highest >> 8 < LEAST_DEEP:
         raise DataError(
             f"{origin}: values of 16 bits that end at about {highest}, of which {(highest >> 8) + 1} levels of 256"
@@ -178,7 +184,10 @@ def _on_white(opened: Image.Image, mode: str, origin: str) -> Image.Image:
 
 
 def _scale_key(opened: Image.Image, raw_mode: str, origin: str) -> None:
-    """Scale the transparent level of a PNG to 8 bits, because Pillow scales only the pixels."""
+    """Scale the transparent level of a PNG to 8 bits.
+
+    This is necessary because Pillow scales only the pixels.
+    """
     key = opened.info.get("transparency")
     if isinstance(key, int) and raw_mode in ("L;2", "L;4"):
         opened.info["transparency"] = key * (85 if raw_mode == "L;2" else 17)
@@ -187,7 +196,10 @@ def _scale_key(opened: Image.Image, raw_mode: str, origin: str) -> None:
 
 
 def _reason(image: bytes | Path, error: Exception) -> str:
-    """Return why an image cannot be read, without the memory address that Pillow writes."""
+    """Return why an image cannot be read.
+
+    Pillow's own text is not used, because it has a memory address.
+    """
     if not isinstance(error, UnidentifiedImageError):
         return reason(error)
     content = image.read_bytes() if isinstance(image, Path) else image

@@ -173,7 +173,10 @@ def _normalization(config: DatasetConfig, train: ImageSubset) -> tuple[Tensor, T
 
 
 def _moments(train: ImageSubset) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation per channel, (C,) float64, of pixels scaled to [0, 1]."""
+    """Return mean and deviation per channel, (C,) float64 each.
+
+    Pixels are scaled to [0, 1].
+    """
     sums = torch.zeros(2, train.pool.shape[1], dtype=torch.float64, device=train.pool.device)
     for start in range(0, len(train), 256):  # because they fit into a processor's cache
         progress.report()

@@ -23,7 +23,10 @@ place = ""
 
 @cache
 def warn_once(message: str) -> None:
-    """Warn of something about the images, once in a process, because they are opened several times."""
+    """Warn of something about the images, once in a process.
+
+    A process may open the images several times.
+    """
     warnings.warn(message, stacklevel=3)
 
 

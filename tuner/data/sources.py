@@ -63,7 +63,9 @@ def _digest(path: Path) -> str:
 
 
 def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
-    """Find the data set that `config` names below `root` or `downloads`, or download it.
+    """Find or download the data set that `config` names.
+
+    Known data sets are looked for below `root`, then below `downloads`.
 
     Raises:
         DataError: The data set is missing or incomplete.
@@ -147,7 +149,10 @@ def _matches(pattern: str, root: Path | None) -> list[Path]:
 
 
 def _exists(path: Path) -> bool:
-    """Return True if a path exists, and raise PermissionError if that cannot be seen."""
+    """Return True if a path exists.
+
+    Raise PermissionError if that cannot be seen.
+    """
     try:
         os.stat(path)  # noqa: PTH116 because a path may be too long
     except PermissionError:
@@ -158,7 +163,10 @@ def _exists(path: Path) -> bool:
 
 
 def _literal_part(path: Path) -> tuple[Path, str]:
-    """Split a path into folders that exist and a pattern, because folders may hold `[`."""
+    """Split a path into folders that exist and a pattern.
+
+    A `[` in the name of a folder that exists is no pattern.
+    """
     parts = path.parts
     for length in range(len(parts) - 1, 0, -1):
         if os.path.isdir(folder := Path(*parts[:length])):  # noqa: PTH112 because pathlib's raises for long names

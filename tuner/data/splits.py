@@ -76,7 +76,10 @@ def _check_reached(dataset: Dataset, taken: int) -> None:
 
 
 def _check_halves(dataset: Dataset, parts: Split) -> None:
-    """Refuse halves in file order of which one lacks a class, as where files stand class by class."""
+    """Refuse halves in file order of which one lacks a class.
+
+    This happens where files stand class by class.
+    """
     for name, indices in (("training", parts.train), ("validation", parts.validation)):
         if len(indices) and (missing := _missing(dataset, indices)):
             raise DataError(

@@ -65,7 +65,9 @@ def read(train: Sequence[Path], test: Sequence[Path], image_size: int | None, cl
 
 
 def _order(path: Path, own: tuple[str, ...], names: tuple[str, ...]) -> list[int] | None:
-    """Return the label of each class of a file that names its classes, because files may differ.
+    """Return the data set's label of each class that a file names.
+
+    The classes of files may differ. The result is None for a file without names.
 
     Raises:
         DataError: The file names a class that the others lack, or lacks one.
@@ -119,7 +121,10 @@ def _class_names(path: Path) -> tuple[str, ...]:
 
 
 def _part(paths: Sequence[Path], image_size: int | None, orders: Mapping[Path, list[int] | None], classes: int) -> Part:
-    """Decode and check the rows of one part, with labels in the order of the data set."""
+    """Decode and check the rows of one part.
+
+    Labels follow the class order of the data set.
+    """
     labels: list[int] = []
 
     def encoded() -> Iterator[tuple[bytes, str]]:
@@ -140,7 +145,10 @@ def _part(paths: Sequence[Path], image_size: int | None, orders: Mapping[Path, l
 
 
 def _checked_label(label: int | None, classes: int, origin: str) -> int:
-    """Refuse a label outside the classes. Without names of classes, any but a negative is one."""
+    """Return a label, and refuse one outside the classes.
+
+    Without class names only negative and enormous labels are refused.
+    """
     if label is None or not 0 <= label < (classes or MOST_CLASSES):
         allowed = f"0 to {classes - 1}" if classes else "0, 1, 2, …"
         raise DataError(f"{origin}: label {label}; allowed: {allowed}")

@@ -11,7 +11,9 @@ NUMBERED = re.compile(r"(?P<part>.*?)-?(?P<number>\d+)-of-(?P<total>\d+)(?:-[0-9
 
 
 def check_complete(files: Sequence[Path], pattern: str = "*") -> None:
-    """Refuse shards of which one is missing or doubled, because they look like another data set.
+    """Refuse shards of which one is missing or doubled.
+
+    They would pass for another data set.
 
     Args:
         files: Files found together.

@@ -157,7 +157,10 @@ def _read_batch(path: Path) -> Part:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickler of NumPy arrays and plain values that refuses everything else, such as code."""
+    """Unpickler of NumPy arrays and plain values.
+
+    It refuses everything else, such as code.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         # Python 2 wrote module names that NumPy has since moved
