@@ -32,7 +32,10 @@ class Recorded(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """One verdict on one trial at one rung: a row of the table `decisions`."""
+    """One verdict on one trial at one rung.
+
+    It is a row of the table `decisions`.
+    """
 
     number: int
     bracket: int
@@ -130,7 +133,10 @@ class SuccessiveHalving:
         values: Mapping[int, float],  # noqa: ARG002
         recorded: Iterable[Recorded] = (),
     ) -> None:
-        """Record the rungs of a trial in flight, which reports its other values again."""
+        """Record the rungs of a trial in flight.
+
+        The trial reports its other values again.
+        """
         for row in recorded:
             ranking = self._rankings.get((row.bracket, row.rung))
             if ranking is not None and number not in ranking and math.isfinite(row.value):

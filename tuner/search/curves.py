@@ -131,7 +131,10 @@ class CurvesSampler(BaseSampler):
         return Measured(points, normal_scores(np.array([value for _, _, value in rows])))
 
     def _rows(self, trial: FrozenTrial, sign: int) -> list[tuple[float, float]]:
-        """Return the share of the epochs and the value of each rung that a trial has reached."""
+        """Return a trial's value at each rung that it has reached.
+
+        Each has its share of the epochs, on a logarithmic scale. The end is a rung here.
+        """
         planned = int(trial.params.get("epochs", self._epochs))
         reported = trial.intermediate_values
         rows = [(rung, sign * reported[rung]) for rung in self._rungs if rung in reported]
@@ -151,7 +154,10 @@ class CurvesSampler(BaseSampler):
 
 
 def _assume(process: CurveProcess, measured: Measured, unknown: Points) -> None:
-    """Take ends that are not known at their posterior mean, so that no trial is repeated."""
+    """Take unknown ends at their posterior mean.
+
+    This keeps the sampler from repeating a trial.
+    """
     if len(unknown):
         mean, _ = process.predict(unknown)
         scores = np.concatenate([measured.scores, mean])
@@ -159,7 +165,10 @@ def _assume(process: CurveProcess, measured: Measured, unknown: Points) -> None:
 
 
 def _at_end(features: Array, trials: Any = None) -> Points:
-    """Return points at the last epoch, of new trials unless their numbers are given."""
+    """Return points at the last epoch.
+
+    They are of new trials unless their numbers are given.
+    """
     numbers = np.full(len(features), -1) if trials is None else trials
     return Points(features, np.ones(len(features)), numbers)
 

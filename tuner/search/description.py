@@ -10,7 +10,7 @@ _GP_STARTS = 10
 
 
 def describe_sampler(spec: StudyConfig) -> str:
-    """Return what the sampler of a study proposes, and from when on it learns."""
+    """Describe what a study's sampler proposes, and when it learns."""
     name = spec.search.sampler
     start = f"the defaults, a Sobol sequence until {FIRST_TRIALS} trials have reported, then "
     begun = NSGA_POPULATION

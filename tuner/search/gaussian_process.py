@@ -147,5 +147,8 @@ def _matern(distance: Array) -> Array:
 
 
 def _slope(distance: Array) -> Array:
-    """Return the kernel's derivative by the logarithm of its length, over the squared distance."""
+    """Return the kernel's derivative by the logarithm of its length.
+
+    It is divided by the squared distance.
+    """
     return np.asarray(5 / 3 * (1 + _ROOT * distance) * np.exp(-_ROOT * distance))

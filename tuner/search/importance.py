@@ -54,7 +54,10 @@ def importance(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame, ep
 
 
 def _valued(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame, epoch: int) -> list[FrozenTrial]:
-    """Return the trials of the search that were measured at an epoch, with that value."""
+    """Return the trials of the search that were measured at an epoch.
+
+    Each has its value at that epoch.
+    """
     reported = reported_values(epochs, spec.objective[0].metric)
     rows = trials[is_search(trials)].sort_values("number").to_dict("records")
     drawn = [parameters_from_row(spec.space, row) for row in rows]
@@ -96,7 +99,10 @@ def _weighed(parameter: Parameter) -> BaseDistribution:
 
 
 def _evaluate(spec: StudyConfig, trials: list[FrozenTrial], trees: int) -> dict[str, float]:
-    """Return the importance of each parameter over some trials, or nothing if no value varies."""
+    """Return the importance of each parameter over some trials.
+
+    The result is empty if no value varies.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction=spec.objective[0].direction)
     study.add_trials(trials)

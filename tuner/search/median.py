@@ -22,7 +22,7 @@ class RunningMean:
         self._last = 0
 
     def record(self, epoch: int, value: float) -> float:
-        """Keep a value and return the mean of all values up to its epoch."""
+        """Keep a value and return the mean up to its epoch."""
         self.values[epoch] = value
         if epoch <= self._last:
             return self._recompute(epoch)

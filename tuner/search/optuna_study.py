@@ -55,15 +55,19 @@ def distributions_of(space: Space, parameters: Iterable[str]) -> dict[str, BaseD
 
 
 def drawn_distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Return the distribution of every parameter that is drawn, active or not, by name."""
+    """Return the distribution of every drawn parameter by name.
+
+    Parameters that are not active are included.
+    """
     drawn = (pair for pair in space.ordered() if not isinstance(pair[1], Constant))
     return {name: distribution(parameter) for name, parameter in drawn}
 
 
 def rebuild_study(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame) -> optuna.Study:
-    """Rebuild Optuna's study from the tables, with trials in the order of their numbers.
+    """Rebuild Optuna's study from the tables.
 
-    Trials in flight are WAITING until `resume_trials` asks for them.
+    Its trials have the order of their numbers. Trials in flight are WAITING until `resume_trials`
+    asks for them.
 
     Args:
         spec: The study.
@@ -89,7 +93,10 @@ def rebuild_study(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame)
 
 
 def _needed(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns from which Optuna's trials are rebuilt, because rows are slow to make."""
+    """Return the columns from which Optuna's trials are rebuilt.
+
+    Other columns are dropped because rows are slow to make.
+    """
     parameters = [f"param_{name}" for name in spec.space.root]
     needed = ["number", "state", "error_kind", "value", "values", "sampler_attrs", *parameters]
     return trials[[name for name in needed if name in trials]]

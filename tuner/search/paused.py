@@ -7,7 +7,7 @@ from tuner.search.waiting import WaitingRule
 
 
 class PausedTrials:
-    """Proposals of the trials that wait, and the choice of the next to go on.
+    """Proposals of the trials that wait, and the next to go on.
 
     The rule lets trials go on. Beyond it, `wanted` trials go on to their end, as soon as nothing
     else is left to do or the time just suffices for it.
@@ -44,7 +44,7 @@ class PausedTrials:
         return self._rule.can_wait
 
     def takes(self, proposal: Proposal) -> bool:
-        """Keep a trial if the rule lets it wait, and return True if so."""
+        """Keep a trial and return True if the rule lets it wait."""
         if proposal.number not in self._rule.waiting:
             return False
         self._proposals[proposal.number] = proposal

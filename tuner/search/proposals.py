@@ -62,7 +62,10 @@ def proposals_in(spec: StudyConfig, trials: pd.DataFrame, state: State) -> list[
 
 
 def finalists(spec: StudyConfig) -> int:
-    """Return how many trials have to be complete for a best one and for the repeats."""
+    """Return how many trials the search has to complete.
+
+    A best trial and the repeats need that many.
+    """
     top = spec.repeats.top if spec.repeats else 1
     return top if isinstance(top, int) else 1
 

@@ -37,7 +37,9 @@ def allow_one_more_idle_worker(controller: Any, trial: "Trial") -> None:
 
 
 def release_idle_workers(controller: Any) -> None:
-    """End the workers that Tune keeps for later trials, because they hold their resources.
+    """End the workers that Tune keeps for later trials.
+
+    They would go on holding their resources.
 
     Args:
         controller: What Tune hands to schedulers.
@@ -63,7 +65,10 @@ def worker_of(trial: "Trial") -> str:
 
 
 def node_of(worker: str) -> str | None:
-    """Return Ray's identifier of the node on which a worker ran. It may be dead by now."""
+    """Return Ray's identifier of the node of a worker.
+
+    The worker may be dead by now.
+    """
     import ray
 
     address = ray._private.state.actors(worker).get("Address", {})
@@ -96,7 +101,7 @@ def silence_raylet() -> None:
 
 
 def show_token() -> None:
-    """Show the user's token to a cluster's job server, if the user has one.
+    """Show the user's token, if any, to a cluster's job server.
 
     Ray looks for the token only when the environment asks for it before Ray is imported. Drivers
     must not call this, because they would demand the token of everybody else.

@@ -38,7 +38,9 @@ def learns_from_rungs(spec: StudyConfig) -> bool:
 
 
 def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
-    """Make the sampler of one proposal. The searcher enqueues a grid point by point.
+    """Make the sampler of one proposal.
+
+    The searcher enqueues a grid point by point.
 
     Args:
         spec: The study.
@@ -68,7 +70,10 @@ def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
 
 
 def _learner(spec: StudyConfig, index: int, seed: int, study: Study) -> BaseSampler:
-    """Return a Sobol sequence until enough trials have reported, then what learns from them."""
+    """Return a Sobol sequence until enough trials have reported.
+
+    Then return the sampler that learns from them.
+    """
     if count_reported(study, FIRST_TRIALS) < FIRST_TRIALS:
         return _sobol(spec, index - 1)  # because the first trial has the defaults
     if spec.search.sampler == "curves":

@@ -46,10 +46,11 @@ class Rule(Protocol):
 
 
 class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
-    """A scheduler whose workers outlive their trials: a new trial takes an idle worker.
+    """A scheduler whose workers outlive their trials.
 
-    By itself Tune may hand an idle worker to a trial whose own worker is about to be up, which
-    it then throws away. A retry with a place of its own never takes an idle worker.
+    A new trial takes an idle worker. By itself Tune may hand an idle worker to a trial whose own
+    worker is about to be up, which it then throws away. A retry with a place of its own never takes
+    an idle worker.
 
     Attributes:
         has_other_node: Returns True if a trial can run on another node than the given one.
@@ -62,10 +63,10 @@ class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
         self._checked_at = 0.0
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Place a retry, or make room for the trial's worker among the idle ones.
+        """Place a retry, or make room among the idle workers.
 
-        The worker of a placed retry ends with it, because it would hold resources that other
-        trials wait for and cannot take it over.
+        The room is for the worker of the trial. The worker of a placed retry ends with it, because
+        it would hold resources that other trials wait for and cannot take it over.
         """
         avoid, alone = trial.config.get("avoid"), trial.config.get("alone", False)
         avoid = avoid if avoid and self.has_other_node(avoid) else None
@@ -82,7 +83,10 @@ class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
         return None
 
     def _make_room(self, tune_controller: Any, trial: Trial) -> None:
-        """End idle workers for a retry. Withdraw it when no other node is left."""
+        """End idle workers for a retry.
+
+        Withdraw the retry when no other node is left.
+        """
         if trial.status != Trial.PENDING:
             self._placed = None
             return
@@ -96,7 +100,10 @@ class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
 
 
 def place_retry(resources: Any, avoid: str | None, alone: bool) -> PlacementGroupFactory:
-    """Return the resources of a retry: not on `avoid`, a whole GPU if alone."""
+    """Return the resources of a retry, on any node but `avoid`.
+
+    A retry that runs alone has whole GPUs.
+    """
     bundle = dict(resources.bundles[0])
     if alone and bundle.get("GPU"):
         bundle["GPU"] = math.ceil(bundle["GPU"])
@@ -133,7 +140,10 @@ class RuleScheduler(WorkerReusingScheduler):
         self._rule.replay(number, values, recorded)
 
     def resume(self, number: int, values: Values, recorded: Iterable[Recorded] = ()) -> None:
-        """Refill the rungs with what a trial in flight reported before, as `replay` does."""
+        """Refill the rungs with what a trial in flight reported.
+
+        `replay` does the same for ended trials.
+        """
         self._rule.resume(number, values, recorded)
 
     def on_trial_result(
@@ -186,7 +196,10 @@ class HalvingScheduler(RuleScheduler):
         self._max_epochs = max_epochs
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """End the trial at its longest possible epoch, or if the rule decides so."""
+        """End the trial if it must, or if the rule decides so.
+
+        A trial must end at its longest possible epoch.
+        """
         if self._is_compared(trial, result) and result["epoch"] >= self._max_epochs:
             return TrialScheduler.STOP  # its last value is recorded when Tune completes it
         return super().on_trial_result(tune_controller, trial, result)
@@ -226,11 +239,17 @@ class AshaScheduler(HalvingScheduler):
         return self._halving.waiting
 
     def promote(self) -> int | None:
-        """Let a waiting trial go on to the next rung, None if no trial may."""
+        """Let a waiting trial go on to the next rung.
+
+        Return None if no trial may.
+        """
         return self._let_go(self._halving.promote())
 
     def finish(self) -> int | None:
-        """Let the best waiting trial go on to its end, None if none waits."""
+        """Let the best waiting trial go on to its end.
+
+        Return None if none waits.
+        """
         return self._let_go(self._halving.finish())
 
     def best(self) -> int | None:

@@ -18,7 +18,10 @@ GOOD_TRIALS = 25
 
 
 class Standing(NamedTuple):
-    """The highest rung that a trial has reached, and its value there. More is better."""
+    """The highest rung of a trial, and its value there.
+
+    A higher value is better.
+    """
 
     rung: int
     value: float
@@ -29,7 +32,9 @@ Stood = tuple[Standing, FrozenTrial]
 
 
 def standing_of(trial: FrozenTrial, rungs: Sequence[int], sign: int) -> Standing | None:
-    """Return a trial's standing, None before its first rung and for one that cannot be trained.
+    """Return a trial's standing, None if it has none.
+
+    A trial before its first rung has none, nor one that cannot be trained.
 
     Args:
         trial: One of Optuna's trials.
@@ -48,9 +53,9 @@ def standing_of(trial: FrozenTrial, rungs: Sequence[int], sign: int) -> Standing
 
 
 def count_reported(study: Study, enough: int) -> int:
-    """Return the number of trials that have reported or can be told as the worst.
+    """Count the trials that a sampler can learn from.
 
-    Counting ends at `enough`.
+    These have reported, or can be told as the worst. Counting ends at `enough`.
     """
     count = 0
     for trial in study.get_trials(deepcopy=False):
@@ -62,7 +67,10 @@ def count_reported(study: Study, enough: int) -> int:
 
 
 def split_trials(study: Study, rungs: Sequence[int]) -> tuple[list[Stood], list[FrozenTrial]]:
-    """Return the trials with a standing, and those that run or cannot be trained without one."""
+    """Return the trials with a standing, and the others.
+
+    The others run, or cannot be trained.
+    """
     sign = sign_of(study)
     standings: list[Stood] = []
     others = []
@@ -94,7 +102,10 @@ def sign_of(study: Study) -> int:
 
 
 def choose(standings: list[Stood], most: int) -> list[Stood]:
-    """Keep the best trials, and some of the others evenly spread over the search."""
+    """Keep the best trials and some of the others.
+
+    The others are evenly spread over the search.
+    """
     if len(standings) <= most:
         return standings
     ranked = sorted(standings, key=lambda pair: (pair[0], -pair[1].number), reverse=True)

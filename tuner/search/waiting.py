@@ -31,10 +31,16 @@ class WaitingRule(Protocol):
         """The trials that wait, and the rung of each."""
 
     def promote(self) -> int | None:
-        """Let a waiting trial go on to the next rung, None if no trial may."""
+        """Let a waiting trial go on to the next rung.
+
+        Return None if no trial may.
+        """
 
     def finish(self) -> int | None:
-        """Let the best waiting trial go on to its end, None if none waits."""
+        """Let the best waiting trial go on to its end.
+
+        Return None if none waits.
+        """
 
     def best(self) -> int | None:
         """Return the trial that `finish` would let go on."""
@@ -61,7 +67,9 @@ class NobodyWaits:
 
 
 class Rung:
-    """The values at one rung, where a higher value is better, and the trials that wait there.
+    """The values at one rung, and the trials that wait there.
+
+    A higher value is better.
 
     Args:
         milestone: Epochs of the rung.
@@ -92,7 +100,10 @@ class Rung:
 
     @property
     def cutoff(self) -> float | None:
-        """Value of the last trial that may go on, None if no trial may."""
+        """Value of the last trial that may go on.
+
+        It is None if no trial may.
+        """
         return self.ranking.ordered[-self.places] if self.places else None
 
     @property
@@ -192,7 +203,10 @@ class WaitingHalving:
         return self._decide(rung, number, epoch, verdict, cutoff)
 
     def complete(self, number: int, epoch: int, value: float) -> Decision | None:
-        """Record the last value of a trial that has ended. One that waits has not."""
+        """Record the last value of a trial that has ended.
+
+        A trial that waits has not ended.
+        """
         self._finishing.discard(number)
         rung = None if number in self._waiting else self._reached(number, epoch, value)
         if rung is None:
@@ -201,12 +215,18 @@ class WaitingHalving:
         return self._decide(rung, number, epoch, "complete", cutoff)
 
     def promote(self) -> Decision | None:
-        """Let a waiting trial go on to the next rung, None if no trial may."""
+        """Let a waiting trial go on to the next rung.
+
+        Return None if no trial may.
+        """
         rung = next((rung for rung in self._highest_first if rung.is_open), None)
         return None if rung is None else self._release(rung, "promote")
 
     def finish(self) -> Decision | None:
-        """Let the best waiting trial of the highest rung go on to its end, None if none waits."""
+        """Let the best waiting trial go on to its end.
+
+        It is the best of the highest rung. Return None if no trial waits.
+        """
         rung = next((rung for rung in self._highest_first if rung.best), None)
         if rung is None:
             return None
@@ -245,13 +265,19 @@ class WaitingHalving:
         values: Mapping[int, float],  # noqa: ARG002
         recorded: Iterable[Recorded] = (),
     ) -> None:
-        """Record the rungs of a trial in flight, which waits where its last verdict was `wait`."""
+        """Record the rungs of a trial in flight.
+
+        It waits where its last verdict was `wait`.
+        """
         for rung, epoch in self._restore(number, recorded).items():
             rung.wait(number, epoch)
             self._waiting[number] = rung.milestone
 
     def _restore(self, number: int, recorded: Iterable[Recorded]) -> dict[Rung, int]:
-        """Record verdicts in any order. Return the rungs that were not passed, with the epochs."""
+        """Record verdicts in any order.
+
+        Return the rungs that were not passed, with the epochs.
+        """
         waits: dict[Rung, int] = {}
         passed: set[Rung] = set()
         for row in recorded:
@@ -275,7 +301,10 @@ class WaitingHalving:
         return found and self._rungs[found[0]]
 
     def _record(self, rung: Rung, number: int, signed: float) -> float | None:
-        """Record a value, and return the value to reach: for `stop` Ray's, of those before it."""
+        """Record a value, and return the value to reach.
+
+        For `stop` that is Ray's cutoff, from the values before it.
+        """
         earlier = self._bracket.cutoff(rung.ranking)
         rung.ranking.record(number, signed)
         return earlier if self._stops else rung.cutoff
