@@ -41,7 +41,9 @@ def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
 
 
 def _load_watched(config: DatasetConfig, root: Path | None) -> data.Dataset:
-    """Load images in a thread, because a read that hangs can be left but not ended.
+    """Load images in a thread, and give up when it hangs.
+
+    A thread that hangs can be left but not ended.
 
     Raises:
         DataError: As `tuner.data.load`, or nothing was read for `watchdog.HANG_SECONDS`.
@@ -71,10 +73,10 @@ def _load_watched(config: DatasetConfig, root: Path | None) -> data.Dataset:
 
 
 def _try_foreign(spec: StudyConfig, name: str, dataset: data.Dataset) -> None:
-    """Build a network of torchvision or the user, which may not suit these images.
+    """Build a network of torchvision or the user.
 
-    A user's network is trained for one step too, because it may fail in training mode only. The
-    state of torch's random numbers stays as it was.
+    It may not suit these images. A user's network is trained for one step too, because it may fail
+    in training mode only. The state of torch's random numbers stays as it was.
     """
     import torch  # here, because it takes seconds
 

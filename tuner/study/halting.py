@@ -61,7 +61,10 @@ class StudyStopper(Stopper):
 
 @contextmanager
 def stop_on_signals(stopper: StudyStopper) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop a study. The second Ctrl-C ends it at once."""
+    """Let Ctrl-C and SIGTERM stop a study.
+
+    The second Ctrl-C ends it at once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -6,7 +6,7 @@ from tuner.config.study import StudyConfig
 
 
 class KeptWeights:
-    """The ranking of completed trials, as far as it decides whose weights are kept.
+    """A ranking of completed trials that decides whose weights are kept.
 
     Args:
         spec: The study, with its first objective and the number of weights to keep.

@@ -15,9 +15,10 @@ _LOGGERS = ("ray", "ray.tune", "ray.data", "optuna")
 
 @contextmanager
 def unchanged_process() -> Iterator[None]:
-    """Give the environment, filters of warnings, log levels, import path and signals back at the end.
+    """Restore the settings of this process at the end.
 
-    Ray and Tune are set through them, and a notebook goes on with them after its study.
+    They are the environment, filters of warnings, log levels, import path and the handler of
+    SIGTERM. Ray and Tune are set through them, and a notebook goes on with them after its study.
     """
     environment, path = dict(os.environ), list(sys.path)
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}

@@ -15,7 +15,9 @@ Phase = Literal["starting", "first epoch", "training", "stopping", "finishing"]
 
 
 class Progress:
-    """Progress of a running study: running, waiting and finished trials, and the time left.
+    """Progress of a running study.
+
+    It counts running, waiting and finished trials, and estimates the time left.
 
     Args:
         spec: The study.
@@ -83,11 +85,11 @@ class Progress:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the end, at most until the budget's end. None if nothing is known yet.
+        """Seconds until the end, at most until the budget's end.
 
-        The pace is that of this run's epochs since training began. Running trials are expected to
-        run to their end. Later trials are expected to have as many epochs as the finished and the
-        waiting ones, stopped ones included.
+        The result is None if nothing is known yet. The pace is that of this run's epochs since
+        training began. Running trials are expected to run to their end. Later trials are expected
+        to have as many epochs as the finished and the waiting ones, stopped ones included.
         """
         hours = self.spec.budget.hours
         budget = None if hours is None else max(0.0, hours * 3600 - self._spent - self.elapsed)
@@ -115,7 +117,10 @@ class Progress:
         self._taken_up[row["number"]] = monotonic()
 
     def reported(self, row: Row) -> None:
-        """Record an epoch. One that a resumed trial repeats does not count for the pace."""
+        """Record an epoch.
+
+        An epoch that a resumed trial repeats does not count for the pace.
+        """
         number, run = row["number"], row["epochs_run"]
         if run <= self._epochs_before[number]:
             return

@@ -91,7 +91,10 @@ class Recorder(tune.Callback):
         return {}
 
     def propose(self, proposal: Proposal) -> None:
-        """Write a trial's RUNNING row, before Ray receives the trial. A retry has one already."""
+        """Write a trial's RUNNING row, before Ray receives the trial.
+
+        A retry has its row already.
+        """
         row = self._rows.get(proposal.number)
         if row is None:
             self.open(proposal)
@@ -105,7 +108,10 @@ class Recorder(tune.Callback):
         self._write(self.open_row(proposal))
 
     def _open_again(self, row: Row, proposal: Proposal) -> None:
-        """Write the RUNNING row of a trial that waited, which is its next attempt."""
+        """Write the RUNNING row of a trial that waited.
+
+        It is the trial's next attempt.
+        """
         self._attempts[proposal.number] += 1
         architecture = self._spec.training_config(proposal.parameters).architecture
         row["attempt"], row["state"] = self._attempts[proposal.number], "RUNNING"
@@ -113,7 +119,10 @@ class Recorder(tune.Callback):
         self._write(row)
 
     def restore(self, past: Past, scheduler: Scheduler) -> None:
-        """Bring the scheduler to where it was, and end or pause the trials that it had ended."""
+        """Bring the scheduler and its trials to where they were.
+
+        Trials that the scheduler had ended are ended or paused here.
+        """
         for row in restore_scheduler(self._spec, past, scheduler):
             self.open_row(proposal_from_row(self._spec, row))
             self.end([int(row["number"])], "PRUNED")
@@ -121,7 +130,10 @@ class Recorder(tune.Callback):
             self._restore_paused(row, waits=row["number"] in scheduler.waiting)
 
     def _restore_paused(self, row: Row, waits: bool) -> None:
-        """Restore a trial that an earlier run let wait. One that runs is left to the searcher."""
+        """Restore a trial that an earlier run let wait.
+
+        A trial that runs is left to the searcher.
+        """
         proposal = proposal_from_row(self._spec, row)
         if waits and row["state"] == "PAUSED":
             self._rows[proposal.number] = row
@@ -211,7 +223,10 @@ class Recorder(tune.Callback):
                 self._writer.append("predictions", {**attempt, "split": split, **cell})
 
     def apply_report(self, row: Row, report: Mapping[str, Any]) -> None:
-        """Bring a trial's row up to an epoch. `value` is always the last epoch's."""
+        """Bring a trial's row up to an epoch.
+
+        `value` is always the last epoch's.
+        """
         row.update({name: report[name] for name in _LATEST if report.get(name) is not None})
         row["epochs_run"] = report["epoch"]
         row["seconds"] = sum(epoch["seconds"] for epoch in self._epochs[row["number"]].values())
@@ -238,7 +253,10 @@ class Recorder(tune.Callback):
             self.end([number], outcome(trial.last_result))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """Record a failed attempt, and what follows. A trial that ends with its study stays RUNNING."""
+        """Record a failed attempt, and what follows.
+
+        A trial that ends with its study stays RUNNING.
+        """
         forget_metrics(trial)
         if self._stopping() or self._lost():
             return
@@ -264,7 +282,10 @@ class Recorder(tune.Callback):
         return failure
 
     def _write_retry(self, row: Row, error: Row) -> None:
-        """Write that this attempt FAILED and the next one is RUNNING, in one part."""
+        """Write this attempt's FAILED row and the next one's RUNNING row.
+
+        Both rows are in one part.
+        """
         number = row["number"]
         failed = {**row, **error, "state": "FAILED", "updated_at": now()}
         self._attempts[number] += 1
@@ -291,7 +312,10 @@ class Recorder(tune.Callback):
         self._observer.trial_paused(row)
 
     def end(self, numbers: Iterable[int], state: State) -> None:
-        """Write the last rows of trials in one part, and forget what only running trials need."""
+        """Write the last rows of trials in one part.
+
+        Data that only running trials need are forgotten.
+        """
         rows = [self._rows[number] for number in numbers]
         for row in rows:
             row.update(state=state, sampler_attrs=self._sampler_attrs(row), updated_at=now())
@@ -305,7 +329,10 @@ class Recorder(tune.Callback):
             self._observer.trial_ended(row)
 
     def _clean_up(self, row: Row) -> None:
-        """Defer the removal of a trial's checkpoint, and of weights that are not among the best."""
+        """Defer the removal of files that a trial's end frees.
+
+        These are its checkpoint, and weights that are not among the best.
+        """
         number = row["number"]
         self._writer.defer(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
         if row["state"] == "COMPLETE" and is_search(row):
@@ -314,13 +341,19 @@ class Recorder(tune.Callback):
             self._writer.defer(partial(self._folder.storage.remove, self._folder.weights(other)))
 
     def seconds_to_finish(self, number: int) -> float:
-        """Return the seconds that a waiting trial needs to its end, at its pace so far."""
+        """Return the seconds that a waiting trial needs to its end.
+
+        The estimate is from its pace so far.
+        """
         row = self._rows[number]
         left = row["epochs_planned"] - row["epochs_run"]
         return float(row["seconds"] / row["epochs_run"] * left)
 
     def _sampler_attrs(self, row: Row) -> Any:
-        """Return what the sampler keeps about a trial. Before there is a searcher, the row has it."""
+        """Return what the sampler keeps about a trial.
+
+        The row has it while there is no searcher.
+        """
         searcher: OptunaSearcher | None = getattr(self, "searcher", None)
         return searcher.sampler_attrs(row["number"]) if searcher else row["sampler_attrs"]
 

@@ -52,7 +52,10 @@ class Past:
 
     @property
     def in_flight(self) -> list[Row]:
-        """The rows of trials that run or wait, with None for what is missing."""
+        """The rows of trials that run or wait.
+
+        A missing cell is None.
+        """
         rows = self.trials[self.trials["state"].isin(IN_FLIGHT)].to_dict("records")
         return [{str(name): _plain(cell) for name, cell in row.items()} for row in rows]
 
@@ -103,7 +106,7 @@ def _plain(cell: Any) -> Any:
 
 
 def _decided(decisions: pd.DataFrame) -> tuple[dict[int, list[Recorded]], set[int]]:
-    """Return the values at each rung by trial, and the trials that were stopped."""
+    """Return each trial's values at rungs, and the stopped trials."""
     recorded: dict[int, list[Recorded]] = {}
     decisions = decisions.sort_values("attempt", kind="stable")  # because the first value counts
     columns = (decisions[name].tolist() for name in ("number", *Recorded._fields))

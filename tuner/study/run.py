@@ -162,13 +162,19 @@ class StudyRun:
             )
 
     def _end_without_ray(self, stopper: StudyStopper, error: RayLostError) -> None:
-        """Pass on that Ray is lost. A signal to all processes also ends Ray."""
+        """Pass on that Ray is lost.
+
+        A signal to all processes also ends Ray.
+        """
         if stopper.reason == "interrupt":
             error = StudyInterruptedError("Interrupted, and Ray with it; the same command goes on")
         self._on_lost(error)
 
     def _tidy(self, tables: Tables) -> None:
-        """Compact the tables and remove old checkpoints. A failure leaves more files and loses nothing."""
+        """Compact the tables and remove old checkpoints.
+
+        A failure leaves more files and loses nothing.
+        """
         try:
             tables.compact()
             self._sweep_checkpoints(tables)
@@ -176,7 +182,10 @@ class StudyRun:
             warnings.warn(f"{error}; the tables are whole but stay in parts", stacklevel=2)
 
     def _sweep_checkpoints(self, tables: Tables) -> None:
-        """Remove checkpoints that workers of a killed driver wrote after their trials had ended."""
+        """Remove the checkpoints of trials that have ended.
+
+        Workers of a killed driver may have written them after the end.
+        """
         if len(self.folder.provenance().get("runs", ())) > 1:
             trials, storage = tables.trials(), self.folder.storage
             ended = trials.loc[trials["state"].isin(FINISHED), "number"]
@@ -239,7 +248,10 @@ class StudyRun:
         return recorder
 
     def _fit(self, recorder: Recorder, stopper: StudyStopper, placement: Placement, dataset: Path) -> None:
-        """Let Tune run the trials until nothing is left, or the study is stopped."""
+        """Let Tune run the trials until none is left.
+
+        The study may also be stopped before.
+        """
         # because workers would start one after the other
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)
         scratch = ScratchFolder()
@@ -278,7 +290,10 @@ class StudyRun:
         )
 
     def _place(self, dataset: Path) -> Placement:
-        """Decide on the resources of trials. Every node of a running cluster is checked first."""
+        """Decide on the resources of trials.
+
+        Every node of a running cluster is checked first.
+        """
         results = None if self._address is None else str(self.folder)
         return place(self.spec, dataset, self._data and self._data.absolute(), results=results)
 

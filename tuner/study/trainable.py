@@ -46,7 +46,10 @@ class TrialTrainable(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any], context: TrialContext) -> None:  # type: ignore[override]
-        """Prepare the worker. What may fail waits for the first step, where it counts as the trial's."""
+        """Prepare the worker.
+
+        Work that may fail waits for the first step, where it counts as the trial's.
+        """
         self._context = context
         self.reset_config(config)
 

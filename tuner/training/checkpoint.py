@@ -28,9 +28,10 @@ CHECKPOINT_SHARE = 0.05
 
 
 def identity(spec: StudyConfig, dataset: Path, parameters: Mapping[str, Value], seed: int) -> str:
-    """Return a hash of all that a checkpoint depends on: images, recipe and seed.
+    """Return a hash of all that a checkpoint depends on.
 
-    The images are known by the name of their cache entry, which holds their fingerprint.
+    It depends on images, recipe and seed. The images are known by the name of their cache entry,
+    which holds their fingerprint.
     """
     recipe = spec.training_config(parameters).model_dump(mode="json")
     parts = [dataset.name, spec.dataset.model_dump(mode="json"), recipe, seed]

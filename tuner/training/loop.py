@@ -121,7 +121,10 @@ class Trainer:
             return self._finish_epoch()
 
     def evaluate(self, images: ImageSubset) -> tuple[float, float]:
-        """Return loss (nats) and accuracy (0 to 1) on `images`, leaving the network unchanged."""
+        """Return loss (nats) and accuracy (0 to 1) on `images`.
+
+        The network stays unchanged.
+        """
         with unchanged_buffers(self.model), memory_errors_as(self._what, self.device):
             return self._evaluator.loss_and_accuracy(images, self.epoch)
 
@@ -211,7 +214,10 @@ class Trainer:
         return loss.detach()
 
     def _log_line(self, step: int, steps: int) -> None:
-        """Add a line to the step log, whose time is not counted as training."""
+        """Add a line to the step log.
+
+        Its time is not counted as training.
+        """
         paused = time.perf_counter()
         train_loss = self._line_loss_sum.item() / steps
         self._check_finite(train_loss)

@@ -105,9 +105,9 @@ def _need(recipe: TrainingConfig, data: DeviceDataset, of: int) -> MemoryNeed:
 
 
 def try_smallest(spec: StudyConfig, name: str, data: DeviceDataset) -> None:
-    """Train one step of an architecture on a few images, as a check before a study.
+    """Train one step of an architecture on a few images.
 
-    Every number is at its lower bound.
+    This is a check before a study. Every number is at its lower bound.
 
     Raises:
         SpecError: The network fails in training.
@@ -134,7 +134,9 @@ def one_step(recipe: TrainingConfig, data: DeviceDataset) -> None:
 
 
 def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset) -> Speed:
-    """Measure the mean speed of some recipes of one architecture, skipping those that fail.
+    """Measure the mean speed of some recipes of one architecture.
+
+    Recipes that fail are skipped.
 
     Raises:
         SpecError: None of the recipes can be trained.

@@ -102,9 +102,10 @@ def _train(
     before: tuple[float, float] | None,
     waits_at: Callable[[int], bool],
 ) -> Iterator[dict[str, Any]]:
-    """Train the remaining epochs, yielding every report but the last, which is only kept.
+    """Train the remaining epochs and yield every report but the last.
 
-    A checkpoint is saved before each report after which the trial may have to wait.
+    The last report is only kept. A checkpoint is saved before each report after which the trial may
+    have to wait.
     """
     planned = trainer.config.epochs
     constant = {

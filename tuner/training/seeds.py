@@ -23,7 +23,10 @@ def seed_global_generator(device: torch.device, seed: int) -> None:
 
 
 def shuffled(count: int, seed: int) -> Tensor:
-    """Return 0 to count - 1 in random order: (count,) int64 on the CPU."""
+    """Return 0 to count - 1 in random order.
+
+    The result is (count,) int64 on the CPU.
+    """
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
