@@ -58,7 +58,10 @@ class DataError(UserError):
 
 
 class ClusterError(UserError):
-    """A cluster that cannot be reached, refuses this client, or cannot run the study."""
+    """A cluster that cannot be reached or cannot run the study.
+
+    It may also refuse this client.
+    """
 
 
 class StudyError(UserError):
@@ -70,7 +73,10 @@ class RayLostError(TunerError):
 
 
 class StudyInterruptedError(RayLostError):
-    """A signal to all processes, which has ended the study and Ray. Exit code 130."""
+    """A signal that has ended the study and Ray.
+
+    It went to all processes. The exit code is 130.
+    """
 
 
 class TrialError(TunerError):
@@ -111,12 +117,18 @@ def _printable_lines(text: str) -> str:
 
 
 def shorten(text: str, length: int = 100) -> str:
-    """Cut a text to a number of characters, the last of which is then `…`."""
+    """Cut a text to a number of characters.
+
+    The last character of a cut text is `…`.
+    """
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, shortened, or the name of its type."""
+    """Return the first line of an error's text, shortened.
+
+    An error without text gives the name of its type.
+    """
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return shorten(line, LONGEST_LINE)
 

@@ -74,7 +74,8 @@ def print_table(table: RenderableType) -> None:
 def show_studies(folders: "Iterable[StudyFolder]") -> None:
     """Print one row per study.
 
-    An unreadable study has a line on standard error instead. Trials that wait have a column where there are any.
+    An unreadable study has a line on standard error instead. Trials that wait have a column where
+    there are any.
     """
     rows: list[dict[str, str]] = []
     for folder in folders:

@@ -74,7 +74,10 @@ def _without_values(module: nn.Module, name: str, parameter: nn.Parameter) -> nn
 
 
 def _fitted(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:
-    """Build a network of torchvision for images of another size or number of channels."""
+    """Build a network of torchvision for other images.
+
+    Their size or number of channels may differ from torchvision's.
+    """
     from torchvision.models import get_model  # late, because it takes a second
 
     settings: dict[str, Any] = {}

@@ -82,7 +82,9 @@ def lenet5_classic(in_channels: int, classes: int, image_size: int) -> nn.Sequen
 
 
 def lenet5_cesar(in_channels: int, classes: int, image_size: int, *, output_relu: bool = True) -> nn.Sequential:
-    """LeNet-5 of the code of report 002 (Bruno César): last convolution 4x4, dense 82.
+    """LeNet-5 of the code of report 002 (Bruno César).
+
+    The last convolution is 4x4 and the dense layer has 82 units.
 
     (N, in_channels, size, size) → (N, classes) logits, for 28x28 images. The code has a ReLU after
     both dense layers, so that no logit is negative. Without `output_relu` the last one is left out.

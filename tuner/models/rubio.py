@@ -28,7 +28,9 @@ def rubio_small(
 
 
 def rubio_large(in_channels: int, classes: int, image_size: int, *, filters: int = 64) -> nn.Sequential:
-    """Four blocks of two convolutions, then dense 128, 256, 512, 1024 (report 004, 'large').
+    """The network 'large' of report 004, with eight convolutions.
+
+    Four blocks of two convolutions come before dense layers of 128, 256, 512 and 1024.
 
     (N, in_channels, size, size) → (N, classes) logits. It has 5,655,498 parameters, because each
     convolution has its own batch norm, as in the report's Table 1. The report's code is

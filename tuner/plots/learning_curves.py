@@ -98,7 +98,9 @@ def curves(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw several metrics of one trial by epoch, as reports 003 and 004 do.
+    """Draw several metrics of one trial by epoch.
+
+    Reports 003 and 004 have such curves.
 
     Args:
         epochs: The rows of one trial.
@@ -134,7 +136,9 @@ def curves(
 
 
 def step_log(steps: pd.DataFrame, metric: str, reported: pd.DataFrame | None = None, *, ax: Axes | None = None) -> Axes:
-    """Draw a metric by optimizer step, one line per study and trial (report 000).
+    """Draw a metric by optimizer step, as report 000 does.
+
+    Each study and trial has a line.
 
     Args:
         steps: `StudyResults.steps` of one study, or of several, concatenated.

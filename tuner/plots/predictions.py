@@ -50,7 +50,10 @@ def confusion_matrix(
 
 
 def _confusion(predictions: pd.DataFrame, classes: int, normalize: bool) -> Numbers:
-    """Count images by true and predicted class, or percent of each row: (classes, classes)."""
+    """Count images by true and predicted class: (classes, classes).
+
+    With `normalize`, return percent of each row instead.
+    """
     from sklearn.metrics import confusion_matrix as count  # imported here because it takes a second
 
     labels, predicted = predictions["label"].to_numpy(int), predictions["predicted"].to_numpy(int)
@@ -61,7 +64,10 @@ def _confusion(predictions: pd.DataFrame, classes: int, normalize: bool) -> Numb
 
 
 def _readable_on(colour: Numbers) -> str:
-    """Return white for dark colours (RGBA, 0 to 1) and black for light ones."""
+    """Return white for dark colours and black for light ones.
+
+    A colour is RGBA, 0 to 1.
+    """
     return "white" if colour[:3] @ np.array([0.299, 0.587, 0.114]) < 0.5 else "black"
 
 
@@ -104,7 +110,10 @@ def pictures(
 
 
 def _as_drawn(image: Picture) -> Picture:
-    """Reshape an image to (H, W) or (H, W, 3), as matplotlib draws it."""
+    """Reshape an image as matplotlib draws it.
+
+    The result is (H, W) or (H, W, 3).
+    """
     if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3):
         image = image.transpose(1, 2, 0)
     return image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image

@@ -63,7 +63,7 @@ def corner(metric: str) -> Corner:
 
 
 def legend(axes: Axes, position: Position, *handles_and_names: Any) -> None:
-    """Draw a legend of what is labelled, or of the given handles and names.
+    """Draw a legend of the labelled artists, or of given handles.
 
     With "above" it is a row over the Axes.
     """

@@ -64,7 +64,10 @@ class StudyFolder:
         self.storage.write("study.yaml", spec.to_yaml().encode())
 
     def provenance(self) -> dict[str, Any]:
-        """Read the provenance: one entry per run of the study, empty if none is recorded."""
+        """Read the provenance, which has one entry per run.
+
+        It is empty if none is recorded.
+        """
         try:
             record = json.loads(self.storage.read("provenance.json"))
             return _check_provenance(record)
@@ -85,7 +88,9 @@ class StudyFolder:
         self.storage.write("provenance.json", json.dumps(record, indent=2).encode())
 
     def identity(self) -> dict[str, Any] | None:
-        """Read what decided the numbers of the study. None if an earlier version wrote it.
+        """Read what decided the numbers of the study.
+
+        The result is None if an earlier version wrote the study.
 
         Raises:
             ValueError: The file is damaged.
@@ -119,7 +124,10 @@ class StudyFolder:
         return f"logs/trial-{number:05d}-attempt-{attempt}.txt"
 
     def move_aside(self, at: datetime) -> Path | str:
-        """Rename the whole folder to make room for a new study. Return its new path."""
+        """Rename the whole folder to make room for a new study.
+
+        Return its new path.
+        """
         base = f".until-{at:%Y%m%dT%H%M%S}"
         endings = (base, *(f"{base}-{count}" for count in range(2, 100)))
         free = (ending for ending in endings if not open_storage(f"{self}{ending}").entries())
@@ -157,7 +165,7 @@ class StudyFolder:
             self.storage.check_kind(name, is_folder=True)
 
     def _is_study(self, entries: list[str]) -> bool:
-        """Return True if the entries are those of a study that was started here.
+        """Return True if the entries are those of a started study.
 
         A study that was just started has only its file, which a user may also have put there.
         """

@@ -20,7 +20,7 @@ _DIGEST = re.compile(r"part-\d{20}-([0-9a-f]{32})\.parquet$")
 
 @dataclass(frozen=True)
 class Part:
-    """A part that was read: its name, its rows, and what is wrong with it."""
+    """A part that was read: name, rows and problem."""
 
     name: str
     rows: pa.Table
@@ -39,7 +39,10 @@ class _MisplacedError(Exception):
 
 
 def encode_part(table: Table, rows: pa.Table, compression: Literal["snappy", "zstd"]) -> tuple[str, bytes]:
-    """Write rows as Parquet. Return the name of the part, with its digest, and its content."""
+    """Write rows as Parquet.
+
+    Return the part's name, which has a digest, and its content.
+    """
     content = io.BytesIO()
     pq.write_table(rows, content, compression=compression, write_page_checksum=True)
     name = f"{table}/part-{time.time_ns():020d}-{_digest(content.getvalue())}.parquet"
@@ -47,7 +50,9 @@ def encode_part(table: Table, rows: pa.Table, compression: Literal["snappy", "zs
 
 
 def decode_part(name: str, content: bytes, table: Table, expected: pa.Schema, study: str | None) -> Part:
-    """Read the rows of a part that belong to a table of a study.
+    """Read the rows of a part that belong to one table.
+
+    With `study`, rows of other studies are left out.
 
     Args:
         name: Name of the part, with or without a digest.
@@ -76,7 +81,10 @@ def decode_part(name: str, content: bytes, table: Table, expected: pa.Schema, st
 
 
 def check_bytes(name: str, content: bytes) -> bool:
-    """Return True if a part's name has a digest and its bytes match it."""
+    """Return True if the digest in a part's name is right.
+
+    Return False for a name without a digest.
+    """
     named = _DIGEST.search(name)
     return named is not None and named[1] == _digest(content)
 

@@ -40,9 +40,9 @@ def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def source(file: Path) -> dict[str, Any]:
-    """Find the commit of the checkout that tracks `file`, and if its folder differs.
+    """Find the commit of the checkout that tracks `file`.
 
-    Both are None outside a checkout.
+    Also find if the file's folder differs from the commit. Both are None outside a checkout.
     """
     if SOURCE in os.environ:
         copied_from: dict[str, Any] = json.loads(os.environ[SOURCE])
@@ -55,7 +55,10 @@ def source(file: Path) -> dict[str, Any]:
 
 
 def _output(*command: str) -> str | None:
-    """Return the output of a program, or None if it is missing or fails."""
+    """Return the output of a program.
+
+    Return None if the program is missing or fails.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

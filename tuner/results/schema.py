@@ -142,7 +142,10 @@ def schema(table: Table, space: Space) -> pa.Schema:
 
 
 def table_of(columns: Iterable[str]) -> Table | None:
-    """Return the table that shares most columns with a part, or None if none does."""
+    """Return the table that shares most columns with a part.
+
+    Return None if no table does.
+    """
     names = set(columns)
     shared = {table: len(names & set(own)) for table, own in COLUMNS.items() if "number" in names}
     return max(shared, key=lambda table: shared[table], default=None)
@@ -183,7 +186,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Measurements of one epoch. Losses are means over images in nats, accuracies 0 to 1."""
+    """Measurements of one epoch.
+
+    Losses are means over images in nats. Accuracies are 0 to 1.
+    """
 
     epoch: int
     """Counts from 1."""

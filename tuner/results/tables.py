@@ -39,7 +39,9 @@ def now() -> datetime:
 
 
 class Tables:
-    """The tables of one study folder, for one writer and any number of readers.
+    """The tables of one study folder.
+
+    There may be one writer and any number of readers.
 
     Args:
         storage: The study folder.
@@ -81,9 +83,10 @@ class Tables:
             self._small[table].append(name)
 
     def merge(self) -> None:
-        """Merge the small parts that this writer has written, in tables where they are many.
+        """Merge the small parts that this writer has written.
 
-        A failure leaves more parts and loses nothing. Readers and kills are as in `compact`.
+        Only tables with many such parts are merged. A failure leaves more parts and loses nothing.
+        Readers and kills are as in `compact`.
         """
         for table in reversed(ORDER):
             if len(self._small[table]) >= MERGED_PARTS:
@@ -127,7 +130,7 @@ class Tables:
                     yield part
 
     def _merge(self, table: Table, parts: Iterable[Part]) -> None:
-        """Merge parts in their order, so many at a time as make up `MERGED_BYTES`."""
+        """Merge parts in their order, `MERGED_BYTES` at a time."""
         group: list[Part] = []
         size = 0
         for part in parts:
@@ -184,14 +187,18 @@ class Tables:
         return frame.drop_duplicates("number", keep="last", ignore_index=True)
 
     def epochs(self) -> pd.DataFrame:
-        """Read one row per trial and epoch, of the latest attempt that reached it.
+        """Read one row per trial and epoch.
 
-        Rows are ordered by number and epoch. Epoch 0, if the study has it, is the untrained network.
+        Each row is of the latest attempt that reached the epoch. Rows are ordered by number and
+        epoch. Epoch 0, if the study has it, is the untrained network.
         """
         return self._latest("epochs", ["number", "epoch"])
 
     def steps(self) -> pd.DataFrame:
-        """Read one row per trial and line of its step log, of the latest attempt."""
+        """Read one row per trial and line of its step log.
+
+        Each row is of the latest attempt that wrote the line.
+        """
         return self._latest("steps", ["number", "step"])
 
     def predictions(self) -> pd.DataFrame:

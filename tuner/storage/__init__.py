@@ -10,7 +10,10 @@ __all__ = ["ObjectStorage", "Storage", "StoreError", "is_url", "open_storage"]
 
 
 def is_url(path: str | Path) -> bool:
-    """Return True if a path is a URL, and not a path of a file system."""
+    """Return True if a path is a URL.
+
+    Return False for a path of a file system.
+    """
     return "://" in str(path)
 
 

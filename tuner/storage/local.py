@@ -48,7 +48,10 @@ class Storage:
         """Do nothing, because a folder is held by a lock."""
 
     def check_kind(self, name: str, *, is_folder: bool) -> None:
-        """Raise StoreError if a file stands for a folder, or cannot be written to."""
+        """Raise StoreError if a file stands for a folder, or vice versa.
+
+        Raise StoreError also if a folder cannot be written to.
+        """
         path = self.root / name
         found, allowed = ("a file", "a folder") if is_folder else ("a folder", "a file")
         if os.path.lexists(path) and path.is_dir() != is_folder:
@@ -128,7 +131,10 @@ class Storage:
         return [function(name) for name in names]
 
     def remove(self, name: str) -> None:
-        """Remove a file if it exists, and its folder if it is then empty."""
+        """Remove a file if it exists.
+
+        Its folder is removed too if it is then empty.
+        """
         (self.root / name).unlink(missing_ok=True)
         with suppress(OSError):
             (self.root / name).parent.rmdir()
@@ -138,7 +144,10 @@ class Storage:
         (self.root / old).replace(self.root / new)
 
     def move_aside(self, ending: str) -> Path | str:
-        """Append an ending to the name of the whole folder. Return its new path."""
+        """Append an ending to the name of the whole folder.
+
+        Return its new path.
+        """
         aside = self.root.with_name(self.root.name + ending)
         try:
             self.root.rename(aside)
@@ -156,7 +165,10 @@ class Storage:
 
 
 def is_own(name: str) -> bool:
-    """Return True if a file is a lock, a lease or a temporary file of this package."""
+    """Return True if a file is one of this package's own.
+
+    These are locks, leases and temporary files.
+    """
     return name in (*LOCK_FILES, LEASE_FILE) or name.startswith(_TEMPORARY)
 
 

@@ -15,7 +15,9 @@ _OPTION = re.compile(rf"--?{_NAME}", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
-    """Hide the secrets of a text: users in URLs, and values whose name is a secret's.
+    """Hide the secrets of a text.
+
+    These are users in URLs, and values whose name is a secret's.
 
     >>> redact("s3://key:secret@bucket/runs and https://host/a?X-Amz-Signature=abc&size=3")
     's3://***@bucket/runs and https://host/a?X-Amz-Signature=***&size=3'

@@ -168,7 +168,10 @@ class ObjectStorage(Storage):
             return [*pool.map(function, names)]
 
     def remove(self, name: str) -> None:
-        """Remove a file if it exists, and its folder if it is then empty."""
+        """Remove a file if it exists.
+
+        Its folder is removed too if it is then empty.
+        """
         self.check_writable()
         with suppress(FileNotFoundError), self._explain_errors():
             self._files.delete_file(self._key(name))

@@ -61,9 +61,9 @@ def _remove(folder: Path) -> None:
 
 
 def home_folder() -> Path:
-    """Return the user's home folder, or a temporary one for a user without home and name.
+    """Return the user's home folder, or a temporary one.
 
-    Containers run by a number that no user has.
+    A user without home and name has a temporary one. Containers run by a number that no user has.
     """
     try:
         return Path.home()
