@@ -63,13 +63,21 @@ class RayNode:
 
     def kill(self) -> None:
         """Kill all its processes, as a power cut does."""
-        session = str(self._process.pid)
-        for _ in range(2):  # a worker may have been starting
-            found = subprocess.run(["ps", "-s", session, "-o", "pid="], capture_output=True, text=True).stdout
-            for pid in map(int, found.split()):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        kill_session(self._process.pid)
         self._process.wait()
+
+    def has_ended(self) -> bool:
+        """Return True if somebody has killed it."""
+        return self._process.poll() is not None
+
+
+def kill_session(session: int) -> None:
+    """Kill all processes of a process session, this one last."""
+    for _ in range(2):  # a worker may have been starting
+        found = subprocess.run(["ps", "-s", str(session), "-o", "pid="], capture_output=True, text=True).stdout
+        for pid in sorted(map(int, found.split()), key=os.getpid().__eq__):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def operators_environment(home: Path) -> dict[str, str]:

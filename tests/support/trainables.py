@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from tests.support.nodes import kill_session
 from tuner.errors import DataError
 from tuner.storage import open_storage
 from tuner.study.trainable import TrialContext, TrialTrainable
@@ -107,6 +108,56 @@ class BrokenNodeTrial(FreeTrial):
         return {**super().step(), "device": node}
 
 
+class StudiousTrial(TrialTrainable):
+    """A real training that keeps a checkpoint of every epoch."""
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        import tuner.training.checkpoint
+
+        tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.0, 1e9
+        return super().reset_config(new_config)
+
+
+class PreemptedTrial(StudiousTrial):
+    """A real training whose node is killed three times, each time after another epoch."""
+
+    LOSSES = 3
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._reported = 0
+        return super().reset_config(new_config)
+
+    def step(self) -> dict[str, Any]:
+        lost = Path(self._context.folder) / "lost"
+        lost.mkdir(exist_ok=True)
+        if self._reported == 2 and len(list(lost.iterdir())) < self.LOSSES:  # the first one may be a replayed epoch
+            (lost / ray.get_runtime_context().get_node_id()).touch()
+            kill_session(os.getsid(0))
+        self._reported += 1
+        return super().step()
+
+
+class HeldNodeTrial(StudiousTrial):
+    """A real training. The first trial crashes once, while the others hold their node.
+
+    They go on once the file `hold` beside the study is gone.
+    """
+
+    def step(self) -> dict[str, Any]:
+        folder, number = Path(self._context.folder), self.config["number"]
+        node = ray.get_runtime_context().get_node_id()
+        (folder / "began").mkdir(exist_ok=True)
+        (folder / "began" / f"{number}-{os.getsid(0)}").touch()
+        if number == 0 and not (folder / "crashed").exists():
+            while len(list((folder / "began").iterdir())) < 2:
+                time.sleep(0.05)
+            (folder / "crashed").touch()
+            raise RuntimeError("this trial was told to fail")
+        while number > 0 and (folder.parent / "hold").exists():
+            time.sleep(0.05)
+        return {**super().step(), "device": node}
+
+
 class MendedTrial(FreeTrial):
     """A free trial that refuses odd numbers, until there is a file `mended`."""
 
@@ -119,16 +170,6 @@ class MendedTrial(FreeTrial):
 def address_space() -> int:
     """Bytes that this process has mapped."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-
-class StudiousTrial(TrialTrainable):
-    """A real training that keeps a checkpoint of every epoch."""
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        import tuner.training.checkpoint
-
-        tuner.training.checkpoint.CHECKPOINT_SECONDS, tuner.training.checkpoint.CHECKPOINT_SHARE = 0.0, 1e9
-        return super().reset_config(new_config)
 
 
 class FrugalTrial(TrialTrainable):

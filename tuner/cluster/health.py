@@ -71,11 +71,27 @@ def _raylet_answers(endpoints: Endpoints) -> bool:
 
 def _head_answers(endpoints: Endpoints) -> bool:
     host, _, port = endpoints.head.rpartition(":")
+    return answers(host, int(port))
+
+
+def answers(host: str, port: int) -> bool:
+    """Return True if somebody listens at a port."""
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except OSError:
         return False
     return True
+
+
+def node_is_alive(node_id: str) -> bool:
+    """Return True if Ray's process on a node answers.
+
+    Ray's own list may name a dead node for half a minute.
+    """
+    return any(
+        node["NodeID"] == node_id and node["Alive"] and answers(node["NodeManagerAddress"], node["NodeManagerPort"])
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+    )
 
 
 def lost(joined: bool) -> RayLostError:

@@ -1,12 +1,14 @@
 """Kinds of failure of a trial, told from the error that ended it."""
 
 import socket
+import time
 from dataclasses import dataclass
 from typing import Literal
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from tuner.cluster.health import node_is_alive
 from tuner.errors import (
     DataError,
     DeviceError,
@@ -21,6 +23,8 @@ from tuner.search.ray_internals import node_of
 
 ErrorKind = Literal["diverged", "memory", "configuration", "crash", "environment"]
 
+NODE_SECONDS = 1.0
+"""Seconds after the loss of a worker in which its node may turn out to be lost."""
 LOST_NODE = "the node was lost"
 LOST_IDLE = "the worker was lost before the trial began"
 LOST_WORKER = "the worker was lost"
@@ -83,12 +87,18 @@ def _kind_and_cause(raised: BaseException | None, worker: str | None, node: str 
     if worker is None:
         return "environment", LOST_IDLE
     is_lost = raised is None or isinstance(raised, RayError)
-    if is_lost and node and (not _is_alive(node) or getattr(raised, "preempted", False)):
+    if is_lost and node and (getattr(raised, "preempted", False) or _goes_down(node)):
         return "environment", LOST_NODE
     if raised is None:
         return "crash", LOST_WORKER
     return kind_of_error(raised), type(raised).__name__
 
 
-def _is_alive(node: str) -> bool:
-    return any(known["Alive"] and known["NodeID"] == node for known in ray.nodes())  # type: ignore[no-untyped-call]
+def _goes_down(node: str) -> bool:
+    """Return True if a node is lost, or is lost in a moment, because its processes end in any order."""
+    until = time.monotonic() + NODE_SECONDS
+    while node_is_alive(node):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
