@@ -16,9 +16,10 @@ CONFIDENCE = 0.95
 def confirmed(
     spec: StudyConfig, trials: pd.DataFrame, metrics: Sequence[str] = ("val_accuracy", "test_accuracy")
 ) -> pd.DataFrame:
-    """Average each repeated configuration over its repeats, the best of the search first.
+    """Average each repeated configuration over its repeats, the best one first.
 
-    The run of the search does not count, because it was chosen for its high value.
+    The order is that of the search. The run of the search does not count, because it was chosen for
+    its high value.
 
     Args:
         spec: The study.

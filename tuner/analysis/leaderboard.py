@@ -83,7 +83,7 @@ def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:
 
 
 def best_by_epochs(study: StudyResults) -> pd.DataFrame:
-    """Trace the best value of the search by the epochs that it took.
+    """Trace the best value of the search by the epochs trained.
 
     One row per completed trial of the search, in the order of time. Columns: `number`, `epochs` (trained by all
     trials of the search until then, pruned and failed trials included), `value` (of the first objective), `best`

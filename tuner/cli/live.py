@@ -92,7 +92,7 @@ class LiveDisplay(PlainDisplay):
         self._progress.paused(row)
 
     def trial_ended(self, row: Row) -> None:
-        """Record the end of the trial, and print an error above the panel."""
+        """Record the end of a trial, and print errors above the panel."""
         if not self._progress.ended(row):
             self._print(_failed_attempt(row))
         elif row["state"] == "FAILED":

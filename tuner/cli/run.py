@@ -188,7 +188,10 @@ def run_here(
 
 @contextmanager
 def signals_later() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back, because a half-started Ray would leave processes behind."""
+    """Hold Ctrl-C and SIGTERM back until the end of the block.
+
+    They are held back because a half-started Ray would leave processes behind.
+    """
     received: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda number, _: received.append(number)) for number in signals]

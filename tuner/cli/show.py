@@ -19,7 +19,7 @@ def list_studies(
         str | None, typer.Option("--address", help="List the jobs of a cluster: http://HOST:8265.")
     ] = None,
 ) -> None:
-    """List the studies of a results directory, or those submitted to a cluster."""
+    """List the studies of a results directory, or those of a cluster."""
     from tuner.results.folder import find_studies
 
     if address:

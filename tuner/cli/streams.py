@@ -21,7 +21,10 @@ class LastingStream(io.TextIOBase):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write as far as the stream allows. Returns the length of the text."""
+        """Write as far as the stream allows.
+
+        Returns the length of the text.
+        """
         self._attempt("write", text)
         return len(text)
 

@@ -58,7 +58,7 @@ def counts_text(trials: "pd.DataFrame") -> str:
 
 
 def print_table(table: RenderableType) -> None:
-    """Print a table whose cells stay whole, even where the terminal is narrower.
+    """Print a table with whole cells, even where the terminal is narrower.
 
     Half a number reads like another.
     """

@@ -90,7 +90,7 @@ def _plain(value: Any) -> Any:
 
 
 def _imports(tree: ast.Module, spec: ModuleSpec) -> Iterator[str]:
-    """Name every module that a module may import, with the packages above each."""
+    """Name every module that a module may import, with its packages."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -32,7 +32,10 @@ class LastFraction(Settings):
 
 
 class NextImages(Settings):
-    """Validation on the `next` images in file order after the first `train` ones."""
+    """Validation on the `next` images after the first `train` ones.
+
+    Images are in file order.
+    """
 
     next: Annotated[int, Field(gt=0)]
     """Number of images."""

@@ -145,7 +145,10 @@ class Choice(Conditional):
         return self.choice
 
     def canonical(self, value: Value) -> Value:
-        """Return the value as the study file has it, for tables hold 1.0."""
+        """Return the value as the study file has it.
+
+        Tables may hold 1.0 for 1.
+        """
         return self._by_key.get(value_key(value), value)
 
     def holds(self, value: Value) -> bool:
@@ -183,7 +186,10 @@ class _Range(Conditional):
 
     @property
     def steps(self) -> int:
-        """Number of steps from the lowest to the highest value, 0 without steps."""
+        """Number of steps from the lowest to the highest value.
+
+        It is 0 without steps.
+        """
         low, high = (Decimal(repr(bound)) for bound in self.bounds)
         return int((high - low) / Decimal(repr(self.step))) if self.step is not None else 0
 
@@ -224,13 +230,19 @@ class Float(_Range):
         return self.bounds if self.step is None else (self.bounds[0], self._at(self.steps))
 
     def grid(self) -> Iterable[Value]:
-        """Return every step of the interval. Raise SpecError if there are no steps."""
+        """Return every step of the interval.
+
+        Raise SpecError if there are no steps.
+        """
         if self.step is None:
             raise SpecError("a grid needs a choice or a `step:`; or sample with tpe or random")
         return (self._at(index) for index in range(self.steps + 1))
 
     def canonical(self, value: Value) -> Value:
-        """Return the value on its step as people write it: 0.3, not 0.30000000000000004."""
+        """Return the value on its step as people write it.
+
+        For example, it is 0.3 and not 0.30000000000000004.
+        """
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return self.nearest(value) if is_number and self.step is not None else value  # type: ignore[arg-type]
 
@@ -297,11 +309,11 @@ class Int(_Range):
         return range(low, high + 1, self.step or 1)
 
     def canonical(self, value: Value) -> Value:
-        """Return the value as a whole number, because a condition may name 3.0."""
+        """Return the value as an integer, because a condition may name 3.0."""
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
     def holds(self, value: Value) -> bool:
-        """Return True if the value lies within the bounds and on a step."""
+        """Return True if the value is within bounds and on a step."""
         low, high = self.bounds
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             return False
@@ -349,7 +361,10 @@ Parameter = Annotated[
 
 
 def expand_parameter(name: Any, raw: Any) -> Any:
-    """Turn a bare value into a constant. Braces need one of the kinds."""
+    """Turn a bare value into a constant.
+
+    Braces need one of the kinds.
+    """
     if isinstance(raw, Choice | Float | Int | Constant):
         return raw
     if not isinstance(raw, Mapping):

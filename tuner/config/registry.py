@@ -19,7 +19,10 @@ Scalar = bool | int | float | str
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """Setting of an architecture, with its default and closed interval (None: not bounded)."""
+    """Setting of an architecture, with its default and closed interval.
+
+    A bound of None is no bound.
+    """
 
     default: Scalar
     low: float | None = None

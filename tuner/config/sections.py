@@ -20,7 +20,10 @@ NSGA_POPULATION = 50
 
 
 class Objective(Settings):
-    """Metric of the last epoch that is maximized or minimized, written `{maximize: val_accuracy}`."""
+    """Metric of the last epoch that is maximized or minimized.
+
+    It is written `{maximize: val_accuracy}`.
+    """
 
     metric: str
     """Name of the metric."""
@@ -126,7 +129,7 @@ class HyperbandConfig(HalvingConfig):
 
 
 class MedianConfig(Settings):
-    """Rule that stops a trial whose best value is worse than a median.
+    """Rule that stops trials whose best value is worse than a median.
 
     The median is of the running means of the other trials at the same epoch.
     """

@@ -50,7 +50,10 @@ def _as_list(raw: Any) -> Any:
 
 
 class StudyConfig(Settings):
-    """A study as its file describes it, immutable, with every default filled in."""
+    """A study as its file describes it, with every default filled in.
+
+    It is immutable.
+    """
 
     study: Annotated[str, BeforeValidator(_check_name)]
     """Name of the study's folder in the results directory."""
@@ -151,7 +154,7 @@ class StudyConfig(Settings):
         return len(self.space.grid()) if self.search.sampler == "grid" else 1 if self.single else 32
 
     def _check_recipes(self) -> None:
-        """Check every value of a parameter with every architecture that it may meet."""
+        """Check a parameter's values with every architecture that it may meet."""
         if twice := [key for key in self.training if key in self.space]:
             raise ValueError(f"training.{twice[0]}: stands under space too; keep one of them")
         try:
@@ -278,7 +281,10 @@ class StudyConfig(Settings):
 
 
 def _check_dataset_name(name: str, source: str) -> None:
-    """Refuse a misspelt name. A path is checked when the data are loaded."""
+    """Refuse a misspelt name.
+
+    A path is checked when the data are loaded.
+    """
     # unlike Path, os.path raises nothing for `~nouser` and names of 300 letters
     is_folder = os.path.isdir(os.path.expanduser(name))  # noqa: PTH111, PTH112
     is_path = name.endswith(".parquet") or any(sign in name for sign in "/*?[") or is_folder

@@ -11,7 +11,10 @@ from tuner.errors import SpecError, suggest, type_and_line
 
 
 def is_own(name: str) -> bool:
-    """Return True if a name is that of a user's own class: `package.module:Class`."""
+    """Return True if a name is that of a user's own class.
+
+    Such a name is `package.module:Class`.
+    """
     return ":" in name and not name.startswith("torchvision:")
 
 

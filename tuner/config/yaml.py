@@ -21,7 +21,7 @@ LONGEST_PATH = 1000
 
 
 class _Constructor(SafeConstructor):
-    """Constructor that gives every value that cannot be read its line and column."""
+    """Constructor whose errors have the line and column of the value."""
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:
