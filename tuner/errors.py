@@ -96,7 +96,9 @@ class DeviceError(TrialError):
 
 
 def printable(text: str) -> str:
-    r"""Escape what a terminal cannot print, such as control characters and broken encodings.
+    r"""Escape characters that a terminal cannot print.
+
+    These are control characters and broken encodings, for example.
 
     >>> printable("a\nb")
     'a\\nb'
@@ -134,7 +136,7 @@ def first_line(error: BaseException) -> str:
 
 
 def type_and_line(error: BaseException) -> str:
-    """Return an error as Python prints it, without what follows the first line."""
+    """Return an error's first line, with its type, as Python prints it."""
     name, line = type(error).__name__, first_line(error)
     return name if line == name else f"{name}: {line}"
 

@@ -35,7 +35,10 @@ def augment(images: Tensor, config: Augment, generator: torch.Generator) -> Tens
 
 
 def flip(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror images, (B, C, H, W), left to right where `chosen`, (B,) bool."""
+    """Mirror images, (B, C, H, W), where `chosen`, (B,) bool.
+
+    Left and right are exchanged.
+    """
     count = len(images)
     both = torch.cat([images, images.flip(3)])  # because picking rows is faster than `where`
     return both.index_select(0, torch.arange(count, device=images.device) + count * chosen)

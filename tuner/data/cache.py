@@ -153,7 +153,7 @@ def _check_classes(path: str, decoded: Decoded) -> None:
 
 
 def _check_known(source: sources.Source, classes: tuple[str, ...], train: Part, image_size: int | None) -> None:
-    """Refuse a data set of a known name that differs from the registry.
+    """Refuse a data set that differs from the registry's of its name.
 
     The study was checked against the registry, so a difference would break it later.
     """

@@ -95,7 +95,7 @@ class Dataset:
 
 
 def write(folder: Path, name: str, fingerprint: str, classes: tuple[str, ...], train: Part, test: Part) -> None:
-    """Write the new cache entry `folder` and wait until it is on disk."""
+    """Write the new cache entry `folder` and wait for the disk."""
     folder.mkdir(parents=True)
     for file, array in zip(ARRAYS, (*train, *test), strict=True):
         progress.report()

@@ -44,7 +44,7 @@ LEAST_DEEP = 64
 
 
 class Picture(NamedTuple):
-    """Decoded pixels of a file's first frame: (H, W) or (H, W, 3).
+    """Decoded pixels, (H, W) or (H, W, 3), of the first frame.
 
     `first_of_several` is True if the file holds further frames.
     """
@@ -83,7 +83,7 @@ def decode_all(files: Iterable[tuple[bytes | Path, str]], image_size: int | None
 
 
 def decode(image: bytes | Path, origin: str, image_size: int | None) -> Picture:
-    """Decode an image file as a viewer shows it, to gray or RGB.
+    """Decode an image file to gray or RGB, as viewers show it.
 
     An orientation in its metadata is applied. Transparent pixels are laid on white.
 

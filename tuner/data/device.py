@@ -57,7 +57,7 @@ class ImageSubset:
 
 @dataclass(frozen=True, eq=False)
 class DeviceDataset:
-    """A data set, split, on one device, with the scale of its pixels.
+    """A split data set on one device, with its pixels' scale.
 
     Attributes:
         train: Training images, before augmentation.
@@ -123,7 +123,9 @@ class DeviceDataset:
 
 @lru_cache(maxsize=1)
 def device_data(folder: Path, config: DatasetConfig, device: str) -> DeviceDataset:
-    """Open a cache entry, or return it if it is the latest opened.
+    """Open a cache entry, or return it if it is open.
+
+    Only the latest entry stays open.
 
     Raises:
         DataError: `folder` is not a cache entry, or the split is not possible.

@@ -31,7 +31,7 @@ def warn_once(message: str) -> None:
 
 
 def report(reading: object = None) -> None:
-    """Report that the work has moved on, perhaps to another file or folder."""
+    """Report that the work has moved on, perhaps to another file."""
     global place
     if reading is not None:
         place = str(reading)
@@ -40,7 +40,10 @@ def report(reading: object = None) -> None:
 
 @contextmanager
 def heard(by: Callable[[], None]) -> Iterator[None]:
-    """Let a function hear each report. The place of earlier work is forgotten."""
+    """Let a function hear each report.
+
+    The place of earlier work is forgotten.
+    """
     global listener, place
     before, listener, place = listener, by, ""
     try:

@@ -52,7 +52,7 @@ class Source:
 
 
 def _digest(path: Path) -> str:
-    """Hash a file, and report progress in between because it may be large."""
+    """Hash a file, and report progress because it may be large."""
     digest = hashlib.blake2b()
     progress.report(path)
     with path.open("rb") as stream:
@@ -86,7 +86,10 @@ def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
 
 
 def _below(name: str, base: Path) -> Source | None:
-    """Return the data set `name` below `base`, in the hub's or torchvision's layout."""
+    """Return the data set `name` below `base`, if it is there.
+
+    Its layout is the hub's or torchvision's.
+    """
     train, test = parquet.layout(base / name)
     if train:
         if not test:
@@ -127,7 +130,10 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
 
 
 def _of_parquet(name: str, path: Path, train: list[Path], test: list[Path], classes: tuple[str, ...] = ()) -> Source:
-    """Return Parquet files as a source. Known data sets give their class names."""
+    """Return Parquet files as a source.
+
+    Known data sets give their class names.
+    """
     files = {
         f"{part}/{i}": file for part, shards in (("train", train), ("test", test)) for i, file in enumerate(shards)
     }
@@ -135,7 +141,7 @@ def _of_parquet(name: str, path: Path, train: list[Path], test: list[Path], clas
 
 
 def _matches(pattern: str, root: Path | None) -> list[Path]:
-    """Return the folder or the sorted files that match a path or pattern."""
+    """Return the path, or the sorted files that match a pattern."""
     for base in filter(None, (Path.cwd(), root)):
         path = base / os.path.expanduser(pattern)  # noqa: PTH111 because pathlib's raises for unknown users
         if _exists(path):

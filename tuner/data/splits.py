@@ -67,7 +67,7 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
 
 
 def _check_reached(dataset: Dataset, taken: int) -> None:
-    """Refuse a number of images that ends before the first of a class."""
+    """Refuse a number of images that leaves a class without any."""
     if missing := _missing(dataset, np.arange(taken)):
         raise DataError(
             f"dataset.train: the first {taken} of {len(dataset.train_labels)} training images hold none of {missing};"
@@ -115,7 +115,7 @@ def _last(train: int, share: float) -> Split:
 
 
 def _stratified(dataset: Dataset, taken: int, count: int, seed: int) -> Split:
-    """Hold out `count` of the first `taken` images, each class with its share."""
+    """Hold out `count` of the first `taken` images, stratified by class."""
     if count >= taken:
         raise DataError(f"dataset.validation: {count}; allowed: fewer than the {taken} training images")
     labels, classes = np.asarray(dataset.train_labels[:taken]), len(dataset.classes)

@@ -11,7 +11,9 @@ from tuner.models.layers import dropout as drop
 def alexnet(
     in_channels: int, classes: int, image_size: int, *, dense: int = 4096, dropout: float = 0.5
 ) -> nn.Sequential:
-    """Five convolutions and two hidden dense layers (report 003: Higueros and Velásquez, CIFAR-10).
+    """Five convolutions and two hidden dense layers, as in report 003.
+
+    Higueros and Velásquez trained it on CIFAR-10.
 
     (N, in_channels, size, size) → (N, classes) logits. Images of 15 pixels or more end in 256 maps
     of 6x6, because the adaptive pooling also enlarges (32x32 reaches it as 3x3). Dropout stands

@@ -92,7 +92,7 @@ def build_on_meta(
 
 
 def shapes(name: str, /, *, in_channels: int, classes: int, image_size: int, **hyperparameters: Scalar) -> list[Layer]:
-    """List the layers of a network in the order of the forward pass.
+    """List a network's layers in the order of the forward pass.
 
     >>> [layer.shape for layer in shapes("lenet5", in_channels=1, classes=10, image_size=28)][:2]
     [(6, 24, 24), (6, 12, 12)]

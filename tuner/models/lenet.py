@@ -36,7 +36,9 @@ def lenet5(in_channels: int, classes: int, image_size: int, *, dropout: float = 
 
 
 def lenet5_tinoco(in_channels: int, classes: int, image_size: int) -> nn.Sequential:
-    """LeNet-5 with a third convolution instead of a dense layer (report 000: Tinoco).
+    """LeNet-5 of report 000 (Tinoco), with a third convolution.
+
+    The third convolution replaces a dense layer.
 
     (N, in_channels, size, size) → (N, classes) logits. Images below LeNet's 32x32 are padded to it
     with zeros. The report prints the layers without their activations, so a ReLU after each

@@ -66,7 +66,10 @@ def resnet9(in_channels: int, classes: int, image_size: int, *, filters: int = 6
 
 
 def _convolution(in_channels: int, filters: int, *, pool: bool = False) -> list[nn.Module]:
-    """3x3 convolution that keeps the size, batch norm, optional pooling by 2, ReLU."""
+    """Build a convolution, batch norm, optional pooling by 2, and ReLU.
+
+    The convolution is 3x3 and keeps the size.
+    """
     return [
         nn.Conv2d(in_channels, filters, 3, padding=1, bias=False),
         nn.BatchNorm2d(filters),

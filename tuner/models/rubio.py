@@ -66,7 +66,10 @@ def _large(in_channels: int, classes: int, image_size: int, filters: int, *, sha
 
 
 def _convolution(in_channels: int, filters: int) -> list[nn.Module]:
-    """3x3 convolution that keeps the size, ReLU, batch norm, in the report's order."""
+    """Build a convolution, ReLU and batch norm, in the report's order.
+
+    The convolution is 3x3 and keeps the size.
+    """
     return [nn.Conv2d(in_channels, filters, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(filters)]
 
 

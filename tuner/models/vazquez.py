@@ -13,7 +13,9 @@ from tuner.models.layers import size_after
 def vazquez_base(
     in_channels: int, classes: int, image_size: int, *, filters: int = 32, dense: int = 128, dropout: float = 0.0
 ) -> nn.Sequential:
-    """One convolution and one hidden dense layer (report 001, experiments 1 and 3).
+    """One convolution and one hidden dense layer, as in report 001.
+
+    Its experiments 1 and 3 have this network.
 
     (N, in_channels, size, size) → (N, classes) logits. 32x32 leaves `filters` maps of 15x15. The
     report has no dropout. Here it may follow the hidden dense layer.
@@ -42,7 +44,9 @@ def vazquez_deep(
     dropout: float = 0.25,
     dropout_dense: float = 0.5,
 ) -> nn.Sequential:
-    """Two convolutions and one hidden dense layer (report 001, code of experiment 2).
+    """Two convolutions and one hidden dense layer, as in report 001.
+
+    The code of its experiment 2 has this network.
 
     (N, in_channels, size, size) → (N, classes) logits. 32x32 leaves `filters_2` maps of 6x6. The
     report's prose lists one more dense layer of 128 than its code has. `dropout` follows the first
@@ -69,7 +73,9 @@ def vazquez_deep(
 def vazquez_bn(
     in_channels: int, classes: int, image_size: int, *, filters: int = 32, dense: int = 128
 ) -> nn.Sequential:
-    """Experiment 1 with a batch norm after each ReLU (report 001, experiment 4).
+    """Experiment 1 of report 001 with a batch norm after each ReLU.
+
+    It is the report's experiment 4.
 
     (N, in_channels, size, size) → (N, classes) logits. 32x32 leaves `filters` maps of 15x15. Batch
     norm has Keras's momentum of 0.99 (0.01 as PyTorch counts it) and epsilon of 1e-3.

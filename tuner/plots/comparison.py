@@ -68,7 +68,7 @@ def _far(difference: Numbers, spread: Numbers) -> list[int]:
 
 
 def _same_scale(axes: Axes, values: Numbers) -> None:
-    """Give both axes one range, and keep room for names on the right."""
+    """Give both axes one range, with room for names on the right."""
     low, high = float(values.min()), float(values.max())
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal", anchor="W")

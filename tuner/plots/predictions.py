@@ -18,7 +18,9 @@ Picture = NDArray[np.uint8]
 def confusion_matrix(
     predictions: pd.DataFrame, classes: Sequence[str], normalize: bool = True, *, ax: Axes | None = None
 ) -> Axes:
-    """Draw the confusion matrix, true classes downwards and predicted classes to the right.
+    """Draw the confusion matrix.
+
+    True classes go downwards, predicted classes to the right.
 
     Args:
         predictions: Rows of one split of `StudyResults.predictions`. Several trials are counted together.

@@ -45,7 +45,7 @@ def optimization_history(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the value of each trial, and the best so far as steps.
+    """Draw the value of each trial, and the best value as steps.
 
     Pruned trials are drawn with their last value. Failed trials without a value are marked at the bottom.
 
@@ -95,7 +95,7 @@ def _best_so_far(trials: pd.DataFrame, direction: str) -> pd.DataFrame:
 def slices(
     trials: pd.DataFrame, parameters: Mapping[str, Parameter], metric: str = "val_accuracy"
 ) -> NDArray[np.object_]:
-    """Draw the value of each trial of the search against each searched parameter.
+    """Draw the values of the search's trials against each searched parameter.
 
     Axes are logarithmic if the study draws over the logarithm. The values of a choice stand side by side, their
     points spread a little. Pruned trials are drawn with their last value.
@@ -161,7 +161,7 @@ def _scale(axes: Axes, parameter: Choice | Float | Int) -> None:
 
 
 def _positions(trials: pd.DataFrame, name: str, parameter: Choice | Float | Int) -> Numbers:
-    """Return the position of each trial on the axis of a parameter: (N,)."""
+    """Return each trial's position on the axis of a parameter: (N,)."""
     cells = trials[f"param_{name}"]
     if not isinstance(parameter, Choice):
         return numbers(cells)
@@ -172,7 +172,7 @@ def _positions(trials: pd.DataFrame, name: str, parameter: Choice | Float | Int)
 
 
 def _values(choice: Choice) -> list[Any]:
-    """Return the values of a choice as the table holds them, numbers ascending."""
+    """Return a choice's values as the table holds them, numbers ascending."""
     if choice.kind == "json":
         return [json.dumps(value) for value in choice.choice]
     return sorted(choice.choice, key=float) if choice.kind in ("int", "float") else choice.choice
@@ -219,7 +219,10 @@ def rungs(decisions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def _rung_counts(decisions: pd.DataFrame) -> pd.DataFrame:
-    """Count `reached` and `stopped` by rung, each trial once, by its latest verdict."""
+    """Count `reached` and `stopped` by rung.
+
+    Each trial counts once, by its latest verdict.
+    """
     latest = decisions.drop_duplicates(["number", "rung"], keep="last")
     stopped = (latest["verdict"] == "stop").groupby(latest["rung"])
     return pd.DataFrame({"reached": stopped.size(), "stopped": stopped.sum()})

@@ -98,7 +98,10 @@ def in_words(metric: str) -> tuple[str, str]:
 
 
 def numbers(column: "pd.Series[Any]") -> Numbers:
-    """Return a column as floats, because pandas' own integers are objects to matplotlib."""
+    """Return a column as floats.
+
+    This is done because pandas' own integers are objects to matplotlib.
+    """
     return column.to_numpy(dtype=float, na_value=np.nan)
 
 

@@ -25,7 +25,7 @@ MOST_CLASSES = 2**31
 
 
 def layout(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the training and the test files below `root`, shards sorted by name.
+    """Return the training and test files below `root`, shards by name.
 
     A warning names other Parquet files, such as those of a part `validation`.
 
@@ -166,7 +166,10 @@ def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
 
 
 def _check_columns(path: Path, file: "pq.ParquetFile") -> str:
-    """Return the name of the column of encoded images: `image.bytes` for a struct."""
+    """Return the name of the column of encoded images.
+
+    It is `image.bytes` for a struct.
+    """
     import pyarrow.types as kinds
 
     schema = file.schema_arrow
@@ -190,7 +193,10 @@ def _check_columns(path: Path, file: "pq.ParquetFile") -> str:
 
 
 def _numbered(labels: np.ndarray[tuple[int], np.dtype[np.int64]], path: Path) -> tuple[str, ...]:
-    """Return classes '0', '1', … for files without names, refusing labels with gaps."""
+    """Return classes '0', '1', … for files without names.
+
+    Refuse labels with gaps.
+    """
     present = np.unique(labels)
     gaps = np.flatnonzero(present != np.arange(len(present)))
     if len(gaps):

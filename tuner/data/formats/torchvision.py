@@ -34,7 +34,7 @@ DOWNLOAD_TIMEOUT = 30.0
 
 
 def layout(name: str, base: Path) -> dict[str, Path]:
-    """Return the files of a data set below `base`, if its folder exists.
+    """Return the files of a data set, if `base` has its folder.
 
     Raises:
         DataError: Some of the files are missing.
