@@ -67,14 +67,17 @@ class Bracket:
         self._share = (1 - 1 / reduction_factor) * 100 / 100  # as numpy divides a percentile
 
     def next_rung(self, number: int, epoch: int) -> tuple[float, Ranking] | None:
-        """Return the highest rung that a trial has reached without a value there."""
+        """Return the highest rung reached where a trial has no value."""
         for milestone, ranking in self._highest_first:
             if milestone <= epoch and number not in ranking:
                 return milestone, ranking
         return None
 
     def cutoff(self, ranking: Ranking) -> float | None:
-        """Return the value below which a trial stops, None at an empty rung."""
+        """Return the value below which a trial stops.
+
+        Return None at an empty rung.
+        """
         return interpolated_quantile(ranking.ordered, self._share) if len(ranking) else None
 
 
@@ -120,7 +123,7 @@ class SuccessiveHalving:
         }
 
     def replay(self, number: int, values: Mapping[int, float], recorded: Iterable[Recorded] = ()) -> None:
-        """Record the rungs of an ended trial, and its values by absolute epoch."""
+        """Record an ended trial's rungs, and its values by absolute epoch."""
         self.resume(number, values, recorded)
         bracket = self._brackets[self._bracket_of(number)]
         for epoch, value in sorted(values.items()):
@@ -173,7 +176,10 @@ class SuccessiveHalving:
         )
 
     def _bracket_of(self, number: int) -> int:
-        """Return a trial's bracket, which a resume draws again from seed and number."""
+        """Return a trial's bracket, drawn from the seed and its number.
+
+        A resume draws the same bracket again.
+        """
         if len(self._brackets) == 1:
             return 0
         if number not in self._drawn:  # because a generator costs as much as the verdict

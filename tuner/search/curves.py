@@ -120,7 +120,10 @@ class CurvesSampler(BaseSampler):
         return np.concatenate([encoding.draw(AT_RANDOM, draw), near])
 
     def _measure(self, trials: Sequence[FrozenTrial], refused: Sequence[FrozenTrial], sign: int) -> Measured:
-        """Return what trials reached. Those that cannot be trained have the worst score."""
+        """Return the values that trials reached, as scores.
+
+        Trials that cannot be trained have the worst score.
+        """
         rows = [(t, share, value) for t in trials for share, value in self._rows(t, sign)]
         rows += [(trial, 1.0, -math.inf) for trial in refused]
         points = Points(

@@ -35,7 +35,7 @@ def _default(spec: StudyConfig, name: str, drawn: dict[str, Value]) -> Any:
 
 
 def nearest_value(parameter: Parameter, wanted: Any) -> Value:
-    """Return the value of a parameter that is nearest to a wanted one.
+    """Return the parameter's value that is nearest to a wanted one.
 
     Without a wanted number it is the first choice, or the middle of the range.
     """

@@ -81,7 +81,10 @@ class MedianRule:
     resume = replay
 
     def report(self, number: int, epoch: int, value: float) -> Decision | None:
-        """Record a value and decide on its trial, None without enough other trials."""
+        """Record a value and decide on its trial.
+
+        Return None without enough other trials.
+        """
         if not math.isfinite(value):
             return None
         means = self._means[epoch]
@@ -114,6 +117,9 @@ class MedianRule:
 
 
 def median_cutoff(means: Sequence[float]) -> float:
-    """Return the median of sorted means, below which a trial's best stops it."""
+    """Return the median of sorted means.
+
+    A trial stops if its best value is below the median.
+    """
     middle = len(means) // 2
     return means[middle] if len(means) % 2 else (means[middle - 1] + means[middle]) / 2

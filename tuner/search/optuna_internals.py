@@ -26,12 +26,14 @@ _CMA_STATE = "cma:optimizer"
 
 
 def dump_attributes(attributes: Mapping[str, Any]) -> str:
-    """Write what a sampler keeps about a trial as JSON, for the tables."""
+    """Write a sampler's data about a trial as JSON, for the tables."""
     return json.dumps({key: value for key, value in attributes.items() if key != _ENQUEUED})
 
 
 def load_attributes(text: Any) -> dict[str, Any]:
-    """Read what a sampler kept about a trial. A null cell holds nothing.
+    """Read what a sampler kept about a trial.
+
+    A null cell holds nothing.
 
     Raises:
         StudyError: The state of CMA-ES would run foreign code.
@@ -146,7 +148,9 @@ class _StudyView:
 
 
 class SobolSampler(QMCSampler):
-    """Optuna's scrambled Sobol sequence, whose next point does not depend on earlier calls.
+    """Optuna's scrambled Sobol sequence, of which any point can be drawn.
+
+    The next point does not depend on earlier calls.
 
     Args:
         seed: Seed of the scrambling, the same for the whole sequence.

@@ -33,7 +33,10 @@ STATES: Mapping[State, TrialState] = {
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
-    """Return a parameter as Optuna's distribution. Lists and mixed choices are JSON text."""
+    """Return a parameter as Optuna's distribution.
+
+    Lists and mixed choices are JSON text.
+    """
     if isinstance(parameter, Choice):
         return CategoricalDistribution([to_optuna(parameter, value) for value in parameter.choice])
     if isinstance(parameter, Float):
@@ -44,7 +47,10 @@ def distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def to_optuna(parameter: Parameter, value: Value) -> Any:
-    """Turn a value into Optuna's form. Lists and mixed choices become JSON text."""
+    """Turn a value into Optuna's form.
+
+    Lists and mixed choices become JSON text.
+    """
     return json.dumps(value) if parameter.kind == "json" else value
 
 
@@ -158,7 +164,7 @@ def counts_as_worst(spec: StudyConfig, kind: Any) -> bool:
 
 
 def reported_values(epochs: pd.DataFrame, metric: str) -> dict[int, dict[int, float]]:
-    """Return the values of a metric by trial and epoch, from epoch 1."""
+    """Return a metric's values by trial and epoch, from epoch 1."""
     if metric not in epochs:
         return {}
     values: dict[int, dict[int, float]] = {}

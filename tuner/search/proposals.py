@@ -71,7 +71,10 @@ def finalists(spec: StudyConfig) -> int:
 
 
 def missing_repeats(spec: StudyConfig, trials: pd.DataFrame, first_number: int) -> list[Proposal]:
-    """Propose the repeats of the best completed trials that were not begun yet."""
+    """Propose the missing repeats of the best completed trials.
+
+    A repeat that has begun is not missing.
+    """
     if spec.repeats is None:
         return []
     ranked = rank(spec, trials)

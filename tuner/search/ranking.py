@@ -46,7 +46,10 @@ class Ranking:
         self._unsorted.append(value)
 
     def rank(self, value: float) -> int:
-        """Return the rank that a new value would get. 1 is the highest."""
+        """Return the rank that a new value would get.
+
+        1 is the highest.
+        """
         ordered = self._sort()
         return 1 + len(ordered) - bisect_right(ordered, value)
 
@@ -62,7 +65,10 @@ class Ranking:
 
 
 def interpolated_quantile(ordered: Sequence[float], share: float) -> float:
-    """Return a quantile of sorted values, to the last bit as `numpy.quantile` does."""
+    """Return a quantile of sorted values.
+
+    It is that of `numpy.quantile` to the last bit.
+    """
     last = len(ordered) - 1
     position = last * share
     below = int(position)

@@ -19,11 +19,11 @@ STEP_MILLISECONDS = 50
 
 
 def allow_one_more_idle_worker(controller: Any, trial: "Trial") -> None:
-    """Let Tune keep one more idle worker for trials with the same resources.
+    """Let Tune keep one more idle worker for similar trials.
 
-    Tune counts the workers that it may keep, and offers no public setting for their number.
-    By itself it keeps a worker only where the next trial happens to wait already. Without this
-    call, workers start more often and nothing else changes.
+    Similar trials have the same resources. Tune counts the workers that it may keep, and offers no
+    public setting for their number. By itself it keeps a worker only where the next trial happens
+    to wait already. Without this call, workers start more often and nothing else changes.
 
     Args:
         controller: What Tune hands to schedulers. The controller within it is read, because
@@ -49,7 +49,7 @@ def release_idle_workers(controller: Any) -> None:
 
 
 def forget_metrics(trial: "Trial") -> None:
-    """Drop the statistics that Tune keeps of each metric of an ended trial.
+    """Drop the statistics of metrics that Tune keeps of an ended trial.
 
     They take 28 kB per trial, and nothing here reads them.
     """

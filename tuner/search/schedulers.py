@@ -77,7 +77,10 @@ class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
             allow_one_more_idle_worker(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Make room for a retry. Return None, because Tune starts trials in order."""
+        """Make room for a retry.
+
+        Return None, because Tune starts trials in order.
+        """
         if self._placed is not None:
             self._make_room(tune_controller, self._placed)
         return None
@@ -338,7 +341,10 @@ def make_scheduler(spec: StudyConfig, on_decision: OnDecision) -> Scheduler:
 
 
 def rung_epochs(spec: StudyConfig) -> list[int]:
-    """Return the epochs at which trials are compared, of Hyperband the first bracket's."""
+    """Return the epochs at which trials are compared.
+
+    Those of Hyperband are the first bracket's.
+    """
     if isinstance(spec.stopping.rule, sections.MedianConfig):
         return list(range(spec.stopping.rule.grace_period, spec.max_epochs))
     rungs = make_scheduler(spec, lambda _: None).rungs

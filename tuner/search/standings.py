@@ -85,7 +85,7 @@ def split_trials(study: Study, rungs: Sequence[int]) -> tuple[list[Stood], list[
 
 
 def order_by_rungs(study: Study, rungs: Sequence[int]) -> list[FrozenTrial]:
-    """Return the trials that a proposal is drawn from, ordered by their standing.
+    """Return the trials that a proposal learns from, with their standings.
 
     Trials that wait or run count by what they have reached. Every trial with a standing becomes
     a PRUNED one whose only step is its rung, because Optuna orders those by step and value.

@@ -108,7 +108,10 @@ class Rung:
 
     @property
     def best(self) -> tuple[int, int] | None:
-        """Number and epoch of the best waiting trial, the lowest number of equals."""
+        """Number and epoch of the best waiting trial.
+
+        Of equal trials it has the lowest number.
+        """
         return self._heap[0][1:] if self._heap else None
 
     @property
@@ -240,7 +243,10 @@ class WaitingHalving:
         return None if best is None else best[0]
 
     def end(self) -> list[int]:
-        """Let no trial wait any more, and return those that did by number."""
+        """Let no trial wait any more.
+
+        Return the numbers of those that waited, in order.
+        """
         numbers = sorted(self._waiting)
         self._waiting.clear()
         for rung in self._highest_first:
@@ -253,7 +259,7 @@ class WaitingHalving:
         values: Mapping[int, float],
         recorded: Iterable[Recorded] = (),
     ) -> None:
-        """Record the rungs of an ended trial, and its values by absolute epoch."""
+        """Record an ended trial's rungs, and its values by absolute epoch."""
         self._restore(number, recorded)
         for epoch, value in sorted(values.items()):
             if rung := self._reached(number, epoch, value):
@@ -296,7 +302,7 @@ class WaitingHalving:
         return {rung: epoch for rung, epoch in waits.items() if rung not in passed}
 
     def _reached(self, number: int, epoch: int, value: float) -> Rung | None:
-        """Return the highest rung that a trial has reached without a value there."""
+        """Return the highest rung reached where a trial has no value."""
         found = self._bracket.next_rung(number, epoch) if math.isfinite(value) else None
         return found and self._rungs[found[0]]
 
@@ -310,7 +316,7 @@ class WaitingHalving:
         return earlier if self._stops else rung.cutoff
 
     def _wait_or_go(self, rung: Rung, number: int, epoch: int) -> Decision:
-        """Let a trial wait, unless it would be the next to go on."""
+        """Let a trial wait, unless it would go on next."""
         rung.wait(number, epoch)
         self._waiting[number] = rung.milestone
         first = next((rung for rung in self._highest_first if rung.is_open), None)
