@@ -76,11 +76,17 @@ class Evidence:
         return {line["row"]: _number(line) for line in self.compared[chosen].to_dict("records")}
 
     def measured(self, number: Number, metric: str) -> float:
-        """Return the mean of another metric over the seeds, NaN if not run."""
+        """Return the mean of another metric over the seeds.
+
+        It is NaN if nothing was run.
+        """
         return float(self.runs.values(number.line | {"metric": metric}).mean())
 
     def by_epoch(self, number: Number) -> "pd.Series[float]":
-        """Return the mean validation accuracy over the seeds by epoch, 0 to 1."""
+        """Return the mean validation accuracy by epoch, 0 to 1.
+
+        It is the mean over the seeds.
+        """
         study, trials = self._behind(number)
         if study is None:
             return pd.Series(dtype=float)

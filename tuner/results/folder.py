@@ -135,7 +135,7 @@ class StudyFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the folder and lock it for the process that runs the study.
+        """Make and lock the folder for the process that runs the study.
 
         A lock that this object holds is shared, so that a caller can lock before it starts Ray.
 
@@ -220,9 +220,9 @@ class StudyResults:
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """One row per trial and epoch, of the latest attempt that reached it.
+        """One row per trial and epoch.
 
-        Epoch 0 is the untrained network.
+        Each row is of the latest attempt that reached the epoch. Epoch 0 is the untrained network.
         """
         return self.folder.tables(self.spec).epochs()
 
@@ -255,7 +255,7 @@ class StudyResults:
 
 
 def rank(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
-    """Sort the completed trials of the search by the first objective, best first.
+    """Sort the search's completed trials by the first objective, best first.
 
     Equals keep the order of their numbers.
     """
@@ -265,7 +265,7 @@ def rank(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_finished(spec: StudyConfig, trials: pd.DataFrame) -> bool:
-    """Return True if every trial and every repeat of a study has ended."""
+    """Return True if all trials and repeats of a study have ended."""
     searched = trials[is_search(trials)]
     if len(searched) < (spec.search.trials or 1) or not trials["state"].isin(FINISHED).all():
         return False

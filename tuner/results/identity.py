@@ -39,7 +39,7 @@ def identify(spec: StudyConfig, fingerprint: str) -> Identity:
 
 
 def _resolved_hyperparameters(spec: StudyConfig, name: str) -> Mapping[str, Scalar]:
-    """Return the hyperparameters of trials in which the space does not set them."""
+    """Return the hyperparameters of trials that the space does not set."""
     hyperparameters = spec.training_config({"architecture": name}).hyperparameters
     always = {key for key, parameter in spec.space.root.items() if not parameter.when}
     return {key: value for key, value in hyperparameters.items() if key not in always}

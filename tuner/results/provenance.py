@@ -23,7 +23,7 @@ COMMAND = "TUNER_COMMAND"
 
 
 def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Describe one run of a study: source, versions, hardware, data and command line.
+    """Describe one run: source, versions, hardware, data and command line.
 
     The caller adds the times.
     """

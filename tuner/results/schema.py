@@ -134,7 +134,10 @@ PANDAS_TYPES = {_INT: pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
 def schema(table: Table, space: Space) -> pa.Schema:
-    """Return the columns of a table, for `trials` with those of the parameters."""
+    """Return the columns of a table.
+
+    Those of `trials` include the parameters.
+    """
     columns = {name: column.type for name, column in COLUMNS[table].items()}
     if table == "trials":
         columns |= {f"param_{name}": _ARROW[parameter.kind] for name, parameter in space.root.items()}

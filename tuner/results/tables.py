@@ -148,7 +148,10 @@ class Tables:
             self.storage.each(self.storage.remove, [part.name for part in group])
 
     def _set_aside(self, table: Table, part: Part) -> None:
-        """Rename a damaged part, or raise StudyError if it is one of `trials`."""
+        """Rename a damaged part.
+
+        Raise StudyError if it is a part of `trials`.
+        """
         path = self.storage.path(part.name)
         if table == "trials":
             raise StudyError(

@@ -69,7 +69,10 @@ class Storage:
             return (self.root / name).exists()
 
     def read(self, name: str) -> bytes:
-        """Return the contents of a file. Raise FileNotFoundError if it does not exist."""
+        """Return the contents of a file.
+
+        Raise FileNotFoundError if it does not exist.
+        """
         with _reading(self.root / name):
             return (self.root / name).read_bytes()
 

@@ -59,7 +59,10 @@ class ObjectStorage(Storage):
 
     @cached_property
     def _files(self) -> Any:
-        """Connect at the first request. Raise StoreError if the bucket does not exist."""
+        """Connect at the first request.
+
+        Raise StoreError if the bucket does not exist.
+        """
         from pyarrow import fs  # loads AWS's library
 
         files = fs.S3FileSystem(
@@ -126,7 +129,10 @@ class ObjectStorage(Storage):
             return bool(self._files.get_file_info(self._key(name)).type)
 
     def read(self, name: str) -> bytes:
-        """Return the contents of a file. Raise FileNotFoundError if it does not exist."""
+        """Return the contents of a file.
+
+        Raise FileNotFoundError if it does not exist.
+        """
         key = self._key(name)
         while True:
             with self._explain_errors(), self._files.open_input_file(key) as file:
@@ -187,9 +193,10 @@ class ObjectStorage(Storage):
             self._files.move(self._key(old), self._key(new))
 
     def move_aside(self, ending: str) -> str:
-        """Append an ending to the prefix of all files. Return the new URL.
+        """Append an ending to the prefix of all files.
 
-        `study.yaml` moves last, so that a move that was cut short can be repeated.
+        Return the new URL. `study.yaml` moves last, so that a move that was cut short can be
+        repeated.
         """
         self.check_writable()
         files = [info.path.removeprefix(f"{self._root}/") for info in self._below("", recursive=True) if info.is_file]

@@ -8,7 +8,7 @@ from tuner.results.tables import Tables
 
 
 def spent_seconds(provenance: Mapping[str, Any], tables: Tables) -> float:
-    """Return the seconds that earlier runs took, which count for the study's budget.
+    """Return the seconds of the study's budget that earlier runs took.
 
     A run that was killed has no end in the provenance, and ends with its last row.
     """

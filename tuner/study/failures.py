@@ -50,7 +50,7 @@ class Failure:
 
 
 def kind_of_error(error: BaseException) -> ErrorKind:
-    """Tell the kind of a failure from the error that a trial raised."""
+    """Tell the kind of a failure from the error of a trial."""
     match error:
         case NotFiniteError():
             return "diverged"

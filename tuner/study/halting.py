@@ -51,7 +51,10 @@ class StudyStopper(Stopper):
         return self.reason is not None
 
     def is_short_of(self, seconds: float) -> bool:
-        """Return True if the budget leaves less than `SPARE` times so many seconds."""
+        """Return True if the budget leaves too little for so many seconds.
+
+        Enough is `SPARE` times their number.
+        """
         return self._deadline is not None and self._deadline - time.monotonic() < SPARE * seconds
 
     def is_stopping(self) -> bool:

@@ -25,7 +25,7 @@ class KeptWeights:
         self.best = ranked[: self._count + 1]
 
     def superseded(self, newest: int) -> list[int]:
-        """Return the trials whose weights are not kept, once the newest has ended."""
+        """Return the trials whose weights go when the newest has ended."""
         ranked = [number for _, number in self.best]
         kept = ranked[: self._count]
         return sorted({newest, *ranked[self._count :]}.difference(kept))

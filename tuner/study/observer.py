@@ -28,7 +28,10 @@ class Observer(Protocol):
         """Learn that a trial waits at a rung."""
 
     def trial_ended(self, row: Row) -> None:
-        """Learn that a trial ended, or that an attempt failed and another follows."""
+        """Learn that a trial ended, or only an attempt of it.
+
+        After a failed attempt another attempt follows.
+        """
 
     def halting(self) -> None:
         """Learn that trials in flight are interrupted. May be called again."""

@@ -87,7 +87,10 @@ class Recorder(tune.Callback):
         self._weights.rank(zip(complete["value"], complete["number"], strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing, because Tune pickles its callbacks and the tables hold all state."""
+        """Return nothing, because the tables hold all state.
+
+        Tune pickles its callbacks.
+        """
         return {}
 
     def propose(self, proposal: Proposal) -> None:
@@ -244,7 +247,7 @@ class Recorder(tune.Callback):
         return min(ranked, default=(0.0, None))[1]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
-        """Write the end of a trial, which may have reported an error itself."""
+        """Write the end of a trial, which may have reported an error."""
         forget_metrics(trial)
         number = trial.config["number"]
         if self.searcher.is_paused(number):
@@ -296,7 +299,10 @@ class Recorder(tune.Callback):
         self._observer.trial_ended(failed)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:  # noqa: ARG002
-        """Flush rows that are old enough. Tune calls this several times a second."""
+        """Flush rows that are old enough.
+
+        Tune calls this several times a second.
+        """
         self._writer.flush(if_older_than=FLUSH_SECONDS)
         if self._stopping():
             self._observer.halting()

@@ -99,7 +99,7 @@ def restore_scheduler(spec: StudyConfig, past: Past, scheduler: Scheduler) -> li
 
 
 def _plain(cell: Any) -> Any:
-    """Return a cell of a data frame as the tables are given it."""
+    """Return a data frame's cell in the form that tables take."""
     if isinstance(cell, np.ndarray):
         return cell.tolist()
     return None if pd.isna(cell) else cell

@@ -42,7 +42,7 @@ from tuner.study.trainable import TrialContext, TrialTrainable
 
 
 class StudyRun:
-    """One run of a study, to its end, its budget or an interruption.
+    """One run of a study, until its end, budget or interruption.
 
     Args:
         spec: The study.
@@ -216,7 +216,7 @@ class StudyRun:
         stopper: StudyStopper,
         placement: Placement,
     ) -> Recorder:
-        """Make recorder, scheduler and searcher, and bring them to where the study stood."""
+        """Make recorder, scheduler and searcher, and restore the study's state."""
         recorder = Recorder(
             self.spec,
             self.folder,

@@ -39,10 +39,10 @@ def identity(spec: StudyConfig, dataset: Path, parameters: Mapping[str, Value], 
 
 
 class Checkpointer:
-    """Checkpoints of one trial: saved by time, also within epochs, and resumed from.
+    """Checkpoints of one trial, which are saved by time.
 
-    A checkpoint holds the hash of its configuration, the reports so far and the state of the
-    training. It is read with `weights_only=True`.
+    They are saved within epochs too. A checkpoint holds the hash of its configuration, the reports
+    so far and the state of the training. It is read with `weights_only=True`.
     """
 
     def __init__(self, folder: StudyFolder, number: int, identity: str, trainer: Trainer) -> None:
@@ -59,7 +59,7 @@ class Checkpointer:
         return float(self.reports[-1]["train_seconds"]) if self.reports else 0.0
 
     def resume(self) -> list[dict[str, Any]]:
-        """Resume from the trial's checkpoint, if it is sound, and return its reports."""
+        """Resume from the trial's checkpoint, if sound, and return its reports."""
         content = self._read()
         if content is not None:
             fresh = copy.deepcopy(self._trainer.state_dict())

@@ -85,9 +85,10 @@ class Evaluator:
         return loss.item(), accuracy.item()
 
     def logits(self, images: ImageSubset, epoch: int) -> Tensor:
-        """Return logits (N, classes), float32 on the device, in the order of `images`.
+        """Return logits (N, classes), float32, in the order of `images`.
 
-        Batches that do not fit into memory are halved, unless their size decides the numbers.
+        They are on the device. Batches that do not fit into memory are halved, unless their size
+        decides the numbers.
         """
         while True:
             try:
@@ -100,7 +101,10 @@ class Evaluator:
 
     @property
     def _size_decides_numbers(self) -> bool:
-        """True if the batches draw numbers or are normalized by their own statistics."""
+        """Return True if the numbers depend on the size of batches.
+
+        They do if batches draw numbers or are normalized by their own statistics.
+        """
         return self._config.evaluate.batch_norm == "train" or self._config.evaluate.augment
 
     def _logits(self, images: ImageSubset, epoch: int) -> Tensor:

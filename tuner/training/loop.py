@@ -199,7 +199,10 @@ class Trainer:
                 self._on_step()
 
     def _train_batch(self, indices: Tensor) -> Tensor:
-        """Take one optimizer step and return its loss, without waiting for the device."""
+        """Take one optimizer step and return its loss.
+
+        The device is not waited for.
+        """
         beat()
         images, labels = self.data.train.batch(indices)
         images = self._preparer.prepare(images, augmented=True, purpose="training", epoch=self.epoch, step=self._step)
@@ -228,7 +231,7 @@ class Trainer:
         self._started += time.perf_counter() - paused
 
     def _finish_epoch(self) -> EpochResult:
-        """Evaluate after the last step of an epoch and return the epoch's result."""
+        """Evaluate after an epoch's last step and return the epoch's result."""
         count, steps = len(self.data.train), self._step
         train_loss, train_accuracy = self._loss_sum.item() / count, self._correct.item() / count
         self._check_finite(train_loss)
@@ -278,5 +281,8 @@ class Trainer:
 def train(
     config: TrainingConfig, data: DeviceDataset, *, seed: int = 0, on_step: Callable[[], None] | None = None
 ) -> Trainer:
-    """Train `config` on `data` by iterating over the result, one `EpochResult` per epoch."""
+    """Train `config` on `data` while the result is iterated over.
+
+    It yields one `EpochResult` per epoch.
+    """
     return Trainer(config, data, seed=seed, on_step=on_step)

@@ -45,7 +45,7 @@ def pool_fraction(share: float, total: int) -> float:
 
 
 def limit_memory(share: float, device: torch.device) -> None:
-    """Limit this process to its share of the memory of a CUDA device."""
+    """Limit this process to its share of a CUDA device's memory."""
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(pool_fraction(share, total), device)
 

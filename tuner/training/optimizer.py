@@ -54,5 +54,8 @@ def learning_rate_at(config: TrainingConfig, step: int, steps: int) -> float:
 
 
 def _half_cosine(first: float, last: float, share: float) -> float:
-    """Interpolate from `first` (share 0) to `last` (share 1) along half a cosine."""
+    """Interpolate from `first` to `last` along half a cosine.
+
+    `share` is 0 at `first` and 1 at `last`.
+    """
     return last + (first - last) / 2 * (1 + math.cos(math.pi * share))

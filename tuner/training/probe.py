@@ -45,7 +45,10 @@ class Speed:
 
 
 def largest_recipes(spec: StudyConfig) -> list[TrainingConfig]:
-    """Return the largest recipe of each architecture: every number at its upper bound."""
+    """Return the largest recipe of each architecture.
+
+    Every number is at its upper bound.
+    """
     return [_recipe(spec, name, _largest) for name in spec.architectures]
 
 
@@ -73,7 +76,7 @@ def _largest(parameter: Parameter) -> Value:
 
 
 def gpu_need(spec: StudyConfig, dataset: Path, root: Path | None) -> MemoryNeed:
-    """Measure the most demanding of a study's largest trials on this process's GPU.
+    """Measure the most demanding of the largest trials on the GPU.
 
     Args:
         spec: The study.
@@ -179,7 +182,10 @@ def _time(recipe: TrainingConfig, data: DeviceDataset) -> Speed:
 def _train_until(
     enough: Callable[[], bool], recipe: TrainingConfig, data: DeviceDataset
 ) -> tuple[Trainer, list[EpochResult]]:
-    """Train until `enough` is true after a step, and return the epochs completed."""
+    """Train until `enough` is true after a step.
+
+    Return the trainer and the epochs completed.
+    """
 
     def on_step() -> None:
         if enough():

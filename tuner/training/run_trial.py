@@ -83,7 +83,7 @@ def run_trial(
 
 
 def _prepare_process(spec: StudyConfig, device: str, gpu: float) -> None:
-    """Set the number of threads and, on a GPU, the limit of memory.
+    """Set the number of threads and, on a GPU, the memory limit.
 
     Raises:
         DeviceError: torch sees no GPU.

@@ -17,7 +17,10 @@ They are not public. They are compared because only CUDA's error has its own cla
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return True if torch, CUDA or Python raised `error` for want of memory."""
+    """Return True if `error` was raised for want of memory.
+
+    torch, CUDA or Python may have raised it.
+    """
     if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is one
         return MEMORY_MESSAGES.search(str(error)) is not None
     return isinstance(error, MemoryError)

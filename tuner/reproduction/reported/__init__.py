@@ -67,7 +67,7 @@ def lines(name: str, protocol: str = "as_published") -> pd.DataFrame:
 
 
 def _twin(study: str, ending: str) -> str:
-    """Return the twin of a study, or the study if there is none."""
+    """Return the twin of a study, or the study if none exists."""
     return study + ending if study_file(study + ending).exists() else study
 
 
