@@ -194,6 +194,29 @@ def test_lease_of_another_machine_expires_without_renewal(results: str, monkeypa
     assert own.storage.folders() == []
 
 
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_lease_outlives_a_clock_set_back(is_alive: bool, results: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = StudyFolder(f"{results}/set-back-{is_alive}")
+    holder = lock.Lease(ObjectStorage(str(folder)))
+    holder._own |= {"machine": "another", "pid": 1, "holder": "process 1 on another"}
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lock, "LEASE_SECONDS", float(PATIENCE) if is_alive else 2.0)
+    holder.acquire()
+    clock = ObjectStorage.clock
+    monkeypatch.setattr(ObjectStorage, "clock", lambda storage: clock(storage) - timedelta(hours=3))
+    ended = threading.Event()
+    if is_alive:
+        renewal = threading.Thread(target=holder.keep_renewing, args=(ended,))
+        renewal.start()
+        with pytest.raises(StudyError, match="run by process 1 on another"):
+            folder.lock().__enter__()
+        ended.set()
+        renewal.join()
+    else:
+        with folder.lock():
+            assert lease(folder)["pid"] == os.getpid()
+
+
 # --- kills and outages --------------------------------------------------------------------------------------------
 
 

@@ -1,14 +1,20 @@
 """Restoring: the knowledge that a resume has of earlier runs."""
 
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from tests.search.test_searcher import Driven
+from tests.search.test_searcher import study as driven_study
 from tests.support.schedulers import AS_RAY, CONTINUE, STOP, Played, study
 from tuner.config.study import StudyConfig
 from tuner.results.tables import Tables, now
 from tuner.storage import Storage
+from tuner.study import recorder
 from tuner.study.restore import Past, read_past, restore_scheduler
 
 MEDIAN = {"median": {"grace_period": 1, "min_trials": 2}}
@@ -107,3 +113,38 @@ def test_past_counts_failures_by_kind(tmp_path: Path) -> None:
 def test_past_of_a_new_study_is_empty(tmp_path: Path) -> None:
     past = Written(study("none"), tmp_path).past()
     assert (past.attempts, past.failures, past.reports, past.failed) == ({}, [], {}, [])
+
+
+def interrupted(folder: Path) -> dict[str, pd.DataFrame]:
+    """Kill a study twice, run it to its end, and return its tables without times."""
+    driven = Driven(driven_study(trials=20, stopping=ASHA), folder)
+    for calls in (25, 40):
+        driven = driven.run(calls).killed()
+    tables = driven.run().tables
+    frames = {"trials": tables.trials(), "epochs": tables.epochs(), "decisions": tables.history("decisions")}
+    keys = ["number", "attempt", "epoch"]
+    times = ["at", "started_at", "updated_at"]
+    return {
+        name: frame.drop(columns=times, errors="ignore").sort_values(
+            [key for key in keys if key in frame], kind="stable", ignore_index=True
+        )
+        for name, frame in frames.items()
+    }
+
+
+@pytest.mark.parametrize("hours", [1, 24])
+def test_study_is_the_same_under_a_clock_set_back(hours: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = interrupted(tmp_path / "expected")
+    readings: list[datetime] = []
+
+    def set_back() -> datetime:
+        readings.append(now() - len(readings) * timedelta(hours=hours))
+        return readings[-1]
+
+    begun = time.time_ns()
+    monkeypatch.setattr(recorder, "now", set_back)
+    monkeypatch.setattr(time, "time_ns", lambda: begun - len(readings) * hours * 3_600_000_000_000)
+    actual = interrupted(tmp_path / "actual")
+    assert len(readings) > 100
+    for table, frame in expected.items():
+        pd.testing.assert_frame_equal(actual[table], frame)

@@ -162,9 +162,9 @@ def _hold_lease(storage: ObjectStorage) -> Iterator[None]:
 class Lease:
     """An object that names the process that runs a study.
 
-    Ages are measured by the store's clock alone. A dead holder on this machine is replaced at once.
-    Any other holder is replaced after `LEASE_SECONDS` without a renewal. A holder that was replaced
-    writes nothing more.
+    Ages are measured by the store's clock alone, and by waiting if that clock was set back. A dead
+    holder on this machine is replaced at once. Any other holder is replaced after `LEASE_SECONDS`
+    without a renewal. A holder that was replaced writes nothing more.
 
     Object stores have no locks, and pyarrow has no conditional writes. So two drivers may write for
     a while: up to `HEARTBEAT_SECONDS` after a suspended driver continues, and after two drivers
@@ -187,7 +187,7 @@ class Lease:
         holder = self._read()
         if holder and not _is_gone(holder):
             with suppress(FileNotFoundError):  # because it may be released just now
-                age = (self._storage.clock() - self._storage.modified_at(self.NAME)).total_seconds()
+                age = self._age()
                 if age < LEASE_SECONDS:
                     left = f" (if it is gone: free in {LEASE_SECONDS - age:.0f} s)"
                     raise _in_use(self._storage, holder["holder"], left)
@@ -195,6 +195,23 @@ class Lease:
         time.sleep(SETTLE_SECONDS)
         if (winner := self._other_holder()) is not None:
             raise _in_use(self._storage, winner)
+
+    def _age(self) -> float:
+        """Return the seconds since the last renewal, LEASE_SECONDS after that time without one.
+
+        A lease from the future tells no age, because the store's clock was set back. Its holder
+        is watched instead.
+        """
+        renewed_at = self._storage.modified_at(self.NAME)
+        age = (self._storage.clock() - renewed_at).total_seconds()
+        until = time.monotonic() + LEASE_SECONDS
+        while age < -LEASE_SECONDS:
+            if self._storage.modified_at(self.NAME) != renewed_at:
+                return 0.0
+            if time.monotonic() > until:
+                return LEASE_SECONDS
+            time.sleep(SETTLE_SECONDS)
+        return age
 
     def keep_renewing(self, ended: threading.Event) -> None:
         """Renew the lease until `ended`, or until another process has it."""
