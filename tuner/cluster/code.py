@@ -10,7 +10,7 @@ import tuner
 
 
 def stage(folder: Path, architectures: Iterable[str]) -> list[Path]:
-    """Copy this package and the modules of the user's networks into a folder.
+    """Copy this package and the modules of user networks into a folder.
 
     Of the user's packages only `.py` files are copied, because data and secrets may lie beside
     them.
@@ -29,7 +29,10 @@ def stage(folder: Path, architectures: Iterable[str]) -> list[Path]:
 
 
 def _all_but_python(folder: str, names: list[str]) -> list[str]:
-    """Return the names in a folder that are neither `.py` files nor folders of packages."""
+    """Return the names in a folder that are not copied.
+
+    Only `.py` files and folders of packages are copied.
+    """
     return [name for name in names if not _is_code(Path(folder, name))]
 
 

@@ -13,7 +13,10 @@ Capability = tuple[int, int]
 
 
 def lowest_capability() -> Capability | None:
-    """Return the lowest compute capability of the connected cluster's GPUs, None if unknown."""
+    """Return the lowest compute capability of the connected cluster's GPUs.
+
+    Return None if it is unknown.
+    """
     with_gpu = [node for node in alive() if node.resources.get("GPU", 0)]
     answers = ask_nodes(with_gpu, _capabilities, lambda _: (), ANSWER_SECONDS)
     return min((each for _, answer in answers if isinstance(answer, list) for each in answer), default=None)
@@ -21,7 +24,7 @@ def lowest_capability() -> Capability | None:
 
 @ray.remote(num_cpus=0, max_calls=1, max_retries=0)
 def _capabilities() -> list[Capability]:
-    """Ask the driver of a node, because torch would need a free GPU."""
+    """Ask a node's driver, because torch would need a free GPU."""
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     return parse_capabilities(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout)
 

@@ -43,7 +43,10 @@ _endpoints: Endpoints | None = None
 
 
 def remember_endpoints() -> None:
-    """Remember where the Ray of this process listens, because a lost Ray cannot be asked."""
+    """Remember where the Ray of this process listens.
+
+    It must be remembered because a lost Ray cannot be asked.
+    """
     global _endpoints
     context = ray.get_runtime_context()
     node_id = context.get_node_id()
@@ -56,7 +59,7 @@ def remember_endpoints() -> None:
 
 
 def is_alive() -> bool:
-    """Return True if Ray answers, on this machine and on the head node."""
+    """Return True if Ray answers here and on the head node."""
     return _endpoints is not None and _raylet_answers(_endpoints) and _head_answers(_endpoints)
 
 
@@ -95,7 +98,10 @@ def node_is_alive(node_id: str) -> bool:
 
 
 def lost(joined: bool) -> RayLostError:
-    """Make the error for a lost Ray. `joined` tells a running cluster from a local Ray."""
+    """Make the error for a lost Ray.
+
+    `joined` tells a running cluster from a local Ray.
+    """
     return RayLostError(
         "Ray was lost: its processes were killed, or its head does not answer; what was finished "
         "is kept, and the same command goes on once Ray is back"
@@ -141,7 +147,10 @@ def start_failed(reason: str) -> RayLostError:
 
 
 def _children() -> tuple[dict[int, str], set[str]]:
-    """Return this process's living children and the names of the dead ones. Linux only."""
+    """Return this process's living children, and the dead ones' names.
+
+    It works on Linux only.
+    """
     living: dict[int, str] = {}
     dead: set[str] = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -157,7 +166,7 @@ def _children() -> tuple[dict[int, str], set[str]]:
 
 @contextmanager
 def watched(on_lost: Callable[[RayLostError], None], *, joined: bool) -> Iterator[None]:
-    """Watch Ray from a thread for as long as this process is connected.
+    """Watch Ray from a thread while this process is connected.
 
     Calls into a lost Ray may not return. After a minute Ray ends the process without a word.
 

@@ -14,7 +14,9 @@ NEEDED = (
 
 
 def refuse_hidden_modules(folder: Path) -> None:
-    """Refuse files that hide modules, because Ray's workers search the working directory first.
+    """Refuse files that hide modules from the workers.
+
+    They hide them because Ray's workers search the working directory first.
 
     Args:
         folder: The working directory.

@@ -129,7 +129,9 @@ class Jobs:
             return _ask_until_ready(submit)
 
     def follow(self, job: str, write: Callable[[str], Any]) -> int:
-        """Write a job's output until the job ends. Returns the exit code of its command.
+        """Write a job's output until the job ends.
+
+        Returns the exit code of its command.
 
         Args:
             job: Its name.
@@ -163,7 +165,10 @@ class Jobs:
             raise ClusterError(f"--follow: no job '{job}' at {self.address}; {suggest(job, known)}")
 
     async def _tail(self, job: str, write: Callable[[str], Any], shown: int) -> int:
-        """Write the output after the first `shown` characters. Returns the number shown now."""
+        """Write the output after the first `shown` characters.
+
+        Returns the number shown now.
+        """
         passed = 0
         async for piece in self._client.tail_job_logs(job):
             if passed + len(piece) > shown:
@@ -227,7 +232,10 @@ class Jobs:
 
 
 def _ask_until_ready(ask: Callable[[], T]) -> T:
-    """Ask a head node until it is ready, because a busy or new one refuses at first."""
+    """Ask a head node until it is ready.
+
+    A busy or new head node refuses at first.
+    """
     began = time.monotonic()
     while True:
         try:
@@ -248,11 +256,17 @@ def _refuse_relative(results: str, data: Path | None, dataset: str) -> None:
 
 
 def _stage(folder: Path, spec: StudyConfig) -> None:
-    """Write a job's files: this package, the modules of the user's networks, and the study."""
+    """Write a job's files into a folder.
+
+    They are this package, the modules of the user's networks, and the study.
+    """
     stage(folder, spec.architectures)
     (folder / f"{spec.study}.yaml").write_text(spec.to_yaml())
 
 
 def _environment(command: str) -> dict[str, str]:
-    """Return the job's variables, which tell its rows and messages where it comes from."""
+    """Return the job's environment variables.
+
+    They tell its rows and messages where it comes from.
+    """
     return {COMMAND: command, SOURCE: json.dumps(source(Path(__file__))), "PYTHONUNBUFFERED": "1"}

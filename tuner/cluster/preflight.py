@@ -53,7 +53,7 @@ class NodeAnswer:
 
 
 def check_nodes(spec: StudyConfig, results: str, dataset: Path, data: Path | None) -> list[NodeReport]:
-    """Ask each node of the connected cluster whether this study can run on it.
+    """Ask each node of the cluster if it can run this study.
 
     Its versions must be those of this process. Each must read what the other writes into the
     results directory. A data set that a node lacks is fetched and decoded on it.
@@ -90,7 +90,10 @@ def check_nodes(spec: StudyConfig, results: str, dataset: Path, data: Path | Non
 
 
 def _answer(found: Any) -> NodeAnswer:
-    """Return a node's answer. A node that could not answer has that as its problem."""
+    """Return a node's answer.
+
+    A node that could not answer has that as its problem.
+    """
     if isinstance(found, TimeoutError):
         return NodeAnswer({}, [f"no answer within {CHECK_SECONDS:.0f} s; is it overloaded?"], None)
     if isinstance(found, Exception):
@@ -129,7 +132,7 @@ def _check_here(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that must agree on all nodes, as this process has them."""
+    """Return this process's versions that must agree on all nodes."""
     found = {"Python": platform.python_version(), "tuner": tuner.__version__}
     for package in ("ray", "torch"):
         try:
