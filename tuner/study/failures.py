@@ -95,7 +95,10 @@ def _kind_and_cause(raised: BaseException | None, worker: str | None, node: str 
 
 
 def _goes_down(node: str) -> bool:
-    """Return True if a node is lost, or is lost in a moment, because its processes end in any order."""
+    """Return True if a node is lost or will be soon.
+
+    The node is asked several times because its processes end in any order.
+    """
     until = time.monotonic() + NODE_SECONDS
     while node_is_alive(node):
         if time.monotonic() > until:

@@ -61,7 +61,10 @@ class Retries:
         self._began[number] = next(self._events)
 
     def succeeded(self, number: int) -> None:
-        """Record an epoch. It ends the failures in a row if its attempt began after them."""
+        """Record an epoch.
+
+        It ends the failures in a row if its attempt began after them.
+        """
         if self._in_a_row and self._began.get(number, 0) > self._failed_at:
             self._in_a_row.clear()
 

@@ -46,7 +46,9 @@ def layout(root: Path) -> dict[str, Path]:
 
 
 def read(files: Mapping[str, Path], image_size: int | None) -> Decoded:
-    """Decode the files of `layout`. The classes are the sorted names of the subfolders.
+    """Decode the files of `layout`.
+
+    The classes are the sorted names of the subfolders.
 
     Raises:
         DataError: An image is unreadable, or the images have several sizes.
@@ -66,14 +68,20 @@ def _part(part: str, files: Mapping[str, Path], classes: tuple[str, ...], image_
 
 
 def _found(root: Path) -> str:
-    """Name the folders of `root`, for a data set that has no folder `train`."""
+    """Name the folders of `root`, as the end of a message.
+
+    The data set has no folder `train`.
+    """
     names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     more = ", …" if len(names) > 3 else ""
     return f"; found: {', '.join(names[:3])}{more}" if names else ""
 
 
 def _classes(part: Path) -> dict[str, Path]:
-    """Return the subfolders of `part` by class name, in order, ignoring hidden ones."""
+    """Return the subfolders of `part` by class name, in order.
+
+    Hidden folders are left out.
+    """
     folders = [path for path in sorted(part.iterdir()) if path.is_dir() and not _is_hidden(path.name)]
     if not folders:
         raise DataError(f"{part}: empty; allowed: one folder of images for each class")
@@ -89,7 +97,10 @@ def _check_same(root: Path, classes: Mapping[str, Mapping[str, Path]]) -> None:
 
 
 def _files(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the images and the other files in a class folder, relative to it and in order."""
+    """Return the images and the other files in a class folder.
+
+    Paths are relative to the folder and in order.
+    """
     files = [path[len(str(folder)) + 1 :] for path in _walk(str(folder))]
     images = [path for path in files if _is_image(_last(path))]
     if not images:
@@ -99,9 +110,10 @@ def _files(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _walk(folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield every file below `folder` in order, and hidden folders as they are.
+    """Yield every file below `folder` in order.
 
-    Paths are text, because objects take longer than the disk.
+    Hidden folders are yielded too, without their files. Paths are text, because objects take longer
+    than the disk.
 
     Raises:
         DataError: A link leads to a folder above it.
@@ -146,6 +158,6 @@ def _is_of_system(name: str) -> bool:
 
 
 def _has_classes(folder: Path) -> bool:
-    """Return True if a folder beside train and test holds folders of images."""
+    """Return True if a folder beside train and test holds image folders."""
     is_shown = folder.is_dir() and not _is_hidden(folder.name)
     return is_shown and any(_is_image(path.name) for path in folder.glob("*/*"))
