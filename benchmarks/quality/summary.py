@@ -9,6 +9,8 @@ import pandas as pd
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from tuner.plots.style import PALETTE, apply_style
 
@@ -16,6 +18,8 @@ RESAMPLES = 1000
 """Resamples of the seeds from which an interval is read."""
 LEAST = 0.003
 """Regret below which the figure shows no difference, because its axis is logarithmic."""
+MOST_COLUMNS = 4
+"""Panels side by side."""
 KEY = ["task", "workers", "seed"]
 
 
@@ -107,23 +111,31 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     """Draw the mean regret by epochs, one panel per task."""
     shown = rows[(rows["unit"] == "used") & (rows["chosen"] == "reported")]
     tasks = sorted(shown["task"].unique())
-    figure, panels = plt.subplots(
-        1, len(tasks), figsize=(3.2 * len(tasks), 3.4), sharey=True, squeeze=False, layout="constrained"
-    )
+    columns = min(len(tasks), MOST_COLUMNS)
+    lines = -(-len(tasks) // columns)
+    size = (3.2 * columns, 2.6 * lines + 0.8)
+    figure, panels = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
     names = list(shown.groupby("search")["regret"].mean().sort_values().index)
-    for task, axes in zip(tasks, panels[0], strict=True):
-        apply_style(axes)
-        means = shown[shown["task"] == task].groupby(["search", "budget"])["regret"].mean()
-        for index, name in enumerate(names):
-            line = means.loc[name].clip(lower=LEAST)
-            style = "-" if index < len(PALETTE) else "--"
-            color = PALETTE[index % len(PALETTE)]
-            axes.plot(line.index, line, style, color=color, label=name, linewidth=1.5)
-        scale = "log" if (means > 0).any() else "linear"
-        axes.set(xscale="log", yscale=scale, xlabel="epochs of all trials", title=task)
-        axes.title.set_fontsize(10)
-    panels[0][0].set_ylabel("regret (median configuration: 1)")
+    for task, axes in zip(tasks, panels.flat, strict=False):
+        _draw_task(axes, shown[shown["task"] == task], names)
+        axes.set_title(task, fontsize=10)
+    for axes in panels.flat[len(tasks) :]:
+        axes.remove()
+    figure.supylabel("regret (median configuration: 1)", fontsize=10)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     figure.savefig(path, dpi=100)
     plt.close(figure)
+
+
+def _draw_task(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
+    apply_style(axes)
+    means = rows.groupby(["search", "budget"])["regret"].mean()
+    for index, name in enumerate(names):
+        line = means.loc[name].clip(lower=LEAST)
+        style = "-" if index < len(PALETTE) else "--"
+        axes.plot(line.index, line, style, color=PALETTE[index % len(PALETTE)], label=name, linewidth=1.5)
+    axes.set(xscale="log", xlabel="epochs of all trials", yscale="log" if (means > 0).any() else "linear")
+    axes.set_xticks([30, 100, 300, 1000], ["30", "100", "300", "1,000"])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(rows["budget"].min() * 0.9, rows["budget"].max() * 1.1)
