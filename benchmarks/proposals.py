@@ -77,7 +77,7 @@ def measure(sampler: str, rule: str, trials: int) -> None:
             spec,
             tables.trials(),
             tables.epochs(),
-            slots=1000,
+            slots=lambda: 1000,
             on_propose=lambda _: None,
             latest=tables.trials,
         )

@@ -96,7 +96,7 @@ def resume(spec: StudyConfig, folder: StudyFolder) -> None:
             restore_scheduler(spec, past, make_scheduler(spec, recorder.decide))
         with timed("Optuna's study"):
             recorder.searcher = OptunaSearcher(
-                spec, past.trials, past.epochs, slots=1, on_propose=lambda _: None, latest=tables.trials
+                spec, past.trials, past.epochs, slots=lambda: 1, on_propose=lambda _: None, latest=tables.trials
             )  # fmt: skip
         with timed("first proposal"):
             recorder.searcher.suggest("first")

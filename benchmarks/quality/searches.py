@@ -36,7 +36,7 @@ class ProjectSearch:
             spec,
             empty.trials(),
             empty.epochs(),
-            slots=workers,
+            slots=lambda: workers,
             on_propose=lambda _: None,
             latest=empty.trials,
             rule=self._scheduler,

@@ -131,7 +131,6 @@ def test_autoscaler_capacity_lists_spot_workers_first(tmp_path: Path) -> None:
     config["available_node_types"]["gpu_spot"]["resources"] = {"CPU": 4, "GPU": 1}  # to tell them apart
     config["available_node_types"]["gpu_spot"]["max_workers"] = 5
     left = tmp_path / "ray_bootstrap_config.yaml"
-    assert autoscaler_capacity(left, 0) == []
     left.write_text(yaml.safe_dump(config))
     assert [worker["CPU"] for worker in autoscaler_capacity(left, 0)] == [4, 4, 4, 4, 4, 8, 8, 8]
     assert [worker["CPU"] for worker in autoscaler_capacity(left, 4)] == [4, 8, 8, 8]

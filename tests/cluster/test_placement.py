@@ -3,7 +3,8 @@
 import pytest
 
 from tuner import data
-from tuner.cluster.placement import TrialResources, share_of_a_gpu, trials_on_a_gpu
+from tuner.cluster.placement import share_of_a_gpu, trials_on_a_gpu
+from tuner.cluster.slots import TrialResources
 from tuner.config.study import parse_spec
 from tuner.data.device import DeviceDataset
 from tuner.training.memory_need import MemoryNeed

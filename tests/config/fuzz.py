@@ -188,7 +188,7 @@ def check_plan(spec: StudyConfig) -> None:
     trials = columns.empty_table().to_pandas(types_mapper=PANDAS_TYPES.get)
     epochs = schema("epochs", spec.space).empty_table().to_pandas(types_mapper=PANDAS_TYPES.get)
     made: list[Proposal] = []
-    searcher = OptunaSearcher(spec, trials, epochs, slots=2, on_propose=made.append, latest=lambda: trials)
+    searcher = OptunaSearcher(spec, trials, epochs, slots=lambda: 2, on_propose=made.append, latest=lambda: trials)
     make_scheduler(spec, lambda _: None)
     assert len(rung_epochs(spec)) < 10_000
     for name in ("first", "second"):

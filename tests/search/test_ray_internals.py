@@ -23,6 +23,7 @@ from tuner.search.ray_internals import (
     allow_one_more_idle_worker,
     error_of,
     forget_metrics,
+    has_idle_workers,
     node_of,
     release_idle_workers,
     silence_raylet,
@@ -47,6 +48,11 @@ def test_allow_one_more_idle_worker_raises_cache(
     assert isinstance(wrapped, TrialRunnerWrapper)
     allow_one_more_idle_worker(wrapped, trial)  # type: ignore[arg-type]
     assert controller._actor_cache.total_max_objects == before + 1
+    assert not has_idle_workers(wrapped)
+    controller._actor_cache.cache_object(trial.placement_group_factory, "a worker")
+    assert has_idle_workers(wrapped)
+    controller._pending_trials.add(Trial("waiting", stub=True))
+    assert not has_idle_workers(wrapped)
     assert not caplog.records
 
 

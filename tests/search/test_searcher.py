@@ -114,7 +114,7 @@ class Driven:
             spec,
             self.recorder.trials(),
             past.epochs,
-            slots=slots,
+            slots=lambda: slots,
             on_propose=self.propose,
             latest=self.tables.trials,
             rule=self.scheduler,
@@ -188,7 +188,7 @@ class Driven:
 
     def killed(self, spec: StudyConfig | None = None) -> "Driven":
         """Return the next process, which finds only what reached the disk."""
-        return Driven(spec or self.searcher.spec, self.tables.storage.root, self.searcher._slots)
+        return Driven(spec or self.searcher.spec, self.tables.storage.root, self.searcher._slots())
 
 
 def told(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
@@ -263,7 +263,7 @@ def test_sampler_resumes_as_if_never_interrupted(
     assert told(rebuilt.searcher.study.trials) == told(whole.searcher.study.trials)
     again = [rebuilt.start() for _ in whole.live]
     assert again == [trial.config for trial in sorted(whole.live, key=lambda trial: trial.config["number"])]
-    whole.searcher._slots = rebuilt.searcher._slots = 5  # a new proposal beside those in flight
+    whole.searcher._slots = rebuilt.searcher._slots = lambda: 5  # a new proposal beside those in flight
     assert rebuilt.start() == whole.start()
 
 
@@ -305,7 +305,7 @@ def test_learner_resumes_as_if_never_interrupted(
     rebuilt = whole.killed()
     for _ in whole.live:
         rebuilt.start()
-    whole.searcher._slots = rebuilt.searcher._slots = 8
+    whole.searcher._slots = rebuilt.searcher._slots = lambda: 8
     drawn = [whole.start() for _ in range(4)]
     assert len(whole.proposals) > FIRST_TRIALS + 4
     assert [rebuilt.start() for _ in range(4)] == drawn
@@ -383,7 +383,7 @@ def bare(spec: StudyConfig, proposed: list[Proposal] | None = None) -> OptunaSea
     """A searcher without a past and with slots for all."""
     empty, told_of = Tables(Storage("/nowhere"), spec.space), [] if proposed is None else proposed
     return OptunaSearcher(
-        spec, empty.trials(), empty.epochs(), slots=10_000, on_propose=told_of.append, latest=empty.trials
+        spec, empty.trials(), empty.epochs(), slots=lambda: 10_000, on_propose=told_of.append, latest=empty.trials
     )
 
 
@@ -662,7 +662,7 @@ def test_repeats_wait_until_the_search_is_over(tmp_path: Path) -> None:
     driven = Driven(study(trials=3, repeats={"top": 1, "seeds": 1}), tmp_path, slots=3)
     assert [type(driven.start()) for _ in range(3)] == [dict] * 3
     while driven.live:
-        driven.searcher._slots = 4
+        driven.searcher._slots = lambda: 4
         assert driven.start() is None  # a trial that is still running may be the best
         trial = driven.live.pop(0)
         if not driven.train(trial):

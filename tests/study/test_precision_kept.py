@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tuner import data
-from tuner.cluster.placement import Placement, TrialResources
+from tuner.cluster.placement import Placement
+from tuner.cluster.slots import TrialResources
 from tuner.config.study import parse_spec
 from tuner.study import run
 from tuner.study.run import StudyRun

@@ -208,3 +208,18 @@ class PlacedTrial(StudiousTrial):
         report = super().step()
         (placed / f"{self.config['number']}-{report['epoch']}").touch()
         return {**report, "device": node}
+
+
+class GrowingTrial(TrialTrainable):
+    """A real training that records its node, and waits in its first epoch while a file is there.
+
+    The first trial waits for `hold-0` beside the study, the others for `hold-rest`.
+    """
+
+    def step(self) -> dict[str, Any]:
+        home, number = Path(self._context.folder), self.config["number"]
+        (home / "held").mkdir(exist_ok=True)
+        (home / "held" / str(number)).touch()
+        while (home.parent / ("hold-rest" if number else "hold-0")).exists():
+            time.sleep(0.05)
+        return {**super().step(), "device": ray.get_runtime_context().get_node_id()}

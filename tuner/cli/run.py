@@ -252,7 +252,8 @@ def print_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> N
     dataset = load_fitting(spec, data)
     with out.status("A few configurations are trained for a moment …"):
         from tuner.cluster.connection import connected
-        from tuner.cluster.placement import choose_resources, count_slots
+        from tuner.cluster.placement import choose_resources
+        from tuner.cluster.slots import count_slots
         from tuner.search.schedulers import rung_epochs
         from tuner.study.estimate import estimate
 

@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files per trial, and our tables hold it all
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # trials that cannot train report no metrics
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours stops the study and keeps the exit code
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # the searcher counts slots, and workers start together
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Tune's own snapshots are never read
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     "TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "1000000000",

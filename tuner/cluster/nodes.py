@@ -10,6 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ruamel.yaml import YAML
 
 from tuner.cluster import connection
+from tuner.search.ray_internals import autoscaler_node_types
 from tuner.storage.scratch import home_folder
 
 HEAD = "node:__internal_head__"
@@ -49,18 +50,24 @@ def alive() -> list[Node]:
     ]
 
 
-def nodes() -> list[dict[str, float]]:
-    """List the resources of each node: `[{'CPU': 2.0, 'GPU': 1.0}]`.
+def living_resources() -> list[dict[str, float]]:
+    """List the resources of each living node: `[{'CPU': 2.0, 'GPU': 1.0}]`."""
+    return [node.resources for node in alive()]
 
-    On a head node that Ray's launcher started, the list includes each worker node that its
-    autoscaler would add for waiting trials.
+
+def addable() -> list[dict[str, float]] | None:
+    """List the resources of each node that an autoscaler may still add.
+
+    The types of nodes are known only on a head node that Ray's launcher started. None: there is an
+    autoscaler, and nobody knows what it may add.
     """
+    if not connection.joined():
+        return []
     living = _living()
-    resources: list[dict[str, float]] = [node["Resources"] for node in living]
-    if connection.joined() and _is_head(living):
-        config = home_folder() / "ray_bootstrap_config.yaml"
-        resources += autoscaler_capacity(config, len(living) - 1)
-    return resources
+    config = home_folder() / "ray_bootstrap_config.yaml"
+    if _is_head(living) and config.exists():
+        return autoscaler_capacity(config, len(living) - 1)
+    return None if autoscaler_node_types() else []
 
 
 def _living() -> list[dict[str, Any]]:
@@ -76,12 +83,9 @@ def autoscaler_capacity(config: Path, running: int) -> list[dict[str, float]]:
     """List the resources of each worker node that an autoscaler may still add.
 
     Args:
-        config: The file that Ray's launcher leaves on a head node. A cluster that was started
-            otherwise has none.
+        config: The file that Ray's launcher leaves on a head node.
         running: Number of running worker nodes.
     """
-    if not config.exists():
-        return []
     cluster: dict[str, Any] = YAML(typ="safe").load(config)
     head = cluster["head_node_type"]
     types = [details for name, details in cluster["available_node_types"].items() if name != head]

@@ -1,16 +1,17 @@
-"""The resources of a trial on the connected cluster, and the number of parallel trials."""
+"""The place of a study on the connected cluster: its nodes and the share of each trial."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 
-from tuner.cluster.nodes import Node, alive, ask_nodes, nodes
+from tuner.cluster.nodes import Node, addable, alive, ask_nodes
 from tuner.cluster.preflight import NodeReport, check_nodes
+from tuner.cluster.slots import TrialResources, await_node, count_slots
 from tuner.config.study import StudyConfig
-from tuner.errors import ClusterError, SpecError, first_line
+from tuner.errors import ClusterError, first_line
 from tuner.training.memory_need import MemoryNeed
 
 MEMORY_SHARE = 0.95
@@ -20,34 +21,12 @@ MEASURE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class TrialResources:
-    """Cores and GPUs of one trial."""
-
-    cpu: float
-    gpu: float
-
-    def __str__(self) -> str:
-        cores = f"{self.cpu:g} core{'s' if self.cpu > 1 else ''}"
-        return f"{cores} and {self.gpu:g} GPU" if self.gpu else cores
-
-    @property
-    def for_ray(self) -> dict[str, float]:
-        """The resources by Ray's names."""
-        return {"CPU": self.cpu, "GPU": self.gpu}
-
-    @property
-    def asked(self) -> dict[str, float]:
-        """The resources by Ray's names, without those of which a trial needs none."""
-        return {kind: amount for kind, amount in self.for_ray.items() if amount}
-
-
-@dataclass(frozen=True)
 class Placement:
     """A study's share of a cluster.
 
     Attributes:
         trial: Resources of each trial.
-        slots: Number of trials that run in parallel.
+        slots: Number of trials that run in parallel at the start.
         nodes: Nodes that were checked and found fit. A study on this machine alone has none.
     """
 
@@ -56,8 +35,17 @@ class Placement:
     nodes: tuple[NodeReport, ...] = ()
 
 
-def place(spec: StudyConfig, dataset: Path, data: Path | None, *, results: str | None = None) -> Placement:
+def place(
+    spec: StudyConfig,
+    dataset: Path,
+    data: Path | None,
+    *,
+    results: str | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> Placement:
     """Decide on the resources of trials on the connected cluster.
+
+    A cluster without a node for them may have to grow first.
 
     Args:
         spec: The study.
@@ -65,12 +53,15 @@ def place(spec: StudyConfig, dataset: Path, data: Path | None, *, results: str |
         data: Where other machines look for data sets first.
         results: Where the results will be. Every node is checked for it. None: only this machine
             trains, and no node is checked.
+        is_stopping: Returns True if the study is being stopped, so that no node is waited for.
 
     Raises:
         SpecError: Not even one trial fits.
         ClusterError: A node is not fit for the study. Each reason has a line.
     """
-    count_slots(spec, _least_resources(spec))  # refuses at once what no cluster of this size can do
+    least = _least_resources(spec)
+    await_node(least, is_stopping)
+    count_slots(spec, least)  # refuses at once what no cluster of this size can do
     reports = () if results is None else tuple(check_nodes(spec, results, dataset, data))
     trial = choose_resources(spec, dataset, data)
     if results is not None and spec.resources.gpu not in (0, "auto"):
@@ -100,11 +91,16 @@ def choose_resources(spec: StudyConfig, dataset: Path, data: Path | None) -> Tri
         ClusterError: The largest trial does not fit into a GPU, torch sees none, or all are in use.
     """
     least = _least_resources(spec)
-    if spec.resources.gpu != "auto" or not any(node.get("GPU", 0) for node in nodes()):
+    if spec.resources.gpu != "auto" or not any(node.get("GPU", 0) for node in _all_nodes()):
         return least
     measured = measure_gpus(spec, dataset, data)
     fitting = [trials_on_a_gpu(node.resources, least.cpu, need) for node, need in measured]
     return TrialResources(least.cpu, share_of_a_gpu(min(fitting, default=1)))
+
+
+def _all_nodes() -> list[Mapping[str, float]]:
+    """List the resources of each living or addable node."""
+    return [*(node.resources for node in alive()), *(addable() or [])]
 
 
 def measure_gpus(spec: StudyConfig, dataset: Path, data: Path | None) -> list[tuple[Node, MemoryNeed]]:
@@ -169,39 +165,3 @@ def trials_on_a_gpu(has: Mapping[str, float], cpu: float, need: MemoryNeed) -> i
 def share_of_a_gpu(trials: int) -> float:
     """Return each trial's share of a GPU, in the ten-thousandths that Ray counts in."""
     return (10_000 // trials) / 10_000
-
-
-def count_slots(spec: StudyConfig, trial: TrialResources) -> int:
-    """Count the trials that run in parallel on the connected cluster.
-
-    Raises:
-        SpecError: Not even one trial fits.
-    """
-    cluster = nodes()
-    fitting = capacity(cluster, trial)
-    if not fitting:
-        raise SpecError(_no_room(cluster, trial))
-    limit = spec.resources.concurrent
-    return fitting if limit == "auto" else min(fitting, limit)
-
-
-def capacity(cluster: Iterable[Mapping[str, float]], trial: TrialResources) -> int:
-    """Count the trials that fit into a cluster, each with all its resources on one node.
-
-    >>> capacity([{"CPU": 4, "GPU": 1}, {"CPU": 1}], TrialResources(cpu=1, gpu=0.5))
-    2
-    """
-    tolerance = 1e-9  # because three shares of a third are less than one
-    return sum(
-        min(int(node.get(kind, 0) / amount + tolerance) for kind, amount in trial.asked.items()) for node in cluster
-    )
-
-
-def _no_room(cluster: list[dict[str, float]], trial: TrialResources) -> str:
-    for kind, amount in trial.asked.items():
-        most = max(node.get(kind, 0) for node in cluster)
-        if amount > most:
-            where = f" on the largest of {len(cluster)} nodes" if len(cluster) > 1 else ""
-            return f"resources.{kind.lower()}: a trial asks for {amount:g}, there are {most:g}{where}"
-    both = " and ".join(f"{amount:g} {kind}" for kind, amount in trial.asked.items())
-    return f"resources: a trial asks for {both}, and none of {len(cluster)} nodes has both"

@@ -3,6 +3,7 @@
 The tests of this module fail when an upgrade of Ray takes one of these parts away.
 """
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -48,6 +49,16 @@ def release_idle_workers(controller: Any) -> None:
     unwrapped._cleanup_cached_actors(force_all=True)
 
 
+def has_idle_workers(controller: Any) -> bool:
+    """Return True if Tune keeps workers while no trial waits.
+
+    Args:
+        controller: What Tune hands to schedulers.
+    """
+    unwrapped = getattr(controller, "_tune_controller", controller)
+    return bool(unwrapped._actor_cache.num_cached_objects) and not unwrapped._pending_trials
+
+
 def forget_metrics(trial: "Trial") -> None:
     """Drop the statistics of metrics that Tune keeps of an ended trial.
 
@@ -87,6 +98,28 @@ def error_of(trial: "Trial") -> Exception | None:
         return None
     error: Exception = cloudpickle.loads(Path(file).read_bytes())
     return error
+
+
+def autoscaler_node_types() -> set[str] | None:
+    """Return the types of running nodes that an autoscaler names.
+
+    A cluster without an autoscaler reports its nodes, too. It names no type of theirs. None: there
+    is no report yet.
+    """
+    import ray
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray.autoscaler.v2.sdk import get_cluster_status
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    if is_autoscaler_v2():
+        status = get_cluster_status(ray.get_runtime_context().gcs_address)
+        reported = int(status.stats.autoscaler_version or 0) > 0
+        nodes = (*status.active_nodes, *status.idle_nodes)
+        return {node.ray_node_type_name for node in nodes} - {""} if reported else None
+    report = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or "{}").get("autoscaler_report")
+    unnamed = {f"node_{node['NodeID']}" for node in ray.nodes()}  # type: ignore[no-untyped-call]
+    return None if report is None else set(report["active_nodes"]) - unnamed
 
 
 def silence_raylet() -> None:

@@ -15,11 +15,18 @@ from tuner.config.study import StudyConfig
 from tuner.results.schema import is_search
 from tuner.search.asha import Decision, Recorded, Rungs, SuccessiveHalving
 from tuner.search.median import MedianRule
-from tuner.search.ray_internals import allow_one_more_idle_worker, release_idle_workers
+from tuner.search.ray_internals import (
+    allow_one_more_idle_worker,
+    has_idle_workers,
+    release_idle_workers,
+)
 from tuner.search.waiting import NobodyWaits, WaitingHalving
 
 CHECK_SECONDS = 5.0
 """Seconds between two checks whether another node is left for a waiting retry."""
+
+IDLE_SECONDS = 30.0
+"""Seconds after which idle workers end, because an autoscaler keeps their nodes."""
 
 OnDecision = Callable[[dict[str, Any]], None]
 Values = Mapping[int, float]
@@ -61,6 +68,7 @@ class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
         self.has_other_node: Callable[[str], bool] = lambda _: False
         self._placed: Trial | None = None
         self._checked_at = 0.0
+        self._busy_at = time.monotonic()
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Place a retry, or make room among the idle workers.
@@ -77,13 +85,20 @@ class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
             allow_one_more_idle_worker(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Make room for a retry.
+        """Make room for a retry, and end idle workers.
 
         Return None, because Tune starts trials in order.
         """
         if self._placed is not None:
             self._make_room(tune_controller, self._placed)
+        self._end_idle_workers(tune_controller)
         return None
+
+    def _end_idle_workers(self, tune_controller: Any) -> None:
+        if not has_idle_workers(tune_controller):
+            self._busy_at = time.monotonic()
+        elif time.monotonic() - self._busy_at > IDLE_SECONDS:
+            release_idle_workers(tune_controller)
 
     def _make_room(self, tune_controller: Any, trial: Trial) -> None:
         """End idle workers for a retry.

@@ -39,7 +39,7 @@ class OptunaSearcher(Searcher):
         spec: The study.
         trials: One row per trial of earlier runs.
         epochs: One row per trial and epoch of earlier runs.
-        slots: Number of trials that run in parallel.
+        slots: Returns the number of trials that may run in parallel.
         on_propose: Called with every proposal before Ray receives it.
         latest: Returns the current trials table, when the best trials are to be repeated.
         stopping: Returns True if the study is being stopped.
@@ -54,7 +54,7 @@ class OptunaSearcher(Searcher):
         trials: pd.DataFrame,
         epochs: pd.DataFrame,
         *,
-        slots: int,
+        slots: Callable[[], int],
         on_propose: Callable[[Proposal], None],
         latest: Callable[[], pd.DataFrame],
         stopping: Callable[[], bool] = lambda: False,
@@ -99,7 +99,7 @@ class OptunaSearcher(Searcher):
         """
         if self._stopping():  # because Tune may ask for minutes and look at nothing else
             return Searcher.FINISHED
-        if len(self._live) >= self._slots or self._placed or time.monotonic() < self._held_until:
+        if len(self._live) >= self._slots() or self._placed or time.monotonic() < self._held_until:
             return None
         if retry := self._due_retry():
             return self._suggest_retry(trial_id, retry)

@@ -1,6 +1,5 @@
 """A run of a study: checks, resources, Ray Tune, interruption and resume."""
 
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -18,7 +17,8 @@ from tuner.cluster.gpus import lowest_capability
 from tuner.cluster.health import is_alive, watched
 from tuner.cluster.hidden_modules import refuse_hidden_modules
 from tuner.cluster.nodes import alive
-from tuner.cluster.placement import Placement, TrialResources, capacity, place
+from tuner.cluster.placement import Placement, place
+from tuner.cluster.slots import Slots, TrialResources, capacity
 from tuner.config.study import StudyConfig
 from tuner.errors import RayLostError, StudyError, StudyInterruptedError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
@@ -146,7 +146,7 @@ class StudyRun:
             on_lost = partial(self._end_without_ray, stopper)
             stack.enter_context(watched(on_lost, joined=self._address is not None))
             stack.enter_context(stop_on_signals(stopper))
-            placement = self._place(dataset.folder)
+            placement = self._place(dataset.folder, stopper)
             self.folder.write_spec(self.spec)
             stack.callback(self._end_provenance, self._begin_provenance(dataset, accepted, placement))
             self.folder.write_identity(identity)
@@ -237,7 +237,7 @@ class StudyRun:
             self.spec,
             recorder.trials(),
             past.epochs,
-            slots=placement.slots,
+            slots=Slots(self.spec, placement.trial),
             on_propose=recorder.propose,
             latest=recorder.trials,
             stopping=stopper.stop_all,
@@ -252,8 +252,6 @@ class StudyRun:
 
         The study may also be stopped before.
         """
-        # because workers would start one after the other
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(placement.slots)
         scratch = ScratchFolder()
         try:
             tune.Tuner(
@@ -289,13 +287,14 @@ class StudyRun:
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         )
 
-    def _place(self, dataset: Path) -> Placement:
+    def _place(self, dataset: Path, stopper: StudyStopper) -> Placement:
         """Decide on the resources of trials.
 
         Every node of a running cluster is checked first.
         """
         results = None if self._address is None else str(self.folder)
-        return place(self.spec, dataset, self._data and self._data.absolute(), results=results)
+        data_folder = self._data and self._data.absolute()
+        return place(self.spec, dataset, data_folder, results=results, is_stopping=stopper.stop_all)
 
     def _resourced(self, dataset: Path, trial: TrialResources) -> Any:
         """Return the trainable with its resources and settings."""
