@@ -24,10 +24,10 @@ from pathlib import Path
 from tests.support.trainables import GrowingTrial
 from tuner.cluster import slots
 from tuner.config.study import load_spec
-from tuner.search import schedulers
+from tuner.search import worker_scheduler
 from tuner.study.run import StudyRun
 
-schedulers.IDLE_SECONDS = slots.COUNT_SECONDS = 1.0
+worker_scheduler.IDLE_SECONDS = slots.COUNT_SECONDS = 1.0
 spec, address = sys.argv[1:]
 StudyRun(load_spec(spec), Path(spec).parent, address=address, trainable=GrowingTrial).run()
 """

@@ -87,7 +87,10 @@ def start(
 
 
 def _start_local(**settings: Any) -> None:
-    """Start a local Ray, whose files are removed at its end or by the next driver."""
+    """Start a local Ray.
+
+    Its files are removed at its end or by the next driver.
+    """
     global _scratch
     parent = _short_folder()
     try:
@@ -110,7 +113,10 @@ def _start_local(**settings: Any) -> None:
 
 
 def _short_folder() -> Path:
-    """Return the folder for a local Ray's files, short enough for the names of its sockets."""
+    """Return the folder for a local Ray's files.
+
+    It is short enough for the names of its sockets.
+    """
     if named := os.environ.get("RAY_TMPDIR"):
         return Path(named)
     temporary = Path(tempfile.gettempdir())
@@ -146,7 +152,9 @@ TOKEN_REMEDY = "put the cluster's token into ~/.ray/auth_token, or its path into
 
 @contextmanager
 def connected(address: str | None = None, architectures: Iterable[str] = ()) -> Iterator[None]:
-    """Stay connected to Ray, and disconnect at the end if `start` had connected this process.
+    """Stay connected to Ray.
+
+    Disconnect at the end if `start` had connected this process.
 
     Args and errors are those of `start`. Whatever fails because Ray is gone raises RayLostError.
     """

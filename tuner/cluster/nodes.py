@@ -80,7 +80,7 @@ def _is_head(living: list[dict[str, Any]]) -> bool:
 
 
 def autoscaler_capacity(config: Path, running: int) -> list[dict[str, float]]:
-    """List the resources of each worker node that an autoscaler may still add.
+    """List the resources of worker nodes that an autoscaler may add.
 
     Args:
         config: The file that Ray's launcher leaves on a head node.

@@ -104,7 +104,7 @@ def _all_nodes() -> list[Mapping[str, float]]:
 
 
 def measure_gpus(spec: StudyConfig, dataset: Path, data: Path | None) -> list[tuple[Node, MemoryNeed]]:
-    """Measure the largest trial of a study on a GPU of each node that has one.
+    """Measure the largest trial of a study on a GPU per node.
 
     Raises:
         ClusterError: It does not fit into a whole GPU, torch sees none, or others use the GPU. Each
@@ -137,7 +137,7 @@ def _gpu_need(spec: StudyConfig, dataset: Path, data: Path | None) -> MemoryNeed
 
 
 def _check_memory(gpu: float, measured: list[tuple[Node, MemoryNeed]]) -> None:
-    """Refuse a share of a GPU that the largest trial does not fit into."""
+    """Refuse a share of a GPU that the largest trial exceeds."""
     problems = [
         f"node {node}: {need.what} takes {gigabytes(need.bytes or 0)}, and {gpu:g} of its GPU is "
         f"{gigabytes(gpu * need.of)}; make it smaller, or resources.gpu larger"
@@ -163,5 +163,8 @@ def trials_on_a_gpu(has: Mapping[str, float], cpu: float, need: MemoryNeed) -> i
 
 
 def share_of_a_gpu(trials: int) -> float:
-    """Return each trial's share of a GPU, in the ten-thousandths that Ray counts in."""
+    """Return each trial's share of a GPU.
+
+    Ray counts in ten-thousandths.
+    """
     return (10_000 // trials) / 10_000

@@ -37,7 +37,7 @@ class TrialResources:
 
     @property
     def asked(self) -> dict[str, float]:
-        """The resources by Ray's names, without those of which a trial needs none."""
+        """The needed resources by Ray's names."""
         return {kind: amount for kind, amount in self.for_ray.items() if amount}
 
 
@@ -56,7 +56,10 @@ class Slots:
         self._counted_at = -COUNT_SECONDS
 
     def __call__(self) -> int:
-        """Return the number. It is at least one, so that a trial waits where nodes are lost."""
+        """Return the number.
+
+        It is at least one, so that a trial waits where nodes are lost.
+        """
         if time.monotonic() - self._counted_at >= COUNT_SECONDS:
             self._count = max(1, _slots(self._spec, self._trial))
             self._counted_at = time.monotonic()
@@ -87,7 +90,9 @@ def _slots(spec: StudyConfig, trial: TrialResources) -> int:
 
 
 def capacity(cluster: Iterable[Mapping[str, float]], trial: TrialResources) -> int:
-    """Count the trials that fit into a cluster, each with all its resources on one node.
+    """Count the trials that fit into a cluster.
+
+    Each has all its resources on one node.
 
     >>> capacity([{"CPU": 4, "GPU": 1}, {"CPU": 1}], TrialResources(cpu=1, gpu=0.5))
     2
@@ -130,7 +135,7 @@ def await_node(trial: TrialResources, is_stopping: Callable[[], bool]) -> None:
 
 
 def _may_come(trial: TrialResources) -> bool:
-    """Return True if an autoscaler may add a node that a trial fits."""
+    """Return True if an autoscaler may add a fitting node."""
     until = time.monotonic() + REPORT_SECONDS
     while connection.joined() and autoscaler_node_types() is None and time.monotonic() < until:
         time.sleep(0.5)

@@ -1,32 +1,20 @@
 """Schedulers of Ray Tune, which ask a stopping rule at every report."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
 from tuner.config import sections
 from tuner.config.study import StudyConfig
 from tuner.results.schema import is_search
 from tuner.search.asha import Decision, Recorded, Rungs, SuccessiveHalving
 from tuner.search.median import MedianRule
-from tuner.search.ray_internals import (
-    allow_one_more_idle_worker,
-    has_idle_workers,
-    release_idle_workers,
-)
-from tuner.search.waiting import NobodyWaits, WaitingHalving
-
-CHECK_SECONDS = 5.0
-"""Seconds between two checks whether another node is left for a waiting retry."""
-
-IDLE_SECONDS = 30.0
-"""Seconds after which idle workers end, because an autoscaler keeps their nodes."""
+from tuner.search.waiting import WaitingHalving
+from tuner.search.worker_scheduler import WorkerReusingScheduler
 
 OnDecision = Callable[[dict[str, Any]], None]
 Values = Mapping[int, float]
@@ -50,83 +38,6 @@ class Rule(Protocol):
 
     def complete(self, number: int, epoch: int, value: float) -> Decision | None:
         """Record the last value of a trial that has ended."""
-
-
-class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
-    """A scheduler whose workers outlive their trials.
-
-    A new trial takes an idle worker. By itself Tune may hand an idle worker to a trial whose own
-    worker is about to be up, which it then throws away. A retry with a place of its own never takes
-    an idle worker.
-
-    Attributes:
-        has_other_node: Returns True if a trial can run on another node than the given one.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.has_other_node: Callable[[str], bool] = lambda _: False
-        self._placed: Trial | None = None
-        self._checked_at = 0.0
-        self._busy_at = time.monotonic()
-
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Place a retry, or make room among the idle workers.
-
-        The room is for the worker of the trial. The worker of a placed retry ends with it, because
-        it would hold resources that other trials wait for and cannot take it over.
-        """
-        avoid, alone = trial.config.get("avoid"), trial.config.get("alone", False)
-        avoid = avoid if avoid and self.has_other_node(avoid) else None
-        if avoid or alone:
-            trial.update_resources(place_retry(trial.placement_group_factory, avoid, alone))
-            self._placed, self._checked_at = trial, time.monotonic()
-        else:
-            allow_one_more_idle_worker(tune_controller, trial)
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Make room for a retry, and end idle workers.
-
-        Return None, because Tune starts trials in order.
-        """
-        if self._placed is not None:
-            self._make_room(tune_controller, self._placed)
-        self._end_idle_workers(tune_controller)
-        return None
-
-    def _end_idle_workers(self, tune_controller: Any) -> None:
-        if not has_idle_workers(tune_controller):
-            self._busy_at = time.monotonic()
-        elif time.monotonic() - self._busy_at > IDLE_SECONDS:
-            release_idle_workers(tune_controller)
-
-    def _make_room(self, tune_controller: Any, trial: Trial) -> None:
-        """End idle workers for a retry.
-
-        Withdraw the retry when no other node is left.
-        """
-        if trial.status != Trial.PENDING:
-            self._placed = None
-            return
-        release_idle_workers(tune_controller)
-        avoid = trial.config.get("avoid")
-        if avoid and time.monotonic() - self._checked_at > CHECK_SECONDS:
-            self._checked_at = time.monotonic()
-            if not self.has_other_node(avoid):
-                self._placed = None
-                tune_controller.stop_trial(trial)
-
-
-def place_retry(resources: Any, avoid: str | None, alone: bool) -> PlacementGroupFactory:
-    """Return the resources of a retry, on any node but `avoid`.
-
-    A retry that runs alone has whole GPUs.
-    """
-    bundle = dict(resources.bundles[0])
-    if alone and bundle.get("GPU"):
-        bundle["GPU"] = math.ceil(bundle["GPU"])
-    selector = [{"ray.io/node-id": f"!{avoid}"}] if avoid else None
-    return PlacementGroupFactory([bundle], bundle_label_selector=selector)
 
 
 class RuleScheduler(WorkerReusingScheduler):

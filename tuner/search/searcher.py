@@ -33,7 +33,9 @@ BLIND_TO_CONSTRAINTS = ("cmaes", "gp", "random", "qmc", "grid")
 
 
 class OptunaSearcher(Searcher):
-    """A searcher that proposes trials in flight, then waiting or new ones, then repeats.
+    """A searcher that proposes trials to Tune.
+
+    Trials in flight come first, then waiting or new ones, then repeats.
 
     Args:
         spec: The study.
@@ -147,7 +149,10 @@ class OptunaSearcher(Searcher):
         self._tell_failure(self._failed.pop(number), kind)
 
     def started(self, trial_id: str) -> None:
-        """Let proposals go on when a retry has its worker, unless it runs alone."""
+        """Let proposals go on when a retry has its worker.
+
+        A retry that runs alone still holds them back.
+        """
         if self._placed and self._placed[0] == trial_id and not self._placed[1].alone:
             self._placed = None
 
@@ -165,7 +170,10 @@ class OptunaSearcher(Searcher):
         return self._waiting.pop(0) if self._waiting else None
 
     def _next_paused(self) -> Proposal | None:
-        """Return the waiting trial that goes on next, None if a new one is to begin."""
+        """Return the waiting trial that goes on next.
+
+        None if a new one is to begin.
+        """
         live = (proposal.number for proposal in self._live.values())
         return self._paused.next(live, is_last=self._has_begun_all() and not self._retries)
 
@@ -181,7 +189,7 @@ class OptunaSearcher(Searcher):
         return self._searched >= (self.spec.search.trials or 0)
 
     def _is_idle(self) -> bool:
-        """Return True if no trial is running and none waits to be tried again."""
+        """Return True if no trial runs and no retry waits."""
         return not self._live and not self._retries
 
     def _is_over(self) -> bool:
@@ -280,12 +288,18 @@ class OptunaSearcher(Searcher):
             self._tell_pruned(trial)
 
     def _tell_pruned(self, trial: optuna.Trial) -> None:
-        """Tell Optuna of a trial that was stopped early, which it allows with one objective."""
+        """Tell Optuna of a trial that was stopped early.
+
+        Optuna allows that with one objective only.
+        """
         is_single = len(self.spec.objective) == 1
         self.study.tell(trial, state=TrialState.PRUNED if is_single else TrialState.FAIL)
 
     def _tell_failure(self, proposal: Proposal, kind: str) -> None:
-        """Tell Optuna of a failed trial, as the worst if its parameters are at fault."""
+        """Tell Optuna of a failed trial.
+
+        It counts as the worst if its parameters are at fault.
+        """
         trial = self._let_go(proposal, {})
         if trial is None:
             return

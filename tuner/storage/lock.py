@@ -75,7 +75,9 @@ def _hold_folder(storage: Storage) -> Iterator[None]:
 
 
 def _lock_folder(root: Path, made: list[Path]) -> tuple[FileLock, int]:
-    """Make and lock a folder that other processes may make, move and remove meanwhile.
+    """Make and lock a folder.
+
+    Other processes may make, move and remove it meanwhile.
 
     Args:
         root: The folder.
@@ -107,7 +109,10 @@ def _lock_folder(root: Path, made: list[Path]) -> tuple[FileLock, int]:
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder with its parents. Return those that this process made, parents first."""
+    """Make a folder with its parents.
+
+    Return those that this process made, parents first.
+    """
     try:
         folder.mkdir()
     except FileExistsError:
@@ -197,7 +202,9 @@ class Lease:
             raise _in_use(self._storage, winner)
 
     def _age(self) -> float:
-        """Return the seconds since the last renewal, LEASE_SECONDS after that time without one.
+        """Return the seconds since the last renewal.
+
+        Return LEASE_SECONDS after that time without a renewal.
 
         A lease from the future tells no age, because the store's clock was set back. Its holder
         is watched instead.
@@ -260,6 +267,6 @@ def _machine() -> str | None:
 
 
 def _is_gone(holder: dict[str, Any]) -> bool:
-    """Return True if the holder was a process of this machine and has ended."""
+    """Return True if the holder ran on this machine and ended."""
     machine = _machine()
     return machine is not None and holder["machine"] == machine and not Path(f"/proc/{holder['pid']}").exists()
