@@ -38,7 +38,7 @@ space:
   learning_rate: {{float: [1e-4, 1e-2], log: true}}
   epochs: {{choice: [3, 9]}}
 search: {{sampler: random, trials: {trials}}}
-stopping: {{asha: {{grace_period: 2, reduction_factor: 3}}}}
+stopping: {{asha: {{type: stop, min_trials: 1, grace_period: 2, reduction_factor: 3}}}}
 """
 HOLDING = """
 import sys
