@@ -50,7 +50,7 @@ from tuner.study.run import StudyRun
 spec, address, trainable, count = sys.argv[1:]
 retries.BACKOFF_SECONDS = (0.1, 0.1)
 connection.start(address)
-while len(nodes.nodes()) < int(count):
+while len(nodes.alive()) < int(count):
     time.sleep(0.1)
 trainable = getattr(trainables, trainable)
 StudyRun(load_spec(spec), Path(spec).parent, address=address, trainable=trainable).run()

@@ -24,7 +24,7 @@ from tuner.study.run import StudyRun
 
 spec, address = sys.argv[1:]
 connection.start(address)
-while len(nodes.nodes()) < 2:
+while len(nodes.alive()) < 2:
     time.sleep(0.1)
 StudyRun(load_spec(spec), Path(spec).parent, address=address, trainable=PlacedTrial).run()
 """
