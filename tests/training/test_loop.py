@@ -45,6 +45,28 @@ BATCH_STATISTICS = TrainingConfig(
     epochs=3,
     evaluate=Evaluate(batch_norm="train", augment=True),
 )
+WHOLE_RECIPE = TrainingConfig(
+    architecture="rubio_small",
+    filters=4,
+    batch_size=32,
+    epochs=3,
+    schedule="cosine",
+    warm_up=0.2,
+    clip_norm=0.5,
+    ema=0.9,
+    random_resized_crop=0.5,
+    color_jitter=0.3,
+    rand_augment=7,
+    trivial_augment=True,
+    erasing=0.5,
+    mixup=0.4,
+    cutmix=1.0,
+)
+RANDOM = pytest.mark.parametrize(
+    "config",
+    [EVERYTHING_RANDOM, BATCH_STATISTICS, WHOLE_RECIPE],
+    ids=["everything", "batch-statistics", "whole-recipe"],
+)
 LOG_EVERY = 4
 STILL = 1e-30  # a learning rate that leaves the weights where they are
 
@@ -82,7 +104,8 @@ def numbers(result: EpochResult) -> dict[str, Any]:
 
 
 def weights(run: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in run.model.state_dict().items()}
+    averaged = {f"evaluated {name}": value for name, value in run.evaluated_model.state_dict().items()}
+    return {name: value.clone() for name, value in (run.model.state_dict() | averaged).items()}
 
 
 def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -120,7 +143,7 @@ def test_training_learns_digits(opened: Callable[..., DeviceDataset]) -> None:
     assert 0 < loss < 0.5
 
 
-@pytest.mark.parametrize("config", [EVERYTHING_RANDOM, BATCH_STATISTICS], ids=["everything", "batch-statistics"])
+@RANDOM
 def test_training_repeats_bit_for_bit(config: TrainingConfig, opened: Callable[..., DeviceDataset]) -> None:
     torch.manual_seed(1)
     first = Trainer(config, opened(AUGMENTED), seed=7)
@@ -129,6 +152,51 @@ def test_training_repeats_bit_for_bit(config: TrainingConfig, opened: Callable[.
     second = Trainer(config, opened(AUGMENTED), seed=7, on_step=lambda: torch.manual_seed(3))
     assert [numbers(result) for result in second] == expected
     assert_same_weights(weights(first), weights(second))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"random_resized_crop": 0.3},
+        {"color_jitter": 0.5},
+        {"rand_augment": 9},
+        {"trivial_augment": True},
+        {"erasing": 0.5},
+        {"mixup": 0.4},
+        {"cutmix": 1.0},
+        {"clip_norm": 0.01},
+        {"warm_up": 0.5},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_recipe_changes_training_alone(change: dict[str, Any], opened: Callable[..., DeviceDataset]) -> None:
+    data = opened(DatasetConfig(train=100, validation=100))
+    recipe = {"architecture": "rubio_small", "filters": 4, "batch_size": 32, "epochs": 1, "optimizer": "sgd"}
+    plain, changed = (Trainer(TrainingConfig(**recipe, **more), data, seed=7) for more in ({}, change))
+    assert plain.evaluate(data.validation) == changed.evaluate(data.validation)
+    next(plain), next(changed)
+    assert plain.evaluate(data.validation) != changed.evaluate(data.validation)
+
+
+def test_average_is_what_is_evaluated(opened: Callable[..., DeviceDataset]) -> None:
+    data = opened(DatasetConfig(train=300, validation=100))
+    run = Trainer(TrainingConfig(architecture="rubio_small", filters=4, ema=0.99, epochs=2), data, seed=7)
+    first = next(run)
+    apart = Trainer(TrainingConfig(architecture="rubio_small", filters=4), data, seed=7)
+    apart.model.load_state_dict(run.evaluated_model.state_dict())
+    assert apart.evaluate(data.validation) == (first.val_loss, first.val_accuracy)
+    apart.model.load_state_dict(run.model.state_dict())
+    assert apart.evaluate(data.validation) != (first.val_loss, first.val_accuracy)
+
+
+def test_clip_norm_bounds_each_step(opened: Callable[..., DeviceDataset]) -> None:
+    recipe = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "batch_size": 32, "clip_norm": 0.01}
+    recipe |= {"architecture": "rubio_small"}
+    run = Trainer(TrainingConfig(**recipe, epochs=1), opened(DatasetConfig(train=32, validation=100)), seed=7)
+    before = [parameter.detach().clone() for parameter in run.model.parameters()]
+    next(run)
+    moves = [(now - then).square().sum() for now, then in zip(run.model.parameters(), before, strict=True)]
+    assert torch.stack(moves).sum().sqrt().item() == pytest.approx(0.01, rel=0.01)
 
 
 def test_step_log_leaves_the_training_alone(
@@ -161,7 +229,7 @@ def test_training_depends_on_its_seed(opened: Callable[..., DeviceDataset]) -> N
 
 
 @pytest.mark.parametrize("step", [1, 14, 20, 30], ids=["first", "middle", "last-of-an-epoch", "last-of-all"])
-@pytest.mark.parametrize("config", [EVERYTHING_RANDOM, BATCH_STATISTICS], ids=["everything", "batch-statistics"])
+@RANDOM
 def test_training_resumes_bit_for_bit_anywhere(
     config: TrainingConfig, step: int, tmp_path: Path, opened: Callable[..., DeviceDataset]
 ) -> None:
@@ -361,7 +429,7 @@ def test_evaluation_augments_only_if_asked(opened: Callable[..., DeviceDataset])
     assert val_loss(Augment(), Evaluate(augment=True)) == plain
 
 
-@pytest.mark.parametrize("config", [EVERYTHING_RANDOM, BATCH_STATISTICS], ids=["everything", "batch-statistics"])
+@RANDOM
 def test_predictions_agree_with_the_accuracy(config: TrainingConfig, opened: Callable[..., DeviceDataset]) -> None:
     data = opened(AUGMENTED)
     run = Trainer(config, data)

@@ -83,3 +83,23 @@ def test_schedule_at_known_steps() -> None:
     assert learning_rate_at(one_cycle, 0, 100) == pytest.approx(0.1 / 25)
     assert learning_rate_at(one_cycle, 29, 100) == pytest.approx(0.1)  # 30 of 100 steps rise
     assert learning_rate_at(one_cycle, 99, 100) == pytest.approx(0.1 / 250_000)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+@pytest.mark.parametrize("steps", [1, 2, 4, 100])
+@pytest.mark.parametrize("warm_up", [0.01, 0.25, 0.5, 0.99])
+def test_warm_up_rises_once_to_the_top(schedule: str, steps: int, warm_up: float) -> None:
+    config = TrainingConfig(schedule=schedule, learning_rate=0.1, warm_up=warm_up)
+    rates = [learning_rate_at(config, step, steps) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert 0 < max(rates) <= 0.1 * (1 + 1e-9)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    if steps == 100:
+        assert abs(top - 100 * warm_up) <= 1
+        assert rates[top] > 0.098
+
+
+def test_warm_up_is_linear() -> None:
+    rates = [learning_rate_at(TrainingConfig(learning_rate=0.1, warm_up=0.4), step, 10) for step in range(10)]
+    assert rates == pytest.approx([0.02, 0.04, 0.06, 0.08, *[0.1] * 6])

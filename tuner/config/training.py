@@ -53,6 +53,26 @@ class TrainingConfig(BaseModel):
     """Course of the learning rate over the planned epochs, changed at every step."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread over all classes, in training only."""
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the steps in which the learning rate rises. one_cycle: 0 means 0.3."""
+    clip_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
+    """Largest norm of the gradient of all weights together. 0: no limit."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the averaged weights that stays at every step. They are evaluated. 0: no average."""
+    random_resized_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest share of a training image's area that is cut and resized. 1: off."""
+    color_jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Largest change of the factors of brightness, contrast and saturation from 1."""
+    rand_augment: Annotated[float, Field(ge=0, le=30)] = 0.0
+    """Strength of RandAugment's two operations per image. 0: off."""
+    trivial_augment: bool = False
+    """One operation of random strength per image (TrivialAugment, wide)."""
+    erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that a box of a training image is set to 0 after normalization."""
+    mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Alpha of the Beta distribution by which two images and their labels are mixed. 0: off."""
+    cutmix: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Alpha of the Beta distribution by which a box of another image is put in. 0: off."""
     init: Literal["pytorch", "keras"] = "pytorch"
     """Initialization as in PyTorch, or as in Keras: Glorot-uniform weights and zero biases."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -77,6 +97,12 @@ class TrainingConfig(BaseModel):
                 known = {*declared, *type(self).model_fields}
                 raise ValueError(f"{shorten(name)}: unknown for {self.architecture}; {suggest(name, known)}")
             check_hyperparameter(name, value, declared[name])
+        return self
+
+    @model_validator(mode="after")
+    def _check_average(self) -> Self:
+        if self.ema and self.evaluate.batch_norm == "train":
+            raise ValueError(f"ema: found {self.ema} with evaluate.batch_norm train; allowed: 0, or batch_norm eval")
         return self
 
     @property

@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name
 from torch import Tensor, nn
 
 from tuner.config.training import TrainingConfig
+from tuner.data import recipe
 from tuner.data.augment import augment
 from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.training.memory import release_memory
@@ -30,9 +31,9 @@ class BatchPreparer:
         precision: Number format and memory order of the network.
     """
 
-    def __init__(self, data: DeviceDataset, seed: int) -> None:
+    def __init__(self, config: TrainingConfig, data: DeviceDataset, seed: int) -> None:
         self.precision = Precision(bfloat16=False, channels_last=False)
-        self._data, self._seed = data, seed
+        self._config, self._data, self._seed = config, data, seed
         self._generator = torch.Generator(data.device)
 
     def prepare(self, images: Tensor, *, augmented: bool, purpose: str, epoch: int, step: int) -> Tensor:
@@ -40,7 +41,7 @@ class BatchPreparer:
 
         Args:
             images: (N, C, H, W) uint8.
-            augmented: Change the images at random, as the data set's configuration says.
+            augmented: Change the images at random, as data set and recipe say.
             purpose: Purpose of the step, one part of its seed: training | evaluation.
             epoch: Completed epochs.
             step: Number of the step within its epoch or evaluation.
@@ -53,7 +54,11 @@ class BatchPreparer:
         seed_global_generator(self._data.device, seed)
         if augmented:
             images = augment(images, self._data.config.augment, self._generator)
-        return self._data.normalize(images).to(memory_format=self.precision.memory_format)
+            images = recipe.change(images, self._config, self._generator)
+        images = self._data.normalize(images)
+        if augmented:
+            images = recipe.finish(images, self._config, self._generator)
+        return images.to(memory_format=self.precision.memory_format)
 
 
 class Evaluator:

@@ -15,19 +15,22 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name
-from torch import Tensor
+from torch import Tensor, nn
 
 from tuner import models
 from tuner.config.training import TrainingConfig
 from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.errors import NotFiniteError, SpecError
 from tuner.results.schema import EpochResult, StepResult
+from tuner.training.averaging import WeightAverage
 from tuner.training.evaluation import BatchPreparer, Evaluator, unchanged_buffers
 from tuner.training.memory import memory_errors_as
+from tuner.training.mixing import mix, mixed_loss
 from tuner.training.network import build_network
 from tuner.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 from tuner.training.precision import Capability, Precision, choose
@@ -88,14 +91,20 @@ class Trainer:
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._lines: list[StepResult] = []  # of the current epoch
         self._line_loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._preparer = BatchPreparer(data, seed)
+        self._preparer = BatchPreparer(config, data, seed)
         self._what = f"{config.architecture} with batch_size {config.batch_size}"
         with memory_errors_as(self._what, self.device):
             self.model = build_network(config, data, seed)
             self.parameters_count = models.parameters_count(self.model)
+            self._average = WeightAverage(self.model, config.ema) if config.ema else None
             self._set_precision(choose(config.precision, self.device, self.model, capability))
             self._optimizer = build_optimizer(self.model.parameters(), config)
-        self._evaluator = Evaluator(config, data, self.model, self._preparer, seed)
+        self._evaluator = Evaluator(config, data, self.evaluated_model, self._preparer, seed)
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The network that is evaluated: the average of the weights, if there is one."""
+        return self._average.model if self._average else self.model
 
     @property
     def device_description(self) -> str:
@@ -125,7 +134,7 @@ class Trainer:
 
         The network stays unchanged.
         """
-        with unchanged_buffers(self.model), memory_errors_as(self._what, self.device):
+        with unchanged_buffers(self.evaluated_model), memory_errors_as(self._what, self.device):
             return self._evaluator.loss_and_accuracy(images, self.epoch)
 
     def predict(self, images: ImageSubset) -> Tensor:
@@ -134,7 +143,7 @@ class Trainer:
         They are float32 on the device, in the order of `images`. For the validation images they
         are those that the last epoch's accuracy was computed from.
         """
-        with unchanged_buffers(self.model), memory_errors_as(self._what, self.device):
+        with unchanged_buffers(self.evaluated_model), memory_errors_as(self._what, self.device):
             return self._evaluator.logits(images, self.epoch).softmax(dim=1)
 
     def state_dict(self) -> dict[str, Any]:
@@ -156,6 +165,7 @@ class Trainer:
             "precision": asdict(self._preparer.precision),
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -171,6 +181,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self._set_precision(Precision(**state["precision"]))
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._average:
+            self._average.load_state_dict(state["average"])
         self.epoch, self._step = state["epoch"], state["step"]
         self._loss_sum.fill_(state["loss_sum"])
         self._correct.fill_(state["correct"])
@@ -206,15 +218,29 @@ class Trainer:
         beat()
         images, labels = self.data.train.batch(indices)
         images = self._preparer.prepare(images, augmented=True, purpose="training", epoch=self.epoch, step=self._step)
+        images, targets = mix(
+            images, labels, self.config, derive_step_seed(self.seed, "mixing", self.epoch, self._step)
+        )
         with self._preparer.precision.autocast(self.device):
             logits = self.model(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+            loss = mixed_loss(partial(self._loss, logits), targets)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        step_uncompiled(self._optimizer)
+        self._update_weights()
         self._loss_sum += loss.detach() * len(labels)
-        self._correct += (logits.argmax(dim=1) == labels).sum()
+        self._correct += (logits.argmax(dim=1) == targets.main).sum()
         return loss.detach()
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+
+    def _update_weights(self) -> None:
+        """Take one step along the gradient, and move the average of the weights."""
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        step_uncompiled(self._optimizer)
+        if self._average:
+            self._average.update(self.model)
 
     def _log_line(self, step: int, steps: int) -> None:
         """Add a line to the step log.
@@ -262,6 +288,7 @@ class Trainer:
     def _set_precision(self, chosen: Precision) -> None:
         self._preparer.precision = chosen
         self.model.to(memory_format=chosen.memory_format)
+        self.evaluated_model.to(memory_format=chosen.memory_format)
 
     def _train_seconds(self) -> float:
         """Return the seconds spent training in the current epoch."""
@@ -273,7 +300,7 @@ class Trainer:
 
     def _recipe(self) -> str:
         """Return JSON of all that decides the numbers, apart from the code."""
-        config = self.config.model_dump(mode="json") | self.config.hyperparameters
+        config = self.config.model_dump(mode="json", exclude_defaults=True) | self.config.hyperparameters
         dataset = {f"dataset.{key}": value for key, value in self.data.config.model_dump(mode="json").items()}
         return json.dumps(config | dataset | {"seed": self.seed, "training images": len(self.data.train)})
 

@@ -41,16 +41,20 @@ def learning_rate_at(config: TrainingConfig, step: int, steps: int) -> float:
     - cosine: half a cosine from it towards 0, as `CosineAnnealingLR` with one period.
     - one_cycle: PyTorch's `OneCycleLR` with its defaults and a fixed momentum. It rises from 1/25
       of `config.learning_rate` in the first 30 % of the steps, then falls to 1/250,000 of it.
+
+    With `config.warm_up`, constant and cosine begin after a linear rise, and one_cycle rises for
+    that share of the steps.
     """
     top = config.learning_rate
-    if config.schedule == "cosine":
-        return _half_cosine(top, 0.0, step / steps)
     if config.schedule == "one_cycle":
-        start, turn, last = top / 25, WARM_UP * steps - 1, steps - 1
+        start, turn, last = top / 25, (config.warm_up or WARM_UP) * steps - 1, steps - 1
         if step <= turn:
-            return _half_cosine(start, top, step / turn)
+            return _half_cosine(start, top, step / turn if turn else 1.0)
         return _half_cosine(top, start / 1e4, (step - turn) / (last - turn))
-    return top
+    rising = config.warm_up * steps
+    if step < rising:
+        return top * (step + 1) / (rising + 1)
+    return _half_cosine(top, 0.0, (step - rising) / (steps - rising)) if config.schedule == "cosine" else top
 
 
 def _half_cosine(first: float, last: float, share: float) -> float:
