@@ -35,6 +35,7 @@ SHORT = (
     "space.epochs={choice: [2, 3]}",
     "stopping={asha: {grace_period: 1}}",
     "predictions=[test]",
+    "classes=[test]",
     "log_every=20",
 )
 """Changes that make the digits study short, with rows in every table."""

@@ -148,7 +148,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
     "did you mean 'adam'? allowed: adam, sgd"
     """
     names = sorted(known)
-    close = get_close_matches(name[:LONGEST_NAME].lower(), names, n=1, cutoff=0.6)
+    start = name[:LONGEST_NAME].lower()
+    begun = [each for each in names if each.startswith(start)]  # val_acc is val_accuracy, not val_auroc
+    close = get_close_matches(start, begun or names, n=1, cutoff=0.6)
     hint = f"did you mean '{shorten(close[0])}'? " if close else ""
     listed = [shorten(each) for each in names[:MOST_NAMES]]
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""

@@ -72,7 +72,7 @@ def refusal(tmp_path: Path, text: str, *settings: str) -> str:
 
 
 REFUSED_SETTINGS = """
-sapce={}                              | unknown key 'sapce'; did you mean 'space'? allowed: budget, dataset,
+sapce={}                              | unknown key 'sapce'; did you mean 'space'? allowed: budget, classes,
 7=8                                   | unknown key '7'; allowed: budget
 study=a/b                             | study: found 'a/b'; allowed: a plain folder name
 study=..                              | study: found '..'; allowed: a plain folder name
@@ -117,6 +117,16 @@ training.learning_rate=.nan           | training.learning_rate: found nan; shoul
 training.evaluate.batch_nrm=eval      | training.evaluate: unknown key 'batch_nrm'; did you mean 'batch_norm'?
 training.dropout=0.96                 | training.dropout: 0.96 is outside [0.0, 0.95]
 training.dropout=true                 | training.dropout: found true; allowed: a number
+training.focal_gamma=5.5              | training.focal_gamma: found 5.5; should be less than or equal to 5
+training.class_weights=balancd        | training.class_weights: found 'balancd'; did you mean 'balanced'? allowed: bal
+training.sampling=uniform             | training.sampling: found 'uniform'; allowed: balanced, shuffled
+space.focal_gamma={float: [-1, 2]}    | space.focal_gamma: found -1.0; should be greater than or equal to 0
+metrics=[val_auc]                     | metrics[0]: found 'val_auc'; did you mean 'val_auroc'? allowed: val_auroc,
+metrics=val_f1                        | metrics: found 'val_f1'; allowed: a list
+classes=[tests]                       | classes[0]: found 'tests'; did you mean 'test'? allowed: test, validation
+objective={minimize: val_auroc}       | objective: found {minimize: val_auroc}; allowed: {maximize: val_auroc}
+objective={maximize: val_ece}         | objective: found {maximize: val_ece}; allowed: {minimize: val_ece}
+objective={maximize: val_auc}         | objective: no metric 'val_auc'; did you mean 'val_auroc'? allowed:
 training.filters=1.5                  | training.filters: found 1.5; allowed: a whole number
 objective=val_accuracy                | objective: found 'val_accuracy'; allowed: {maximize: METRIC} or {minimize: METR
 objective=[]                          | objective: found []; allowed: at least one value
@@ -391,3 +401,27 @@ def test_study_refuses_batch_norm_of_the_batch_when_clean() -> None:
     assert "\n" not in str(caught.value)
     assert spec(text + "protocol: as_published\n").protocol == "as_published"
     assert parse_spec(parse_yaml(text, "study.yaml"), stored=True).protocol == "clean"  # its rows stay readable
+
+
+def test_extra_metrics_are_those_that_are_named() -> None:
+    plain = {"study": "s", "dataset": {"name": "mnist"}, "training": {"architecture": "lenet5"}, "space": {}}
+    assert parse_spec(plain).extra_metrics == ()
+    named = parse_spec(plain | {"metrics": ["val_ece"], "objective": [{"maximize": "val_auroc"}]})
+    assert named.extra_metrics == ("val_auroc", "val_ece")
+    several = [{"minimize": "val_ece"}, {"maximize": "val_f1"}]
+    assert parse_spec(plain | {"objective": several, "search": {"sampler": "nsga2"}}).extra_metrics == (
+        "val_f1",
+        "val_ece",
+    )
+
+
+def test_class_balance_does_not_change_earlier_studies() -> None:
+    plain = {"study": "s", "dataset": {"name": "mnist"}, "training": {"architecture": "lenet5"}, "space": {}}
+    earlier = parse_spec(plain).to_dict()
+    added = {"focal_gamma": 0.0, "class_weights": "none", "sampling": "shuffled"}
+    assert {key: earlier["training"].pop(key) for key in added} == added
+    del earlier["metrics"], earlier["classes"]
+    begun = parse_spec(earlier, stored=True)
+    assert parse_spec(plain | {"metrics": ["val_f1"], "classes": ["test"]}).differences(begun) == []
+    balanced = parse_spec(plain | {"training": plain["training"] | {"sampling": "balanced"}})  # type: ignore[operator]
+    assert balanced.differences(begun) == ["training.sampling: shuffled -> balanced"]

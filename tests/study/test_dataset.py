@@ -99,3 +99,51 @@ def test_hash_of_a_large_file_reports_progress(tmp_path: Path, monkeypatch: pyte
     with progress.heard(lambda: heard.append(progress.place)):
         source.fingerprint(None)
     assert heard == [str(tmp_path / "large")] * 11
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [("objective", {"objective": {"maximize": "val_top5_accuracy"}}), ("metrics", {"metrics": ["val_top5_accuracy"]})],
+)
+def test_top5_accuracy_needs_six_classes(
+    place: str, named: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    training = {"architecture": "vazquez_base"}
+    for count in (5, 6):
+        folder = tmp_path / f"{count}-classes"
+        write_folder(folder, "train", "abcdef"[:count], 10, 12, 12)
+        spec = parse_spec(
+            {
+                "study": "a",
+                "dataset": {"name": str(folder), "validation": 0.2},
+                "training": training,
+                "space": {},
+                **named,
+            }
+        )
+        if count == 6:
+            assert len(load_fitting(spec, None).classes) == 6
+            continue
+        with pytest.raises(SpecError) as caught:
+            load_fitting(spec, None)
+        assert str(caught.value) == (
+            f"{place}: found 'val_top5_accuracy', which is always 1 with the 5 classes of 5-classes;"
+            " allowed: 6 classes or more; use val_accuracy"
+        )
+
+
+def test_validation_without_a_class_has_no_auroc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    write_folder(tmp_path / "images", "train", ["a", "b"], 10, 12, 12)
+    spec = parse_spec(
+        {
+            "study": "a",
+            "dataset": {"name": str(tmp_path / "images"), "validation": {"last": 0.2}},
+            "training": {"architecture": "vazquez_base"},
+            "objective": {"maximize": "val_auroc"},
+            "space": {},
+        }
+    )
+    with pytest.raises(DataError, match=r"^dataset\.validation: .* hold none of class 'a'; allowed: a number or frac"):
+        load_fitting(spec, None)

@@ -16,12 +16,14 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name
 from tests.support.cuda import needs_cuda
 from tuner import models, training
 from tuner.config.dataset import Augment, DatasetConfig
+from tuner.config.registry import EXTRA_METRICS
 from tuner.config.training import Evaluate, TrainingConfig
 from tuner.data import Dataset, load
-from tuner.data.device import DeviceDataset
+from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.errors import NotFiniteError, OutOfMemoryError, SpecError
 from tuner.results.schema import EpochResult
 from tuner.training.loop import Trainer
+from tuner.training.metrics import extra_metrics
 from tuner.training.seeds import derive_step_seed, shuffled
 
 AUGMENTED = DatasetConfig(train=300, validation=100, augment=Augment(flip=True, crop=2, rotate=10))
@@ -62,10 +64,19 @@ WHOLE_RECIPE = TrainingConfig(
     mixup=0.4,
     cutmix=1.0,
 )
+BALANCED = TrainingConfig(
+    architecture="vazquez_base",
+    dropout=0.4,
+    sampling="balanced",
+    class_weights="balanced",
+    focal_gamma=2.0,
+    batch_size=32,
+    epochs=3,
+)
 RANDOM = pytest.mark.parametrize(
     "config",
-    [EVERYTHING_RANDOM, BATCH_STATISTICS, WHOLE_RECIPE],
-    ids=["everything", "batch-statistics", "whole-recipe"],
+    [EVERYTHING_RANDOM, BATCH_STATISTICS, WHOLE_RECIPE, BALANCED],
+    ids=["everything", "batch-statistics", "whole-recipe", "balanced"],
 )
 LOG_EVERY = 4
 STILL = 1e-30  # a learning rate that leaves the weights where they are
@@ -129,6 +140,39 @@ def interrupt_at(step: int, file: Path, config: TrainingConfig, data: DeviceData
     with pytest.raises(InterruptedTrainingError):
         results.extend(run)
     return results
+
+
+def uneven(data: DeviceDataset) -> DeviceDataset:
+    """Keep all training images of the first five digits and four of each other one."""
+    labels = data.train.labels
+    rare = [(labels == label).nonzero().squeeze(1)[:4] for label in range(5, 10)]
+    index = torch.cat([(labels < 5).nonzero().squeeze(1), *rare])
+    return dataclasses.replace(data, train=ImageSubset(data.train.images, index, labels[index]))
+
+
+@pytest.mark.parametrize("remedy", [{"sampling": "balanced"}, {"class_weights": "balanced"}], ids=str)
+def test_rare_classes_are_learned_when_balanced(remedy: dict[str, Any], opened: Callable[..., DeviceDataset]) -> None:
+    data = uneven(opened(DatasetConfig(validation=0.3)))
+    recalls = []
+    for changes in ({}, remedy):
+        config = TrainingConfig.model_validate(
+            {"architecture": "vazquez_base", "batch_size": 32, "epochs": 6, **changes}
+        )
+        results = list(Trainer(config, data, seed=1, metrics=["val_balanced_accuracy"]))
+        recalls.append(results[-1].val_balanced_accuracy or 0)
+    assert recalls[1] > recalls[0] + 0.1
+
+
+def test_extra_metrics_are_those_of_the_predictions(opened: Callable[..., DeviceDataset]) -> None:
+    data = opened(AUGMENTED)
+    run = Trainer(EVERYTHING_RANDOM, data, seed=3, metrics=EXTRA_METRICS)
+    plain = Trainer(EVERYTHING_RANDOM, data, seed=3)
+    assert set(run.measure()) == {"val_loss", "val_accuracy", *EXTRA_METRICS}
+    for result, without in zip(run, plain, strict=True):
+        measured = {name: getattr(result, name) for name in EXTRA_METRICS}
+        assert measured == extra_metrics(EXTRA_METRICS, run.logits(data.validation), data.validation.labels)
+        assert all(isinstance(value, float) for value in measured.values())
+        assert numbers(without) == numbers(dataclasses.replace(result, **dict.fromkeys(EXTRA_METRICS)))
 
 
 def test_training_learns_digits(opened: Callable[..., DeviceDataset]) -> None:
@@ -279,6 +323,7 @@ def test_training_seconds_carry_over_a_resume(tmp_path: Path, opened: Callable[.
         (EVERYTHING_RANDOM.model_copy(update={"batch_size": 16}), AUGMENTED, 7, "batch_size 32, not 16"),
         (EVERYTHING_RANDOM, AUGMENTED.model_copy(update={"pixels": "raw"}), 7, "dataset.pixels 'unit', not 'raw'"),
         (EVERYTHING_RANDOM, AUGMENTED, 8, "seed 7, not 8"),
+        (EVERYTHING_RANDOM.model_copy(update={"focal_gamma": 1.0}), AUGMENTED, 7, "focal_gamma None, not 1.0"),
     ],
 )
 def test_load_state_dict_refuses_another_training(

@@ -17,9 +17,9 @@ from tuner.data import load
 from tuner.data.device import device_data
 from tuner.errors import DataError, NotFiniteError, SpecError
 from tuner.results.folder import StudyFolder
-from tuner.results.schema import EpochResult
+from tuner.results.schema import COLUMNS, EpochResult
 from tuner.training import checkpoint as checkpoints
-from tuner.training.checkpoint import Checkpointer
+from tuner.training.checkpoint import Checkpointer, identity
 from tuner.training.loop import Trainer, train
 from tuner.training.run_trial import run_trial
 
@@ -110,7 +110,11 @@ def test_run_trial_reports_epochs_and_test(
     reports = list(run())
     assert [report["epoch"] for report in reports] == [1, 2, 3]
     fields = {*EpochResult.__dataclass_fields__, "epochs_planned", "parameters_count", "device"}
-    assert [set(report) - fields for report in reports] == [set(), set(), {*TEST_METRICS, "predictions", "done"}]
+    assert [set(report) - fields for report in reports] == [
+        set(),
+        set(),
+        {*TEST_METRICS, "predictions", "classes", "done"},
+    ]
     assert all(fields <= set(report) for report in reports)
     assert set(METRICS) <= fields
     assert all(report["epochs_planned"] == 3 and report["device"] for report in reports)
@@ -119,6 +123,32 @@ def test_run_trial_reports_epochs_and_test(
     assert reports[2]["val_accuracy"] > 0.5
     assert reports[2]["test_accuracy"] > 0.5
     assert reports[2]["done"] is True
+
+
+def test_checkpoint_identity_of_earlier_versions_holds() -> None:
+    learning_rate = {"learning_rate": {"float": [1e-4, 1e-1]}}
+    training = {"architecture": "vazquez_base"}
+    first = parse_spec({"study": "s", "dataset": {"name": "digits"}, "training": training, "space": learning_rate})
+    made = identity(first, Path("digits-0123"), {"learning_rate": 0.01}, 7)
+    assert made == "f52006bb6e76305d5153b67f5812346f"  # before there was class balance
+    training |= {"sampling": "balanced"}
+    other = parse_spec({"study": "s", "dataset": {"name": "digits"}, "training": training, "space": learning_rate})
+    assert identity(other, Path("digits-0123"), {"learning_rate": 0.01}, 7) != made
+
+
+def test_run_trial_measures_classes_on_request(run: Run) -> None:
+    asked = SPEC.model_copy(update={"classes": ["validation", "test"], "predictions": ["test"]})
+    *earlier, last = run(asked)
+    assert not any("classes" in report for report in earlier)
+    assert {*last["classes"]} == {"validation", "test"}
+    for kind, accuracy in (("validation", last["val_accuracy"]), ("test", last["test_accuracy"])):
+        columns = last["classes"][kind]
+        assert list(columns) == [*COLUMNS["classes"]][5:]
+        assert columns["class"] == list(range(10))
+        assert columns["name"] == [str(number) for number in range(10)]
+        right = sum(recall * count for recall, count in zip(columns["recall"], columns["support"], strict=True))
+        assert right / sum(columns["support"]) == pytest.approx(accuracy)
+    assert list(last["predictions"]) == ["test"]
 
 
 def test_run_trial_trains_its_recipe(dataset: Path, undisturbed: list[dict[str, Any]]) -> None:

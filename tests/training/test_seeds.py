@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tuner.training.seeds import batches, derive_step_seed, seed_global_generator, shuffled
+from tuner.training.seeds import balanced, batches, derive_step_seed, seed_global_generator, shuffled
 
 
 def test_step_seed_depends_on_every_part() -> None:
@@ -31,6 +31,27 @@ def test_shuffled_order_is_complete_and_seeded() -> None:
     assert sorted(order.tolist()) == list(range(100))
     assert torch.equal(order, shuffled(100, seed=1))
     assert not torch.equal(order, shuffled(100, seed=2))
+
+
+def test_balanced_order_draws_classes_alike() -> None:
+    labels = torch.tensor([5] * 9000 + [0] * 900 + [2] * 99 + [3])[torch.randperm(10_000)]  # and none of 1 and 4
+    order = balanced(labels, seed=1)
+    assert len(order) == 10_000
+    counts = torch.bincount(labels[order]).tolist()
+    assert [counts[absent] for absent in (1, 4)] == [0, 0]
+    assert all(2300 < counts[present] < 2700 for present in (0, 2, 3, 5))  # 2,500, deviation 43
+    assert torch.equal(order, balanced(labels, seed=1))
+    assert not torch.equal(order, balanced(labels, seed=2))
+
+
+def test_balanced_order_reaches_images_of_a_class_alike() -> None:
+    labels = torch.tensor([0, 1, 1, 1, 1] * 2000)
+    order = balanced(labels, seed=3)
+    positions = torch.bincount(order[labels[order] == 1] % 5, minlength=5).tolist()
+    assert positions[0] == 0
+    assert all(1100 < count < 1400 for count in positions[1:])  # 1,250, deviation 33
+    assert order.min() >= 0
+    assert order.max() < len(labels)
 
 
 @pytest.mark.parametrize(

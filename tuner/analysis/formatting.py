@@ -14,7 +14,7 @@ from tuner.errors import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-_METRICS = ("accuracy", "loss", "seconds", "count", "mean", "std")
+_METRICS = ("accuracy", "_auroc", "_f1", "_ece", "loss", "seconds", "count", "mean", "std")
 
 
 def is_missing(value: Any) -> bool:
@@ -39,7 +39,7 @@ def metric_text(metric: str, value: Any) -> str:
     """Write a metric with the digits that count."""
     if is_missing(value):
         return ""
-    if metric.endswith("accuracy"):
+    if metric.endswith(("accuracy", "_auroc", "_f1", "_ece")):
         return f"{value:.4f}"
     if metric.endswith("seconds"):
         return f"{value:,.1f}"

@@ -8,7 +8,7 @@ is imported.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tuner.config.user_models import is_own, own_network
 from tuner.config.validation_messages import shown
@@ -179,7 +179,16 @@ METRICS: Mapping[str, Metric] = {
     "train_loss": Metric("minimize", "mean training loss over the epoch, in nats"),
     "train_seconds": Metric("minimize", "seconds spent training so far, evaluation left out"),
     "parameters_count": Metric("minimize", "trainable parameters of the network"),
+    "val_auroc": Metric("maximize", "area under the ROC curve, 0 to 1: mean over the classes, each against the rest"),
+    "val_f1": Metric("maximize", "F1, 0 to 1: mean over the classes that have images or predictions"),
+    "val_balanced_accuracy": Metric("maximize", "recall, 0 to 1: mean over the classes"),
+    "val_top5_accuracy": Metric("maximize", "share of the validation images whose class is among the five likeliest"),
+    "val_ece": Metric("minimize", "expected calibration error, 0 to 1, of 15 bins of equal width"),
 }
+
+ExtraMetric = Literal["val_auroc", "val_f1", "val_balanced_accuracy", "val_top5_accuracy", "val_ece"]
+"""Metrics that are measured only where a study names them."""
+EXTRA_METRICS: tuple[ExtraMetric, ...] = get_args(ExtraMetric)
 
 TEST_METRICS = ("test_accuracy", "test_loss")
 """Metrics that no objective may name."""

@@ -19,7 +19,14 @@ from pydantic import (
 from tuner.config.dataset import DatasetConfig
 from tuner.config.parameters import Choice, Constant, Parameter, Value
 from tuner.config.plain import check_plain
-from tuner.config.registry import ARCHITECTURE_NAMES, DATASETS, METRICS, architecture
+from tuner.config.registry import (
+    ARCHITECTURE_NAMES,
+    DATASETS,
+    EXTRA_METRICS,
+    METRICS,
+    ExtraMetric,
+    architecture,
+)
 from tuner.config.samplers import NSGA, check_sampler
 from tuner.config.sections import (
     NSGA_POPULATION,
@@ -95,6 +102,10 @@ class StudyConfig(Settings):
     """
     predictions: list[Literal["validation", "test"]] = Field(default_factory=list, max_length=2)
     """Images whose predictions each completed trial writes to the table `predictions`."""
+    metrics: list[ExtraMetric] = Field(default_factory=list, max_length=len(EXTRA_METRICS))
+    """Metrics that every epoch measures beside loss and accuracy. Those of the objective are measured anyway."""
+    classes: list[Literal["validation", "test"]] = Field(default_factory=list, max_length=2)
+    """Images by which each completed trial is measured per class, in the table `classes`."""
 
     @field_validator("objective")
     @classmethod
@@ -233,6 +244,12 @@ class StudyConfig(Settings):
     def single(self) -> bool:
         """True if there is one configuration and nothing to search."""
         return all(isinstance(parameter, Constant) for parameter in self.space.root.values())
+
+    @property
+    def extra_metrics(self) -> tuple[ExtraMetric, ...]:
+        """Metrics that every epoch measures beside loss and accuracy."""
+        objectives = {objective.metric for objective in self.objective}
+        return tuple(name for name in EXTRA_METRICS if name in objectives or name in self.metrics)
 
     @property
     def max_epochs(self) -> int:

@@ -12,6 +12,12 @@ from tuner.errors import SpecError, shorten, suggest
 
 _KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
+_FIRST_KEYS = {
+    *("architecture", "batch_size", "epochs", "optimizer", "learning_rate", "weight_decay", "momentum"),
+    *("epsilon", "schedule", "label_smoothing", "init", "precision", "evaluate"),
+}
+"""Keys of the recipe that the first checkpoints have."""
+
 
 class Evaluate(Settings):
     """Evaluation settings. Values other than the defaults reproduce published reports."""
@@ -73,6 +79,12 @@ class TrainingConfig(BaseModel):
     """Alpha of the Beta distribution by which two images and their labels are mixed. 0: off."""
     cutmix: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Alpha of the Beta distribution by which a box of another image is put in. 0: off."""
+    focal_gamma: Annotated[float, Field(ge=0, le=5)] = 0.0
+    """Focal loss: exponent that lowers the loss of images which are classified well. 0: cross-entropy."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: an image weighs N / (classes * training images of its class) in the loss."""
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    """balanced: each epoch draws N images with replacement, every class equally likely."""
     init: Literal["pytorch", "keras"] = "pytorch"
     """Initialization as in PyTorch, or as in Keras: Glorot-uniform weights and zero biases."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -104,6 +116,16 @@ class TrainingConfig(BaseModel):
         if self.ema and self.evaluate.batch_norm == "train":
             raise ValueError(f"ema: found {self.ema} with evaluate.batch_norm train; allowed: 0, or batch_norm eval")
         return self
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Every value that decides the numbers of a training.
+
+        Keys of later versions are left out at their defaults, because earlier checkpoints lack them.
+        """
+        later = {name: field.default for name, field in type(self).model_fields.items() if name not in _FIRST_KEYS}
+        values = self.model_dump(mode="json")
+        return {key: value for key, value in values.items() if key not in later or value != later[key]}
 
     @property
     def hyperparameters(self) -> dict[str, Scalar]:

@@ -22,10 +22,15 @@ INK, GREY, PALE, GRID = "#333333", "#858C94", "#CBD0D6", "#E8EAED"
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _QUANTITIES = {
     "accuracy": "accuracy (%)",
+    "auroc": "AUROC",
+    "balanced_accuracy": "balanced accuracy (%)",
+    "ece": "calibration error",
+    "f1": "F1",
     "loss": "loss (nats)",
     "seconds": "time (s)",
     "peak_memory_bytes": "peak memory (bytes)",
     "parameters_count": "parameters",
+    "top5_accuracy": "top-5 accuracy (%)",
 }
 
 
@@ -59,7 +64,7 @@ Position = Corner | Literal["above", "best"]
 
 def corner(metric: str) -> Corner:
     """Return the corner that curves of a metric seldom reach."""
-    return "lower right" if metric.endswith("accuracy") else "upper right"
+    return "lower right" if metric.endswith(("accuracy", "_auroc", "_f1")) else "upper right"
 
 
 def legend(axes: Axes, position: Position, *handles_and_names: Any) -> None:

@@ -241,6 +241,11 @@ class StudyResults:
         """One row per completed trial and image (`predictions`)."""
         return self.folder.tables(self.spec).predictions()
 
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """One row per completed trial, split and class (`classes`)."""
+        return self.folder.tables(self.spec).classes()
+
     @property
     def best(self) -> pd.Series:
         """The completed trial with the best first objective, the earliest of equals.

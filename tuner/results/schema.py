@@ -11,7 +11,7 @@ import pyarrow as pa
 from tuner.config.parameters import Kind, Value
 from tuner.config.space import Space
 
-Table = Literal["epochs", "steps", "decisions", "predictions", "trials"]
+Table = Literal["epochs", "steps", "decisions", "predictions", "classes", "trials"]
 State = Literal["RUNNING", "PAUSED", "COMPLETE", "PRUNED", "FAILED"]
 IN_FLIGHT: tuple[State, ...] = ("RUNNING", "PAUSED")
 FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAILED")
@@ -68,6 +68,11 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "train_accuracy": Column(_FLOAT, "Accuracy on the training images during the epoch."),
         "val_loss": Column(_FLOAT, "Cross-entropy on the validation images, in nats."),
         "val_accuracy": Column(_FLOAT, "Accuracy on the validation images, 0 to 1."),
+        "val_auroc": Column(_FLOAT, "Area under the ROC curve, if the study names the metric."),
+        "val_f1": Column(_FLOAT, "F1, mean over the classes, if the study names it."),
+        "val_balanced_accuracy": Column(_FLOAT, "Recall, mean over the classes, if the study names it."),
+        "val_top5_accuracy": Column(_FLOAT, "Accuracy among the five likeliest classes, if the study names it."),
+        "val_ece": Column(_FLOAT, "Expected calibration error, if the study names it."),
         "learning_rate": Column(_FLOAT, "Learning rate of the epoch's last step."),
         "train_seconds": Column(_FLOAT, "Seconds of training steps so far, evaluation left out."),
         "parameters_count": Column(_INT, "Trainable parameters of the network."),
@@ -110,6 +115,20 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "predicted": Column(_INT, "Class that the network predicts."),
         "probability": Column(_FLOAT, "Probability of the predicted class."),
     },
+    "classes": {
+        "study": Column(_TEXT, "Name of the study."),
+        "number": Column(_INT, "Number of the trial."),
+        "attempt": Column(_INT, "Attempt that completed the trial."),
+        "epoch": Column(_INT, "Epoch of the measurement, the trial's last."),
+        "split": Column(_TEXT, "validation or test."),
+        "class": Column(_INT, "Class, from 0."),
+        "name": Column(_TEXT, "Name of the class."),
+        "support": Column(_INT, "Images of the class."),
+        "precision": Column(_FLOAT, "Share of the predictions of the class that are right."),
+        "recall": Column(_FLOAT, "Share of the images of the class that are predicted right."),
+        "f1": Column(_FLOAT, "Harmonic mean of precision and recall."),
+        "auroc": Column(_FLOAT, "Area under the ROC curve, the class against the rest."),
+    },
 }
 """Columns of every table. `docs/results.md` is generated from them."""
 
@@ -118,7 +137,7 @@ _CONTEXT = ("study", "number", "attempt", "at")
 EPOCH_COLUMNS = tuple(name for name in COLUMNS["epochs"] if name not in _CONTEXT)
 """Columns of `epochs` that a report contains. The recorder adds the others."""
 
-ORDER: tuple[Table, ...] = ("epochs", "steps", "decisions", "predictions", "trials")
+ORDER: tuple[Table, ...] = ("epochs", "steps", "decisions", "predictions", "classes", "trials")
 """The order of writing: a finished trial's row comes last."""
 
 KEYS: dict[Table, list[str]] = {
@@ -127,6 +146,7 @@ KEYS: dict[Table, list[str]] = {
     "steps": ["number", "attempt", "step"],
     "decisions": ["number", "attempt", "bracket", "rung", "verdict"],
     "predictions": ["number", "attempt", "split", "index"],
+    "classes": ["number", "attempt", "split", "class"],
 }
 
 _ARROW: dict[Kind, pa.DataType] = {"bool": pa.bool_(), "int": _INT, "float": _FLOAT, "text": _TEXT, "json": _TEXT}
@@ -212,6 +232,12 @@ class EpochResult:
     """Training images per second of `train_seconds`."""
     peak_memory_bytes: int | None
     """Peak memory of tensors on a CUDA device during the epoch; None on a CPU."""
+    val_auroc: float | None = None
+    """This metric and the next ones are None unless they are asked for."""
+    val_f1: float | None = None
+    val_balanced_accuracy: float | None = None
+    val_top5_accuracy: float | None = None
+    val_ece: float | None = None
     steps: tuple[StepResult, ...] = ()
     """Lines of the step log, empty unless the study keeps one."""
 

@@ -214,6 +214,10 @@ class Tables:
         latest = by_attempt.drop_duplicates(["number", "split", "index"], keep="last")
         return latest.sort_index().reset_index(drop=True)
 
+    def classes(self) -> pd.DataFrame:
+        """Read one row per trial, split and class, of the latest attempt."""
+        return self._latest("classes", ["number", "split", "class"])
+
     def _latest(self, table: Table, key: list[str]) -> pd.DataFrame:
         frame = self.history(table)
         frame = frame.sort_values([*key, "attempt"], kind="stable", na_position="first")

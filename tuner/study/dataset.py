@@ -26,10 +26,11 @@ def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
 
     Raises:
         DataError: The images are missing or broken, or reading them hangs.
-        SpecError: They are too small, or not suited to an architecture.
+        SpecError: They are too small, or not suited to an architecture or a metric.
     """
     dataset = _load_watched(spec.dataset, root)
     data.split(dataset, spec.dataset)
+    _check_metrics(spec, dataset)
     for name in spec.architectures:
         least, size = architecture(name).min_size, dataset.image_size
         if size < least:
@@ -38,6 +39,17 @@ def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
         if ":" in name:
             _try_foreign(spec, name, dataset)
     return dataset
+
+
+def _check_metrics(spec: StudyConfig, dataset: data.Dataset) -> None:
+    """Refuse a metric that is the same for every network."""
+    classes = len(dataset.classes)
+    if "val_top5_accuracy" in spec.extra_metrics and classes <= 5:
+        place = "metrics" if "val_top5_accuracy" in spec.metrics else "objective"
+        raise SpecError(
+            f"{place}: found 'val_top5_accuracy', which is always 1 with the {classes} classes of {dataset.name};"
+            " allowed: 6 classes or more; use val_accuracy"
+        )
 
 
 def _load_watched(config: DatasetConfig, root: Path | None) -> data.Dataset:

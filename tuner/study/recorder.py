@@ -1,6 +1,6 @@
 """Rows of a running study: the one place that writes its tables."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -209,9 +209,9 @@ class Recorder(tune.Callback):
         self._observer.epoch_reported(row)
 
     def _append_measured(self, row: Row, report: Row, result: dict[str, Any]) -> None:
-        """Append the rows of a report: its epoch, steps and predictions.
+        """Append the rows of a report: its epoch, steps, predictions and classes.
 
-        Steps and predictions are taken out of the report, because Tune keeps a trial's last one.
+        All but the epoch are taken out of the report, because Tune keeps a trial's last one.
         """
         attempt = {name: row[name] for name in ("study", "number", "attempt")}
         if untrained := result.get("untrained"):
@@ -221,9 +221,11 @@ class Recorder(tune.Callback):
         for line in result.pop("steps", ()):
             self._writer.append("steps", {**attempt, "epoch": report["epoch"], **line})
         for split, columns in result.pop("predictions", {}).items():
-            for cells in zip(*columns.values(), strict=True):
-                cell = dict(zip(columns, cells, strict=True))
+            for cell in _rows(columns):
                 self._writer.append("predictions", {**attempt, "split": split, **cell})
+        for split, columns in result.pop("classes", {}).items():
+            for cell in _rows(columns):
+                self._writer.append("classes", {**attempt, "epoch": report["epoch"], "split": split, **cell})
 
     def apply_report(self, row: Row, report: Mapping[str, Any]) -> None:
         """Bring a trial's row up to an epoch.
@@ -383,3 +385,8 @@ class Recorder(tune.Callback):
         """Return the trials table with every row so far."""
         self.flush_all()
         return self._tables.trials()
+
+
+def _rows(columns: Mapping[str, Iterable[Any]]) -> Iterator[Row]:
+    """Yield the rows of a report's columns."""
+    return (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))

@@ -33,7 +33,7 @@ def identity(spec: StudyConfig, dataset: Path, parameters: Mapping[str, Value], 
     It depends on images, recipe and seed. The images are known by the name of their cache entry,
     which holds their fingerprint.
     """
-    recipe = spec.training_config(parameters).model_dump(mode="json", exclude_defaults=True)
+    recipe = spec.training_config(parameters).decisive
     parts = [dataset.name, spec.dataset.model_dump(mode="json"), recipe, seed]
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's own name
 from torch import Tensor, nn
 
 from tuner.config.training import TrainingConfig
@@ -12,6 +11,7 @@ from tuner.data import recipe
 from tuner.data.augment import augment
 from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.training.memory import release_memory
+from tuner.training.metrics import loss_and_accuracy
 from tuner.training.precision import Precision
 from tuner.training.seeds import batches, derive_step_seed, seed_global_generator, shuffled
 from tuner.training.torch_internals import is_out_of_memory
@@ -84,10 +84,7 @@ class Evaluator:
 
     def loss_and_accuracy(self, images: ImageSubset, epoch: int) -> tuple[float, float]:
         """Return the mean cross-entropy (nats) and the accuracy (0 to 1)."""
-        logits = self.logits(images, epoch)
-        loss = F.cross_entropy(logits.double(), images.labels)
-        accuracy = (logits.argmax(dim=1) == images.labels).double().mean()
-        return loss.item(), accuracy.item()
+        return loss_and_accuracy(self.logits(images, epoch), images.labels)
 
     def logits(self, images: ImageSubset, epoch: int) -> Tensor:
         """Return logits (N, classes), float32, in the order of `images`.

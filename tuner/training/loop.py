@@ -13,28 +13,30 @@ The caller sets the number of threads (`torch.set_num_threads`).
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's own name
 from torch import Tensor, nn
 
 from tuner import models
+from tuner.config.registry import ExtraMetric
 from tuner.config.training import TrainingConfig
 from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.errors import NotFiniteError, SpecError
 from tuner.results.schema import EpochResult, StepResult
 from tuner.training.averaging import WeightAverage
 from tuner.training.evaluation import BatchPreparer, Evaluator, unchanged_buffers
+from tuner.training.loss import Loss
 from tuner.training.memory import memory_errors_as
+from tuner.training.metrics import extra_metrics, loss_and_accuracy
 from tuner.training.mixing import mix, mixed_loss
 from tuner.training.network import build_network
 from tuner.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 from tuner.training.precision import Capability, Precision, choose
-from tuner.training.seeds import batches, derive_step_seed, shuffled
+from tuner.training.seeds import balanced, batches, derive_step_seed, shuffled
 from tuner.training.torch_internals import step_uncompiled
 from tuner.training.watchdog import beat
 
@@ -64,6 +66,7 @@ class Trainer:
         log_every: int | None = None,
         on_step: Callable[[], None] | None = None,
         capability: Capability | None = None,
+        metrics: Sequence[ExtraMetric] = (),
     ) -> None:
         """Build network and optimizer on the device of `data`.
 
@@ -75,6 +78,7 @@ class Trainer:
             on_step: A function called after every step. It may call `state_dict`, or end the
                 training by raising.
             capability: CUDA compute capability that decides `precision: auto`; None: the device's.
+            metrics: Metrics of the validation images that every epoch measures besides.
 
         Raises:
             SpecError: The images are too small for the network, or too few for its batch norm.
@@ -83,6 +87,7 @@ class Trainer:
         self.config, self.data, self.seed = config, data, seed
         self.device = data.device
         self._log_every, self._on_step = log_every, on_step
+        self._metrics = metrics
         self.epoch = 0
         self._step = 0  # completed steps of the current epoch
         self._earlier_seconds = 0.0  # of the current epoch, trained before a checkpoint
@@ -99,6 +104,7 @@ class Trainer:
             self._average = WeightAverage(self.model, config.ema) if config.ema else None
             self._set_precision(choose(config.precision, self.device, self.model, capability))
             self._optimizer = build_optimizer(self.model.parameters(), config)
+        self._loss = Loss(config, data.train.labels, len(data.classes))
         self._evaluator = Evaluator(config, data, self.evaluated_model, self._preparer, seed)
 
     @property
@@ -143,8 +149,17 @@ class Trainer:
         They are float32 on the device, in the order of `images`. For the validation images they
         are those that the last epoch's accuracy was computed from.
         """
+        return self.logits(images).softmax(dim=1)
+
+    def logits(self, images: ImageSubset) -> Tensor:
+        """Return logits (N, classes) of `images`, leaving the network unchanged."""
         with unchanged_buffers(self.evaluated_model), memory_errors_as(self._what, self.device):
-            return self._evaluator.logits(images, self.epoch).softmax(dim=1)
+            return self._evaluator.logits(images, self.epoch)
+
+    def measure(self) -> dict[str, Any]:
+        """Return an epoch's metrics of the validation images, leaving the network unchanged."""
+        with unchanged_buffers(self.evaluated_model), memory_errors_as(self._what, self.device):
+            return self._measure()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that `load_state_dict` needs, also within an epoch (from `on_step`).
@@ -192,8 +207,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         """Train the rest of the current epoch."""
-        order = shuffled(len(self.data.train), derive_step_seed(self.seed, "order", self.epoch))
-        steps = batches(order.to(self.device), self.config.batch_size)
+        steps = batches(self._order().to(self.device), self.config.batch_size)
         done, planned = self.epoch * len(steps), self.config.epochs * len(steps)
         self.model.train()
         self._started = time.perf_counter()
@@ -209,6 +223,13 @@ class Trainer:
                 self._check_finite(self._loss_sum.item())
             if self._on_step:
                 self._on_step()
+
+    def _order(self) -> Tensor:
+        """Return the positions of the current epoch's images, in order."""
+        seed = derive_step_seed(self.seed, "order", self.epoch)
+        if self.config.sampling == "balanced":
+            return balanced(self.data.train.labels, seed)
+        return shuffled(len(self.data.train), seed)
 
     def _train_batch(self, indices: Tensor) -> Tensor:
         """Take one optimizer step and return its loss.
@@ -230,9 +251,6 @@ class Trainer:
         self._loss_sum += loss.detach() * len(labels)
         self._correct += (logits.argmax(dim=1) == targets.main).sum()
         return loss.detach()
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
 
     def _update_weights(self) -> None:
         """Take one step along the gradient, and move the average of the weights."""
@@ -264,9 +282,9 @@ class Trainer:
         train_seconds = self._train_seconds()
         trained = time.perf_counter()
         self.epoch += 1
-        val_loss, val_accuracy = self._evaluator.loss_and_accuracy(self.data.validation, self.epoch)
-        if not math.isfinite(val_loss):
-            raise NotFiniteError(f"validation loss is {val_loss} after epoch {self.epoch}")
+        measured = self._measure()
+        if not math.isfinite(measured["val_loss"]):
+            raise NotFiniteError(f"validation loss is {measured['val_loss']} after epoch {self.epoch}")
         self._step, self._earlier_seconds, self._started = 0, 0.0, 0.0
         self._loss_sum.zero_()
         self._correct.zero_()
@@ -275,15 +293,21 @@ class Trainer:
             epoch=self.epoch,
             train_loss=train_loss,
             train_accuracy=train_accuracy,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
             learning_rate=learning_rate_at(self.config, self.epoch * steps - 1, self.config.epochs * steps),
             seconds=train_seconds + time.perf_counter() - trained,
             train_seconds=train_seconds,
             images_per_second=count / train_seconds,
             peak_memory_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             steps=lines,
+            **measured,
         )
+
+    def _measure(self) -> dict[str, Any]:
+        """Return the metrics of the validation images."""
+        labels = self.data.validation.labels
+        logits = self._evaluator.logits(self.data.validation, self.epoch)
+        loss, accuracy = loss_and_accuracy(logits, labels)
+        return {"val_loss": loss, "val_accuracy": accuracy, **extra_metrics(self._metrics, logits, labels)}
 
     def _set_precision(self, chosen: Precision) -> None:
         self._preparer.precision = chosen
@@ -300,7 +324,7 @@ class Trainer:
 
     def _recipe(self) -> str:
         """Return JSON of all that decides the numbers, apart from the code."""
-        config = self.config.model_dump(mode="json", exclude_defaults=True) | self.config.hyperparameters
+        config = self.config.decisive | self.config.hyperparameters
         dataset = {f"dataset.{key}": value for key, value in self.data.config.model_dump(mode="json").items()}
         return json.dumps(config | dataset | {"seed": self.seed, "training images": len(self.data.train)})
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tuner.config.parameters import Value
 from tuner.config.study import StudyConfig
@@ -16,6 +17,7 @@ from tuner.results.folder import StudyFolder
 from tuner.training.checkpoint import Checkpointer, identity, write_state
 from tuner.training.loop import Trainer
 from tuner.training.memory import limit_memory, release_memory
+from tuner.training.metrics import class_metrics
 from tuner.training.precision import Capability
 from tuner.training.watchdog import watched
 
@@ -38,7 +40,8 @@ def run_trial(
     A report has the fields of `EpochResult` (`train_seconds` summed over the epochs),
     `epochs_planned`, `parameters_count` and `device`. The last report also has `test_loss`,
     `test_accuracy` and `done`. If the study asks for them, the first report has `untrained` (loss
-    and accuracy before the training) and the last `predictions`, a dict for each kind of images.
+    and accuracy before the training) and the last `predictions` and `classes`, a dict for each kind
+    of images.
     Reports from the checkpoint come first, marked `replayed`.
 
     Args:
@@ -65,8 +68,9 @@ def run_trial(
         log_every=spec.log_every,
         on_step=lambda: keeper.save_if_due(),
         capability=capability,
+        metrics=spec.extra_metrics,
     )
-    before = trainer.evaluate(trainer.data.validation) if spec.untrained else None
+    before = trainer.measure() if spec.untrained else None
     study = StudyFolder(folder)
     keeper = Checkpointer(study, number, identity(spec, dataset, parameters, seed), trainer)
     for report in keeper.resume():
@@ -78,7 +82,7 @@ def run_trial(
         **keeper.reports[-1],
         **_tested(trainer),
         "done": True,
-        "predictions": {kind: _predictions(trainer, kind) for kind in spec.predictions},
+        **_details(trainer, spec),
     }
 
 
@@ -99,7 +103,7 @@ def _prepare_process(spec: StudyConfig, device: str, gpu: float) -> None:
 def _train(
     trainer: Trainer,
     keeper: Checkpointer,
-    before: tuple[float, float] | None,
+    before: dict[str, Any] | None,
     waits_at: Callable[[int], bool],
 ) -> Iterator[dict[str, Any]]:
     """Train the remaining epochs and yield every report but the last.
@@ -117,7 +121,7 @@ def _train(
         report = {**asdict(result), **constant}
         report["train_seconds"] += keeper.train_seconds
         if before and result.epoch == 1:
-            report["untrained"] = dict(zip(("val_loss", "val_accuracy"), before, strict=True))
+            report["untrained"] = before
         keeper.reports.append(report)
         if result.epoch < planned:
             keeper.save() if waits_at(result.epoch) else keeper.save_if_due()
@@ -130,13 +134,27 @@ def _tested(trainer: Trainer) -> dict[str, float]:
     return {"test_loss": loss, "test_accuracy": accuracy}
 
 
-def _predictions(trainer: Trainer, kind: Literal["validation", "test"]) -> dict[str, list[Any]]:
+def _details(trainer: Trainer, spec: StudyConfig) -> dict[str, dict[str, Any]]:
+    """Return the columns of the tables `predictions` and `classes` for each kind of images."""
+    details: dict[str, dict[str, Any]] = {"predictions": {}, "classes": {}}
+    for kind in dict.fromkeys([*spec.predictions, *spec.classes]):
+        images: ImageSubset = getattr(trainer.data, kind)
+        logits = trainer.logits(images)
+        if kind in spec.predictions:
+            details["predictions"][kind] = _predictions(logits, images)
+        if kind in spec.classes:
+            names = trainer.data.classes
+            labels = {"class": list(range(len(names))), "name": list(names)}
+            details["classes"][kind] = labels | class_metrics(logits, images.labels)
+    return details
+
+
+def _predictions(logits: Tensor, images: ImageSubset) -> dict[str, list[Any]]:
     """Return the columns of the table `predictions`, one row per image.
 
     `probability` is that of the predicted label.
     """
-    images: ImageSubset = getattr(trainer.data, kind)
-    probability, predicted = trainer.predict(images).max(dim=1)
+    probability, predicted = logits.softmax(dim=1).max(dim=1)
     return {
         "index": list(range(len(images))),
         "label": images.labels.tolist(),

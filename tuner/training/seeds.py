@@ -30,6 +30,20 @@ def shuffled(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
+def balanced(labels: Tensor, seed: int) -> Tensor:
+    """Draw as many positions as there are labels, every class equally likely.
+
+    Positions are drawn with replacement. The result is (N,) int64 on the CPU.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    labels = labels.cpu()
+    positions, counts = labels.argsort(stable=True), torch.bincount(labels)
+    starts, present = counts.cumsum(0) - counts, counts.nonzero().squeeze(1)
+    drawn = present[torch.randint(len(present), labels.shape, generator=generator)]
+    shares = torch.rand(labels.shape, generator=generator, dtype=torch.float64)
+    return positions[starts[drawn] + (shares * counts[drawn]).long()]
+
+
 def batches(order: Tensor, size: int) -> list[Tensor]:
     """Cut `order`, (N,) int64, into batches of `size`, the last one smaller.
 
