@@ -70,6 +70,8 @@ def test_texts_of_missing_cells_are_empty() -> None:
     [
         ("val_accuracy", 0.98765, "0.9877"),
         ("val_accuracy", 1, "1.0000"),
+        ("val_auroc", 0.98765, "0.9877"),
+        ("val_ece", 0.012345, "0.0123"),
         ("val_loss", 0.000012345, "1.234e-05"),
         ("train_seconds", 1234.56, "1,234.6"),
         ("parameters_count", 1816714.0, "1,816,714"),

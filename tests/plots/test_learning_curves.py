@@ -215,3 +215,18 @@ def test_curves_legend_makes_way_for_rising_loss() -> None:
     box = axes.get_legend().get_window_extent()
     drawn = [point for line in axes.lines for point in line.get_xydata()]
     assert not any(box.contains(*axes.transData.transform(point)) for point in drawn)
+
+
+@pytest.mark.parametrize(
+    ("metric", "label", "best"),
+    [
+        ("val_auroc", "validation AUROC", 1),
+        ("val_balanced_accuracy", "validation balanced accuracy (%)", 1),
+        ("val_top5_accuracy", "validation top-5 accuracy (%)", 1),
+        ("val_ece", "validation calibration error", 0),
+    ],
+)
+def test_learning_curves_know_every_metric(metric: str, label: str, best: int) -> None:
+    axes = plots.learning_curves(epochs({0: [0.2, 0.5], 1: [0.3, 0.8]}, metric), metric)
+    assert axes.get_ylabel() == label
+    assert same_color(line(axes, str(best)).get_color(), BLUE)
