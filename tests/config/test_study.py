@@ -425,3 +425,26 @@ def test_class_balance_does_not_change_earlier_studies() -> None:
     assert parse_spec(plain | {"metrics": ["val_f1"], "classes": ["test"]}).differences(begun) == []
     balanced = parse_spec(plain | {"training": plain["training"] | {"sampling": "balanced"}})  # type: ignore[operator]
     assert balanced.differences(begun) == ["training.sampling: shuffled -> balanced"]
+
+
+def test_study_lists_the_weights_of_its_trials() -> None:
+    one = spec(SMALLEST)
+    assert one.weights == []
+    assert one.training["pretrained"] is False
+    constant = parse_yaml(SMALLEST, "study.yaml") | {"training": {"architecture": "alexnet", "pretrained": "a.pt"}}
+    assert parse_spec(constant).weights == [("alexnet", "a.pt")]
+    text = f"study: a\ndataset: {{name: mnist}}\nspace:\n  {TWO_NETWORKS}\n  pretrained: {{choice: [false, a.pt, b.pt], when: {{architecture: alexnet}}}}\n"  # noqa: E501
+    assert spec(text).weights == [("alexnet", "a.pt"), ("alexnet", "b.pt")]
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "line"),
+    [
+        ("true", "pretrained: found true for vazquez_deep; allowed: false, or a path to a state dict"),
+        ("3", "training.pretrained: found 3; allowed: true or false or text"),
+        ("null", "training.pretrained: found null; allowed: true or false or text"),
+        ("[a.pt]", "training.pretrained: found ['a.pt']; allowed: true or false or text"),
+    ],
+)
+def test_study_refuses_pretrained_that_is_no_path(pretrained: str, line: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path, SMALLEST, f"training.pretrained={pretrained}") == line

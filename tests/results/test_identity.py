@@ -58,6 +58,12 @@ def test_identity_names_each_change_and_ways_on(
     assert check_identity(begun, new, accept=True) == [change]
 
 
+def test_identity_names_changed_weights() -> None:
+    old, new = (identify(study(), "a", {"weights net.pt": digit * 16}) for digit in "12")
+    assert list_changes(old, new) == ["weights net.pt: 111111111111 -> 222222222222"]
+    assert list_changes(identify(study(), "a"), old) == ["weights net.pt: absent -> 111111111111"]
+
+
 def test_identity_allows_more_trials_on_other_slots(begun: StudyFolder) -> None:
     more = study(search={"trials": 100}, resources={"concurrent": 2}, budget={"hours": 1})
     assert check_identity(begun, identify(more, "a" * 32)) == []

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.support.image_files import write_folder
-from tuner import data
+from tuner import data, models
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.data import progress, sources
 from tuner.errors import DataError, SpecError
@@ -147,3 +147,39 @@ def test_validation_without_a_class_has_no_auroc(tmp_path: Path, monkeypatch: py
     )
     with pytest.raises(DataError, match=r"^dataset\.validation: .* hold none of class 'a'; allowed: a number or frac"):
         load_fitting(spec, None)
+
+
+def pretrained(path: object, **space: Any) -> StudyConfig:
+    training = {"architecture": "vazquez_base", "pretrained": str(path)}
+    return parse_spec({"study": "a", "training": training, "space": space})
+
+
+def save_weights(file: Path, name: str = "vazquez_base", classes: int = 10) -> Path:
+    torch.save(models.build(name, in_channels=1, classes=classes, image_size=8).state_dict(), file)
+    return file
+
+
+def test_pretrained_weights_are_described_before_the_start(tmp_path: Path) -> None:
+    lines: list[str] = []
+    fit, other = save_weights(tmp_path / "fit.pt"), save_weights(tmp_path / "other.pt", classes=3)
+    before = torch.get_rng_state()
+    load_fitting(pretrained(fit), None, lines.append)
+    load_fitting(pretrained("other.pt"), tmp_path, lines.append)
+    assert lines == [
+        f"vazquez_base starts from {fit}",
+        "vazquez_base starts from other.pt; its head 7 is new, for 10 classes",
+    ]
+    assert other.exists()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_pretrained_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    file = save_weights(tmp_path / "other.pt", "rubio_small")
+    with pytest.raises(SpecError, match=rf"^training.pretrained: {file} for vazquez_base does not fit: [^\n]+$"):
+        load_fitting(pretrained(file), None)
+
+
+def test_pretrained_weights_of_the_space_are_tried_too(tmp_path: Path) -> None:
+    space = {"architecture": "vazquez_base", "pretrained": {"choice": [False, "nowhere.pt"]}}
+    with pytest.raises(DataError, match=r"^training.pretrained: no file 'nowhere.pt' on "):
+        load_fitting(parse_spec({"study": "a", "space": space}), tmp_path)

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from tuner import data
+from tuner import data, models
 from tuner.config.study import StudyConfig, parse_spec
+from tuner.data.weights import hash_all
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
 from tuner.results.identity import identify
@@ -35,7 +37,7 @@ def begin(spec: StudyConfig, folder: Path) -> TrialTrainable:
     dataset = data.load(spec.dataset)
     study = StudyFolder(folder)
     study.write_spec(spec)
-    study.write_identity(identify(spec, dataset.fingerprint))
+    study.write_identity(identify(spec, dataset.fingerprint, hash_all(spec.weights, None)))
     trial = TrialTrainable.__new__(TrialTrainable)  # without Ray's own set-up
     proposal = {"number": 0, "parameters": {}, "seed": 0, "purpose": "search"}
     trial.setup(proposal, TrialContext(spec, str(folder), dataset.folder, "cpu"))
@@ -49,5 +51,23 @@ def test_trial_refuses_a_network_edited_meanwhile(module: Path, tmp_path: Path) 
     with pytest.raises(StudyError, match="edited while the study runs"):
         trial.step()
     module.write_text(f"# restored\n{NET}")
+    trial.reset_config(trial.config)
+    assert trial.step()["epoch"] == 1
+
+
+def test_trial_refuses_weights_edited_meanwhile(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+
+    def save(seed: int) -> None:
+        torch.manual_seed(seed)
+        torch.save(models.build("vazquez_base", in_channels=1, classes=10, image_size=8).state_dict(), file)
+
+    save(1)
+    training = {"architecture": "vazquez_base", "epochs": 1, "pretrained": str(file)}
+    trial = begin(parse_spec({"study": "s", "training": training, "space": {}}), tmp_path / "s")
+    save(2)
+    with pytest.raises(StudyError, match=r"^weights .*weights\.pt: \w{12} -> \w{12}: edited while the study runs"):
+        trial.step()
+    save(1)
     trial.reset_config(trial.config)
     assert trial.step()["epoch"] == 1

@@ -125,6 +125,7 @@ def check_before_start(
     The run would refuse it only after Ray has started.
     """
     from tuner.cluster.hidden_modules import refuse_hidden_modules
+    from tuner.data.weights import hash_all
     from tuner.results.folder import check_comparable
     from tuner.results.identity import check_identity, identify
     from tuner.study.dataset import load_fitting
@@ -133,9 +134,10 @@ def check_before_start(
     if not fresh:
         check_comparable(folder, spec)
     with folder.lock():  # first, because decoding images may take minutes
-        dataset = load_fitting(spec, data)
+        dataset = load_fitting(spec, data, partial(out.print, markup=False, highlight=False, soft_wrap=True))
         if not fresh:
-            check_identity(folder, identify(spec, dataset.fingerprint), accept=accept_changes)
+            identity = identify(spec, dataset.fingerprint, hash_all(spec.weights, data))
+            check_identity(folder, identity, accept=accept_changes)
 
 
 def run_here(

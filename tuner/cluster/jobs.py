@@ -112,7 +112,7 @@ class Jobs:
             ClusterError: As when connecting.
             UserError: A path is not valid on the cluster.
         """
-        _refuse_relative(results, data, spec.dataset.name)
+        _refuse_relative(results, data, spec)
         options = ["--results", results, *(["--data", str(data)] if data else [])]
         flags = {"--fresh": fresh, "--accept-changes": accept_changes, "--retry-failed": retry_failed}
         options += [flag for flag, is_given in flags.items() if is_given]
@@ -246,10 +246,12 @@ def _ask_until_ready(ask: Callable[[], T]) -> T:
         time.sleep(RETRY_SECONDS)
 
 
-def _refuse_relative(results: str, data: Path | None, dataset: str) -> None:
+def _refuse_relative(results: str, data: Path | None, spec: StudyConfig) -> None:
     """Refuse paths that have another meaning on the cluster, or none."""
-    paths = {"--results": results, "--data": str(data or "/"), "dataset.name": "/" if dataset in DATASETS else dataset}
-    for option, path in paths.items():
+    dataset = "/" if spec.dataset.name in DATASETS else spec.dataset.name
+    paths = [("--results", results), ("--data", str(data or "/")), ("dataset.name", dataset)]
+    paths += [("training.pretrained", path) for _, path in spec.weights if isinstance(path, str)]
+    for option, path in paths:
         if not is_url(path) and not Path(path).is_absolute():
             allowed = "an absolute path there" + (", or s3://BUCKET/PREFIX" if option == "--results" else "")
             raise UserError(f"{option}: found '{path}', which the cluster cannot know; allowed: {allowed}")

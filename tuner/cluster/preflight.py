@@ -2,6 +2,7 @@
 
 import platform
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,9 +13,9 @@ import ray
 
 import tuner
 from tuner.cluster.nodes import alive, ask_nodes
-from tuner.config.dataset import DatasetConfig
 from tuner.config.study import StudyConfig
 from tuner.data.cache import ensure_cached
+from tuner.data.weights import hash_all
 from tuner.errors import ClusterError, UserError
 from tuner.storage import open_storage
 
@@ -69,12 +70,13 @@ def check_nodes(spec: StudyConfig, results: str, dataset: Path, data: Path | Non
     """
     storage, token = open_storage(results), f".preflight-{uuid.uuid4().hex[:12]}"
     asked = alive()
+    weights = hash_all(spec.weights, data)
     storage.write(token, b"")
     try:
         results_of = ask_nodes(
             asked,
             _check_here,
-            lambda node: (results, token, node.id, spec.dataset, dataset, data),
+            lambda node: (results, token, node.id, spec, dataset, data, weights),
             CHECK_SECONDS,
         )
         still_alive = {node.id for node in alive()}
@@ -113,7 +115,13 @@ def _problems(answer: NodeAnswer, storage: Any) -> list[str]:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _check_here(
-    results: str, token: str, node: str, config: DatasetConfig, dataset: Path, data: Path | None
+    results: str,
+    token: str,
+    node: str,
+    spec: StudyConfig,
+    dataset: Path,
+    data: Path | None,
+    weights: Mapping[str, str],
 ) -> NodeAnswer:
     """Check the node that this task runs on."""
     storage, written, problems = open_storage(results), f"{token}-{node}", []
@@ -125,7 +133,9 @@ def _check_here(
     except (OSError, UserError) as error:
         problems.append(f"{results} cannot be written: {error}")
     try:
-        ensure_cached(dataset, config, data)
+        ensure_cached(dataset, spec.dataset, data)
+        found = hash_all(spec.weights, data)
+        problems += [f"{name}: the file is not the study's" for name in weights if found[name] != weights[name]]
     except UserError as error:
         problems.append(str(error))
     return NodeAnswer(versions(), problems, None if problems else written)

@@ -180,6 +180,9 @@ class StudyConfig(Settings):
         for name in self.architectures:
             self._check_image_size(name)
             self._check_values(name)
+        for name, pretrained in self.weights:
+            if pretrained is True:
+                raise ValueError(f"pretrained: found true for {name}; allowed: false, or a path to a state dict")
 
     def _positional(self, key: str) -> str | None:
         """Return the remedy for a positional hyperparameter of a user's network.
@@ -239,6 +242,19 @@ class StudyConfig(Settings):
         if "architecture" not in self.training:
             raise ValueError(f"training.architecture: missing; {suggest('', ARCHITECTURE_NAMES)}")
         return [self.training["architecture"]]
+
+    @property
+    def weights(self) -> list[tuple[str, bool | str]]:
+        """Architectures with the pretrained weights that their trials may start from."""
+        return [(name, value) for name in self.architectures for value in self._pretrained(name) if value is not False]
+
+    def _pretrained(self, name: str) -> list[Any]:
+        """Return the values of `pretrained` that trials of an architecture may have."""
+        parameter = self.space.root.get("pretrained")
+        constant = [self.training[key] for key in ("pretrained",) if key in self.training]
+        if parameter is None or name not in self.space.required["pretrained"].get("architecture", [name]):
+            return constant
+        return [*_extremes(parameter), *(constant if parameter.when else [])]
 
     @property
     def single(self) -> bool:

@@ -85,6 +85,11 @@ class TrainingConfig(BaseModel):
     """balanced: an image weighs N / (classes * training images of its class) in the loss."""
     sampling: Literal["shuffled", "balanced"] = "shuffled"
     """balanced: each epoch draws N images with replacement, every class equally likely."""
+    pretrained: bool | str = False
+    """Path to a state dict (.pt, .pth or .safetensors) that the network starts from. Its head may be of other classes.
+
+    See [pretrained networks](pretrained.md).
+    """
     init: Literal["pytorch", "keras"] = "pytorch"
     """Initialization as in PyTorch, or as in Keras: Glorot-uniform weights and zero biases."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

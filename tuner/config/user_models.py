@@ -9,13 +9,22 @@ from typing import Any
 
 from tuner.errors import SpecError, suggest, type_and_line
 
+LIBRARIES = ("torchvision",)
+"""Packages whose networks a study file names `PACKAGE:NAME`."""
+
+
+def library_of(name: str) -> str | None:
+    """Return the library that an architecture names, or None."""
+    package = name.partition(":")[0]
+    return package if ":" in name and package in LIBRARIES else None
+
 
 def is_own(name: str) -> bool:
     """Return True if a name is that of a user's own class.
 
     Such a name is `package.module:Class`.
     """
-    return ":" in name and not name.startswith("torchvision:")
+    return ":" in name and library_of(name) is None
 
 
 def own_network(name: str) -> Callable[..., Any]:

@@ -20,14 +20,15 @@ WAYS_ON = (
 _SHOWN_DIGITS = 12
 
 
-def identify(spec: StudyConfig, fingerprint: str) -> Identity:
+def identify(spec: StudyConfig, fingerprint: str, weights: Mapping[str, str] | None = None) -> Identity:
     """Describe what decides the numbers of a study.
 
     Args:
         spec: The study.
         fingerprint: Hash of its images.
+        weights: Hashes of its files of pretrained weights, by the words that name them.
     """
-    identity: dict[str, Scalar] = {"images": fingerprint}
+    identity: dict[str, Scalar] = {"images": fingerprint, **(weights or {})}
     for name in spec.architectures:
         if is_own(name):
             identity[f"code of {name}"] = hash_network(name)
@@ -53,7 +54,7 @@ def list_changes(old: Identity, new: Identity) -> list[str]:
 
 def _text(identity: Identity, key: str) -> str:
     value = identity.get(key, "absent")
-    is_hash = key == "images" or key.startswith("code of ")
+    is_hash = key == "images" or key.startswith(("code of ", "weights "))
     return str(value)[:_SHOWN_DIGITS] if is_hash else str(value)
 
 
@@ -97,12 +98,24 @@ def check_code(folder: str, name: str) -> None:
     Raises:
         StudyError: The code is not that of the study's identity.
     """
-    if not is_own(name):
-        return
-    key, study = f"code of {name}", StudyFolder(folder)
+    if is_own(name):
+        refuse_edited(folder, {f"code of {name}": hash_network(name)})
+
+
+def refuse_edited(folder: str, found: Identity) -> None:
+    """Refuse values that differ from those of a study's identity.
+
+    Args:
+        folder: Path or URL of the study's folder.
+        found: Some values of the identity, as this process finds them.
+
+    Raises:
+        StudyError: A value is not that of the study's identity.
+    """
     try:
-        kept = (study.identity() or {}).get(key)
+        kept = StudyFolder(folder).identity() or {}
     except ValueError as error:
         raise StudyError(f"{folder}/identity.json: damaged: {first_line(error)}") from None
-    if kept is not None and (changes := list_changes({key: kept}, {key: hash_network(name)})):
+    known = {key: value for key, value in found.items() if key in kept}
+    if changes := list_changes({key: kept[key] for key in known}, known):
         raise StudyError(f"{changes[0]}: edited while the study runs; restore it, or run the study again")

@@ -1,9 +1,11 @@
 """The data set of a study, checked before any trial."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from tuner import data
 from tuner.config.dataset import DatasetConfig
@@ -14,8 +16,11 @@ from tuner.data import progress
 from tuner.errors import DataError, SpecError
 from tuner.training import watchdog
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
+
+def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], object] = lambda _: None) -> data.Dataset:
     """Load a study's images and check that they fit it.
 
     They are decoded here once, before any worker asks for them.
@@ -23,9 +28,10 @@ def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
     Args:
         spec: The study.
         root: Folder in which data sets are searched first. None: as in `tuner.data.load`.
+        say: Called with a line for each file of pretrained weights.
 
     Raises:
-        DataError: The images are missing or broken, or reading them hangs.
+        DataError: The images or pretrained weights are missing or broken, or reading them hangs.
         SpecError: They are too small, or not suited to an architecture or a metric.
     """
     dataset = _load_watched(spec.dataset, root)
@@ -37,7 +43,9 @@ def load_fitting(spec: StudyConfig, root: Path | None) -> data.Dataset:
             found = f"{dataset.name} has {size}x{size}"
             raise SpecError(f"architecture: {name} needs images of {least}x{least}, {found}")
         if ":" in name:
-            _try_foreign(spec, name, dataset)
+            _try_foreign(spec, name, dataset, root)
+    for name, path in spec.weights:
+        say(_try_weights(spec, name, str(path), dataset, root))
     return dataset
 
 
@@ -50,6 +58,31 @@ def _check_metrics(spec: StudyConfig, dataset: data.Dataset) -> None:
             f"{place}: found 'val_top5_accuracy', which is always 1 with the {classes} classes of {dataset.name};"
             " allowed: 6 classes or more; use val_accuracy"
         )
+
+
+def _try_weights(spec: StudyConfig, name: str, path: str, dataset: data.Dataset, root: Path | None) -> str:
+    """Fit pretrained weights to a network, and describe the fit in a line."""
+    import torch  # here, because it takes seconds
+
+    from tuner.models.weights import start_from
+
+    classes = len(dataset.classes)
+    with torch.random.fork_rng(devices=[]):
+        head = start_from(_outline(spec, name, dataset), name, path, root, classes)
+    return f"{name} starts from {path}" + (f"; its head {head} is new, for {classes} classes" if head else "")
+
+
+def _outline(spec: StudyConfig, name: str, dataset: data.Dataset) -> "nn.Module":
+    """Build a network without values, unless it is the user's."""
+    from tuner import models
+
+    return models.build_on_meta(
+        name,
+        in_channels=dataset.in_channels,
+        classes=len(dataset.classes),
+        image_size=dataset.image_size,
+        **spec.training_config({"architecture": name}).hyperparameters,
+    )
 
 
 def _load_watched(config: DatasetConfig, root: Path | None) -> data.Dataset:
@@ -84,7 +117,7 @@ def _load_watched(config: DatasetConfig, root: Path | None) -> data.Dataset:
         )
 
 
-def _try_foreign(spec: StudyConfig, name: str, dataset: data.Dataset) -> None:
+def _try_foreign(spec: StudyConfig, name: str, dataset: data.Dataset, root: Path | None) -> None:
     """Build a network of torchvision or the user.
 
     It may not suit these images. A user's network is trained for one step too, because it may fail
@@ -92,17 +125,10 @@ def _try_foreign(spec: StudyConfig, name: str, dataset: data.Dataset) -> None:
     """
     import torch  # here, because it takes seconds
 
-    from tuner import models
     from tuner.data.device import device_data
     from tuner.training.probe import try_smallest
 
     with torch.random.fork_rng(devices=[]):
-        models.build_on_meta(
-            name,
-            in_channels=dataset.in_channels,
-            classes=len(dataset.classes),
-            image_size=dataset.image_size,
-            **spec.training_config({"architecture": name}).hyperparameters,
-        )
+        _outline(spec, name, dataset)
         if is_own(name):
-            try_smallest(spec, name, device_data(dataset.folder, spec.dataset, "cpu"))
+            try_smallest(spec, name, device_data(dataset.folder, spec.dataset, "cpu"), root)

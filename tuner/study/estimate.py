@@ -58,7 +58,7 @@ def estimate(spec: StudyConfig, root: Path | None, slots: int) -> Estimate:
     on_device = device_data(dataset.folder, spec.dataset, "cuda" if torch.cuda.is_available() else "cpu")
     recipes = [spec.training_config(parameters) for parameters in _configurations(spec)]
     timed = {
-        name: time_recipes([recipe for recipe in recipes if recipe.architecture == name], on_device)
+        name: time_recipes([recipe for recipe in recipes if recipe.architecture == name], on_device, root)
         for name in dict.fromkeys(recipe.architecture for recipe in recipes)
     }
 

@@ -20,6 +20,7 @@ from tuner.cluster.nodes import alive
 from tuner.cluster.placement import Placement, place
 from tuner.cluster.slots import Slots, TrialResources, capacity
 from tuner.config.study import StudyConfig
+from tuner.data.weights import hash_all
 from tuner.errors import RayLostError, StudyError, StudyInterruptedError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.results.identity import check_identity, identify
@@ -108,7 +109,8 @@ class StudyRun:
         dataset = load_fitting(self.spec, self._data)
         with self.folder.lock():
             self.spec = check_comparable(self.folder, self.spec)
-            identity = identify(self.spec, dataset.fingerprint)
+            weights = hash_all(self.spec.weights, self._data)
+            identity = identify(self.spec, dataset.fingerprint, weights)
             accepted = check_identity(self.folder, identity, accept=self._accept_changes)
             tables = self.folder.tables(self.spec)
             self.folder.storage.sweep()

@@ -9,8 +9,9 @@ from typing import Any
 from ray import tune
 
 from tuner.config.study import StudyConfig
+from tuner.data.weights import hash_all
 from tuner.errors import TunerError
-from tuner.results.identity import check_code
+from tuner.results.identity import check_code, refuse_edited
 from tuner.study.failures import kind_of_error
 
 
@@ -65,6 +66,8 @@ class TrialTrainable(tune.Trainable):
         context, config = self._context, self.config
         for name in context.spec.architectures:
             check_code(context.folder, name)
+        if context.spec.weights:
+            refuse_edited(context.folder, hash_all(context.spec.weights, context.data))
         yield from run_trial(
             context.spec,
             context.folder,

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -67,6 +68,7 @@ class Trainer:
         on_step: Callable[[], None] | None = None,
         capability: Capability | None = None,
         metrics: Sequence[ExtraMetric] = (),
+        root: Path | None = None,
     ) -> None:
         """Build network and optimizer on the device of `data`.
 
@@ -79,9 +81,12 @@ class Trainer:
                 training by raising.
             capability: CUDA compute capability that decides `precision: auto`; None: the device's.
             metrics: Metrics of the validation images that every epoch measures besides.
+            root: Folder in which pretrained weights are searched after the working directory.
 
         Raises:
-            SpecError: The images are too small for the network, or too few for its batch norm.
+            SpecError: The images are too small for the network, or too few for its batch norm. Or the
+                pretrained weights are of another network.
+            DataError: The file of pretrained weights is missing or damaged.
             OutOfMemoryError: The network does not fit into the memory of the device.
         """
         self.config, self.data, self.seed = config, data, seed
@@ -99,7 +104,7 @@ class Trainer:
         self._preparer = BatchPreparer(config, data, seed)
         self._what = f"{config.architecture} with batch_size {config.batch_size}"
         with memory_errors_as(self._what, self.device):
-            self.model = build_network(config, data, seed)
+            self.model = build_network(config, data, seed, root)
             self.parameters_count = models.parameters_count(self.model)
             self._average = WeightAverage(self.model, config.ema) if config.ema else None
             self._set_precision(choose(config.precision, self.device, self.model, capability))

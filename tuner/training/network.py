@@ -1,5 +1,7 @@
 """The network of a training, with weights drawn from its seed."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -8,16 +10,25 @@ from tuner.config.training import TrainingConfig
 from tuner.data.device import DeviceDataset
 from tuner.errors import SpecError
 from tuner.models.init import keras_
+from tuner.models.weights import start_from
 from tuner.training.seeds import derive_step_seed
 
 
-def build_network(config: TrainingConfig, data: DeviceDataset, seed: int) -> nn.Module:
+def build_network(config: TrainingConfig, data: DeviceDataset, seed: int, root: Path | None = None) -> nn.Module:
     """Build the network of a recipe on the device of `data`.
 
     A seed gives the same weights on every device.
 
+    Args:
+        config: The recipe.
+        data: The images.
+        seed: The seed of the weights that are not pretrained.
+        root: Folder in which pretrained weights are searched after the working directory.
+
     Raises:
-        SpecError: The images are too small for the network, or too few for its batch norm.
+        SpecError: The images are too small for the network, or too few for its batch norm. Or the
+            pretrained weights are of another network.
+        DataError: The file of pretrained weights is missing or damaged.
     """
     torch.default_generator.manual_seed(derive_step_seed(seed, "weights"))
     model = models.build(
@@ -29,6 +40,8 @@ def build_network(config: TrainingConfig, data: DeviceDataset, seed: int) -> nn.
     )
     if config.init == "keras":
         keras_(model)
+    if config.pretrained:
+        start_from(model, config.architecture, str(config.pretrained), root, len(data.classes))
     normalized = any(isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) for module in model.modules())
     if normalized and min(config.batch_size, len(data.train)) == 1:
         raise SpecError(

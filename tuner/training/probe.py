@@ -91,23 +91,23 @@ def gpu_need(spec: StudyConfig, dataset: Path, root: Path | None) -> MemoryNeed:
         raise TrialError("Ray counts a GPU here, but torch sees none; is this torch built for its driver?")
     data = DeviceDataset.open(Dataset.open(ensure_cached(dataset, spec.dataset, root)), spec.dataset, "cuda")
     of = torch.cuda.get_device_properties(0).total_memory
-    needs = [_need(recipe, data, of) for recipe in largest_recipes(spec)]
+    needs = [_need(recipe, data, of, root) for recipe in largest_recipes(spec)]
     return max(needs, key=lambda need: float("inf") if need.bytes is None else need.bytes)
 
 
-def _need(recipe: TrainingConfig, data: DeviceDataset, of: int) -> MemoryNeed:
+def _need(recipe: TrainingConfig, data: DeviceDataset, of: int, root: Path | None) -> MemoryNeed:
     """Measure the memory of one recipe on a GPU of `of` bytes."""
     what = f"{recipe.architecture} with batches of {recipe.batch_size}"
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     try:
-        one_step(recipe, data)
+        one_step(recipe, data, root)
     except OutOfMemoryError:
         return MemoryNeed(what, None, of)
     return MemoryNeed(what, torch.cuda.max_memory_reserved() + CONTEXT_BYTES, of)
 
 
-def try_smallest(spec: StudyConfig, name: str, data: DeviceDataset) -> None:
+def try_smallest(spec: StudyConfig, name: str, data: DeviceDataset, root: Path | None = None) -> None:
     """Train one step of an architecture on a few images.
 
     This is a check before a study. Every number is at its lower bound.
@@ -118,25 +118,25 @@ def try_smallest(spec: StudyConfig, name: str, data: DeviceDataset) -> None:
     recipe = _recipe(spec, name, _smallest)
     recipe = recipe.model_copy(update={"batch_size": min(recipe.batch_size, TRIED_IMAGES)})
     try:
-        _train_until(lambda: True, recipe, data)
+        _train_until(lambda: True, recipe, data, root)
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # because a user's network may raise anything, SystemExit too
         raise SpecError(f"architecture: {name} fails in training: {type_and_line(error)}") from error
 
 
-def one_step(recipe: TrainingConfig, data: DeviceDataset) -> None:
+def one_step(recipe: TrainingConfig, data: DeviceDataset, root: Path | None = None) -> None:
     """Train one step of a recipe and evaluate one batch.
 
     Raises:
         OutOfMemoryError: The step or the evaluation does not fit.
     """
-    trainer, _ = _train_until(lambda: True, recipe, data)
+    trainer, _ = _train_until(lambda: True, recipe, data, root)
     pixels, labels = data.validation.batch(slice(0, EVALUATION_BATCH[data.device.type]))
     trainer.evaluate(ImageSubset(pixels, None, labels))
 
 
-def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset) -> Speed:
+def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset, root: Path | None = None) -> Speed:
     """Measure the mean speed of some recipes of one architecture.
 
     Recipes that fail are skipped.
@@ -148,7 +148,7 @@ def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset) -> Spee
     began, refused = time.perf_counter(), ""
     for recipe in recipes[:TIMED]:
         try:
-            speeds.append(_time(recipe, data))
+            speeds.append(_time(recipe, data, root))
         except TunerError as error:
             refused = str(error)
         if time.perf_counter() - began > TIMED_SECONDS:
@@ -159,7 +159,7 @@ def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset) -> Spee
     return Speed(1 / per_image, mean(speed.epoch_seconds for speed in speeds))
 
 
-def _time(recipe: TrainingConfig, data: DeviceDataset) -> Speed:
+def _time(recipe: TrainingConfig, data: DeviceDataset, root: Path | None) -> Speed:
     """Time whole epochs of a recipe if they are short, else steps."""
     endless = recipe.model_copy(update={"epochs": 1_000_000, "learning_rate": 1e-6})  # and never NaN
     taken = 0
@@ -170,7 +170,7 @@ def _time(recipe: TrainingConfig, data: DeviceDataset) -> Speed:
         taken += 1
         return time.perf_counter() - began > TIMED_SECONDS / TIMED
 
-    _, epochs = _train_until(enough, endless, data)
+    _, epochs = _train_until(enough, endless, data, root)
     if epochs:
         steady = epochs[1:] or epochs  # because the first epoch is slower than the others
         return Speed(mean(each.images_per_second for each in steady), mean(each.seconds for each in steady))
@@ -180,7 +180,7 @@ def _time(recipe: TrainingConfig, data: DeviceDataset) -> Speed:
 
 
 def _train_until(
-    enough: Callable[[], bool], recipe: TrainingConfig, data: DeviceDataset
+    enough: Callable[[], bool], recipe: TrainingConfig, data: DeviceDataset, root: Path | None
 ) -> tuple[Trainer, list[EpochResult]]:
     """Train until `enough` is true after a step.
 
@@ -191,7 +191,7 @@ def _train_until(
         if enough():
             raise _EnoughError
 
-    trainer = Trainer(recipe, data, on_step=on_step)
+    trainer = Trainer(recipe, data, on_step=on_step, root=root)
     epochs: list[EpochResult] = []
     with suppress(_EnoughError):
         for result in trainer:

@@ -52,7 +52,7 @@ def run_trial(
         parameters: The trial's parameters.
         seed: The seed of its training.
         device: The device that trains: cpu | cuda.
-        data: Folder in which this machine searches data sets first.
+        data: Folder in which this machine searches data sets first, and weights after the working directory.
         gpu: Share of a GPU that the trial has, which limits its memory.
         capability: CUDA compute capability that decides `precision: auto`; None: the device's.
 
@@ -69,6 +69,7 @@ def run_trial(
         on_step=lambda: keeper.save_if_due(),
         capability=capability,
         metrics=spec.extra_metrics,
+        root=data,
     )
     before = trainer.measure() if spec.untrained else None
     study = StudyFolder(folder)
