@@ -84,6 +84,18 @@ def test_study_keeps_only_the_best_weights(study: StudyRun) -> None:
     assert {path.name for path in kept} == {"weights.pt"}
 
 
+def test_study_starts_from_weights_of_another(study: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = tuner.load_study(str(study.folder)).best
+    weights = study.folder.weights(int(best["number"]))
+    monkeypatch.chdir(str(study.folder))  # because workers have another working directory
+    training = {"architecture": "vazquez_base", "epochs": 1, "pretrained": weights}
+    run = StudyRun(digits(training=training, search={"trials": 1}, untrained=True), tmp_path)
+    run.run()
+    start = tuner.load_study(str(run.folder)).epochs.set_index("epoch").loc[0]
+    assert start["val_accuracy"] == best["val_accuracy"]
+    assert run.folder.identity()[f"weights {weights}"]  # type: ignore[index]
+
+
 def test_study_keeps_steps_and_predictions_on_request(tmp_path: Path) -> None:
     asked = {"untrained": True, "log_every": 10, "predictions": ["validation", "test"]}
     run = StudyRun(digits(search={"trials": 2}, stopping={"asha": {}}, **asked), tmp_path)

@@ -11,6 +11,7 @@ from tuner.cluster.nodes import Node, addable, alive, ask_nodes
 from tuner.cluster.preflight import NodeReport, check_nodes
 from tuner.cluster.slots import TrialResources, await_node, count_slots
 from tuner.config.study import StudyConfig
+from tuner.data.weights import search_below
 from tuner.errors import ClusterError, first_line
 from tuner.training.memory_need import MemoryNeed
 
@@ -111,7 +112,7 @@ def measure_gpus(spec: StudyConfig, dataset: Path, data: Path | None) -> list[tu
             node has a line.
     """
     with_gpu = [node for node in alive() if node.resources.get("GPU", 0)]
-    found = ask_nodes(with_gpu, _gpu_need, lambda _: (spec, dataset, data), MEASURE_SECONDS)
+    found = ask_nodes(with_gpu, _gpu_need, lambda _: (spec, dataset, data, Path.cwd()), MEASURE_SECONDS)
     problems = [f"node {node}: {problem}" for node, need in found if (problem := _gpu_problem(need))]
     if problems:
         raise ClusterError("\n".join(problems))
@@ -130,9 +131,10 @@ def _gpu_problem(need: MemoryNeed | Exception) -> str | None:
 
 
 @ray.remote(num_cpus=0, num_gpus=1, max_calls=1, max_retries=0)
-def _gpu_need(spec: StudyConfig, dataset: Path, data: Path | None) -> MemoryNeed:
+def _gpu_need(spec: StudyConfig, dataset: Path, data: Path | None, directory: Path) -> MemoryNeed:
     from tuner.training.probe import gpu_need  # because torch takes seconds
 
+    search_below(directory)
     return gpu_need(spec, dataset, data)
 
 

@@ -15,7 +15,7 @@ import tuner
 from tuner.cluster.nodes import alive, ask_nodes
 from tuner.config.study import StudyConfig
 from tuner.data.cache import ensure_cached
-from tuner.data.weights import hash_all
+from tuner.data.weights import hash_all, search_below
 from tuner.errors import ClusterError, UserError
 from tuner.storage import open_storage
 
@@ -76,7 +76,7 @@ def check_nodes(spec: StudyConfig, results: str, dataset: Path, data: Path | Non
         results_of = ask_nodes(
             asked,
             _check_here,
-            lambda node: (results, token, node.id, spec, dataset, data, weights),
+            lambda node: (results, token, node.id, spec, dataset, data, weights, Path.cwd()),
             CHECK_SECONDS,
         )
         still_alive = {node.id for node in alive()}
@@ -122,6 +122,7 @@ def _check_here(
     dataset: Path,
     data: Path | None,
     weights: Mapping[str, str],
+    directory: Path,
 ) -> NodeAnswer:
     """Check the node that this task runs on."""
     storage, written, problems = open_storage(results), f"{token}-{node}", []
@@ -134,6 +135,7 @@ def _check_here(
         problems.append(f"{results} cannot be written: {error}")
     try:
         ensure_cached(dataset, spec.dataset, data)
+        search_below(directory)
         found = hash_all(spec.weights, data)
         problems += [f"{name}: the file is not the study's" for name in weights if found[name] != weights[name]]
     except UserError as error:

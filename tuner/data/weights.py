@@ -16,6 +16,19 @@ ENDINGS = (".pt", ".pth", ".safetensors")
 """Endings of files of weights."""
 
 
+_directory: Path | None = None
+"""The driver's working directory, or None in the driver."""
+
+
+def search_below(directory: Path | None) -> None:
+    """Let relative paths start at the driver's working directory.
+
+    Workers are told it, because Ray changes theirs.
+    """
+    global _directory
+    _directory = directory
+
+
 def find_weights(path: str, root: Path | None) -> Path:
     """Find a file of weights.
 
@@ -24,7 +37,7 @@ def find_weights(path: str, root: Path | None) -> Path:
     Raises:
         DataError: There is no such file, or it is of another kind.
     """
-    bases = [base for base in (Path.cwd(), root or os.environ.get("TUNER_DATA")) if base]
+    bases = [base for base in (_directory or Path.cwd(), root or os.environ.get("TUNER_DATA")) if base]
     candidates = [Path(base, os.path.expanduser(path)) for base in bases]  # noqa: PTH111 because pathlib's may raise
     found = next((file for file in candidates if os.path.isfile(file)), None)  # noqa: PTH113 the same
     if found is None:

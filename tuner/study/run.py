@@ -309,6 +309,7 @@ class StudyRun:
             self._data and self._data.absolute(),
             gpu=trial.gpu,
             capability=self._capability,
+            directory=Path.cwd(),
         )
         shared = tune.with_parameters(self._trainable or TrialTrainable, context=context)
         return tune.with_resources(shared, PlacementGroupFactory([trial.for_ray]))

@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 
 from tuner.config.study import StudyConfig
-from tuner.data.weights import hash_all
+from tuner.data.weights import hash_all, search_below
 from tuner.errors import TunerError
 from tuner.results.identity import check_code, refuse_edited
 from tuner.study.failures import kind_of_error
@@ -27,6 +27,7 @@ class TrialContext:
         data: Folder in which a machine without that cache searches data sets first.
         gpu: Share of a GPU that each trial has, which limits its memory.
         capability: CUDA compute capability that decides `precision: auto` for the whole study.
+        directory: The driver's working directory, at which relative paths of weights start.
     """
 
     spec: StudyConfig
@@ -36,6 +37,7 @@ class TrialContext:
     data: Path | None = None
     gpu: float = 0.0
     capability: tuple[int, ...] | None = None
+    directory: Path | None = None
 
 
 class TrialTrainable(tune.Trainable):
@@ -66,6 +68,7 @@ class TrialTrainable(tune.Trainable):
         context, config = self._context, self.config
         for name in context.spec.architectures:
             check_code(context.folder, name)
+        search_below(context.directory)
         if context.spec.weights:
             refuse_edited(context.folder, hash_all(context.spec.weights, context.data))
         yield from run_trial(
