@@ -20,6 +20,7 @@ from benchmarks.gpu import (
     table1_studies,
     train_resnet,
 )
+from tests.support.waiting import PATIENCE
 from tuner.config.study import parse_spec
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +121,7 @@ def test_measure_skips_parts_after_the_deadline(tmp_path: Path) -> None:
 def test_script_without_gpu_exits_with_two(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/gpu.py", "--output", str(tmp_path / "gpu.json")]
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, cwd=ROOT, env=hidden, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=hidden, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "make gpu: torch sees no GPU; run it on a machine that has one\n"
     assert not (tmp_path / "gpu.json").exists()

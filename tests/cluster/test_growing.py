@@ -114,10 +114,10 @@ def test_study_grows_from_zero_and_gives_nodes_back(growing: Growing) -> None:
         return len(list(home.glob("held/*")))
 
     wait_until(lambda: running() == 1, driver)
-    assert growing.workers() == 1
+    wait_until(lambda: growing.workers() == 1, driver)
     write_config(growing.config, {"small": 1, "further": 2})
     wait_until(lambda: running() == 3, driver)  # the further node has two cores
-    assert growing.workers() == 2
+    wait_until(lambda: growing.workers() == 2, driver)
     rest.unlink()
     wait_until(lambda: growing.workers() == 1, driver)  # the repeats wait for the first trial
     assert hold.exists()

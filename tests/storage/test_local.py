@@ -1,6 +1,7 @@
 """Files are whole or missing, even when their writer is killed."""
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.object_store import BUCKET
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 from tuner.errors import StudyError
 from tuner.storage import Storage, open_storage
 
+KILLS = 5
 WRITER = """
 import sys
 from tuner.storage import Storage
@@ -181,23 +183,36 @@ def test_read_returns_only_whole_versions(storage: Storage) -> None:
     assert seen == set(versions)
 
 
+def kill_in_a_write(folder: Storage) -> int:
+    """Start a writer, kill it in the middle of a write, and return the last version that it confirmed."""
+    earlier = {*temporary_files(folder)}
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    writer.stdout.readline()
+
+    def is_stopped_in_a_write() -> bool:
+        writer.send_signal(signal.SIGSTOP)
+        os.waitpid(writer.pid, os.WUNTRACED)
+        if {*temporary_files(folder)} - earlier:
+            return True
+        writer.send_signal(signal.SIGCONT)
+        return False
+
+    wait_until(is_stopped_in_a_write)
+    writer.send_signal(signal.SIGKILL)
+    said, _ = writer.communicate()
+    assert writer.returncode == -signal.SIGKILL
+    return [1, *map(int, said.split())][-1]
+
+
 def test_killed_writer_leaves_whole_file(folder: Storage) -> None:
-    left: list[Path] = []
-    for attempt in range(8):
-        child = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(0.013 * attempt)  # at another moment of a write each time
-        child.send_signal(signal.SIGKILL)
-        confirmed = [1, *map(int, child.stdout.read().split())][-1]
-        child.stdout.close()
-        assert child.wait() == -signal.SIGKILL
+    for kill in range(KILLS):
+        confirmed = kill_in_a_write(folder)
         content = folder.read("checkpoints/latest.pt")
         version = int.from_bytes(content[:8], "big")
         assert content == content[:8] * 250_000
         assert version in (confirmed, confirmed + 1)
-        left += temporary_files(folder)
-    assert left, "no kill met a write under way"
+        assert len(temporary_files(folder)) == kill + 1
     folder.sweep()
     assert [str(path.relative_to(folder.root)) for path in folder.root.rglob("*") if path.is_file()] == [
         "checkpoints/latest.pt"

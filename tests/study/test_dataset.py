@@ -2,18 +2,21 @@
 
 import os
 import threading
-import time
+from concurrent.futures import Future, wait
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from tests.support.image_files import write_folder
-from tuner import data, models
+from tests.support.waiting import PATIENCE, wait_until
+from tuner import models
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.data import progress, sources
 from tuner.errors import DataError, SpecError
+from tuner.study import dataset
 from tuner.study.dataset import load_fitting
 from tuner.training import watchdog
 
@@ -58,8 +61,30 @@ def study_of(images: Path) -> StudyConfig:
     return parse_spec({"study": "a", "dataset": {"name": str(images)}, "training": training, "space": {}})
 
 
-def test_hanging_read_is_refused_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "HANG_SECONDS", 3.0)
+class Clock:
+    """A clock that tests set."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which reading hangs."""
+    clock = Clock()
+    monkeypatch.setattr(dataset, "time", clock)
+    return clock
+
+
+def test_hanging_read_is_refused_with_its_file(clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait_for_the_pipe(_: list[Future[Any]], seconds: float) -> Any:
+        wait_until(lambda: progress.place == str(pipe))
+        clock.now += seconds
+        return SimpleNamespace(done=set())
+
+    monkeypatch.setattr(dataset, "wait", wait_for_the_pipe)
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
     write_folder(tmp_path / "images", "train", ["a", "b"], 2, 12, 12)
     pipe = tmp_path / "images" / "train" / "b" / "0.png"
@@ -68,7 +93,7 @@ def test_hanging_read_is_refused_with_its_file(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(DataError) as caught:
         load_fitting(study_of(tmp_path / "images"), None)
     remedy = "check the disk or the network drive; the same command tries again"
-    assert str(caught.value) == f"{pipe}: reading has not moved on for 3 s; {remedy}"
+    assert str(caught.value) == f"{pipe}: reading has not moved on for 900 s; {remedy}"
     (thread,) = (thread for thread in threading.enumerate() if thread.name == "load-images")
     writer = os.open(pipe, os.O_RDWR)
     pipe.unlink()
@@ -76,19 +101,19 @@ def test_hanging_read_is_refused_with_its_file(tmp_path: Path, monkeypatch: pyte
     thread.join()
 
 
-def test_slow_read_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "HANG_SECONDS", 2.0)
-    load = data.load
+def test_slow_read_is_waited_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = 0
 
-    def load_slowly(*arguments: Any) -> data.Dataset:
-        end = time.monotonic() + 2 * watchdog.HANG_SECONDS
-        while time.monotonic() < end:
-            progress.report()
-            time.sleep(0.01)
-        return load(*arguments)
+    def wait_long(loading: list[Future[Any]], seconds: float) -> Any:
+        nonlocal reports
+        reports += 1
+        clock.now += 0.9 * seconds
+        progress.report()
+        return SimpleNamespace(done=set()) if reports < 10 else wait(loading, PATIENCE)
 
-    monkeypatch.setattr(data, "load", load_slowly)
+    monkeypatch.setattr(dataset, "wait", wait_long)
     assert load_fitting(study_of(Path("digits")), None).name == "digits"
+    assert clock.now > 8 * watchdog.HANG_SECONDS
 
 
 def test_hash_of_a_large_file_reports_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

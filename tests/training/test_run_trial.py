@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.waiting import PATIENCE
 from tuner import models
 from tuner.config.registry import METRICS, TEST_METRICS
 from tuner.config.study import StudyConfig, parse_spec
@@ -197,8 +198,9 @@ def test_run_trial_without_checkpoint_starts_over(
     undisturbed: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("tuner.training.checkpoint.CHECKPOINT_SECONDS", float(PATIENCE))
     kill_after(8, run(), monkeypatch)
-    assert not checkpoint(tmp_path).exists()  # fifteen seconds have not passed
+    assert not checkpoint(tmp_path).exists()  # because none was due yet
     after = list(run())
     assert numbers(iter(after)) == undisturbed
     assert not any("replayed" in report for report in after)
