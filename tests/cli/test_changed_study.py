@@ -3,15 +3,14 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import tuner
 from tests.support.environment import clean_environment
+from tests.support.forked import call_tuner
 from tests.support.image_files import write_folder
-from tests.support.waiting import PATIENCE
 
 CLASSES = ["cat", "dog"]
 STUDY = """
@@ -32,11 +31,11 @@ class Net(nn.Sequential):
 """
 
 
-def call(folder: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
+def call(folder: Path, *arguments: object, address: str | None = None) -> "subprocess.CompletedProcess[str]":
     """Run the study of a folder, with the images below `data`."""
-    words = [sys.executable, "-m", "tuner", "run", "own.yaml", "--data", "data", *map(str, arguments)]
+    words = ("run", "own.yaml", "--data", "data", *arguments)
     environment = clean_environment() | {"TUNER_CACHE": str(folder.parent / "cache")}
-    return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, cwd=folder, env=environment)
+    return call_tuner(*words, folder=folder, environment=environment, address=address)
 
 
 def refused(folder: Path, *arguments: object) -> str:
@@ -51,14 +50,14 @@ def refused(folder: Path, *arguments: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(starts_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
+def finished(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a study of one trial that has ended."""
     folder = tmp_path_factory.mktemp("changed") / "first"
     for part in ("train", "test"):
         write_folder(folder / "data" / "pictures", part, CLASSES, 20, 8, 8)
     (folder / "own.yaml").write_text(STUDY)
     (folder / "nets.py").write_text(NETS)
-    done = call(folder)
+    done = call(folder, address=ray_session)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -98,10 +97,10 @@ def test_run_allows_other_comments_and_formatting(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_run_records_changes_that_are_accepted(folder: Path) -> None:
+def test_run_records_changes_that_are_accepted(ray_session: str, folder: Path) -> None:
     (folder / "nets.py").write_text(NETS.replace("nn.ReLU()", "nn.Tanh()"))
     more = ("--set", "search.trials=2")
-    assert call(folder, *more, "--accept-changes").returncode == 0
+    assert call(folder, *more, "--accept-changes", address=ray_session).returncode == 0
     runs = json.loads((folder / "results" / "own" / "provenance.json").read_text())["runs"]
     first, (change,) = [run["accepted_changes"] for run in runs]
     assert first == []

@@ -1,6 +1,6 @@
 """The command line as its users run it: in a process, with and without a terminal.
 
-Ray is started five times in all.
+Ray is started three times in all.
 """
 
 import fcntl
@@ -21,6 +21,7 @@ import pytest
 
 import tuner
 from tests.support.environment import clean_environment
+from tests.support.forked import call_tuner
 from tests.support.waiting import PATIENCE, wait_until
 from tuner.reproduction.reported import load_study_file
 from tuner.results.folder import StudyFolder
@@ -32,7 +33,7 @@ SMALL = ("--set", "search.trials=4", "--set", "space.epochs=2")
 LONG = """
 study: long
 dataset: {name: digits, validation: 0.2}
-training: {architecture: vazquez_base, epochs: 30, batch_size: 16}
+training: {architecture: "tests.support.networks:Held", epochs: 10, batch_size: 64}
 space: {learning_rate: {float: [1e-3, 1e-2], log: true}}
 search: {sampler: random, trials: 2}
 stopping: none
@@ -43,16 +44,9 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "tuner", *map(str, arguments)]
 
 
-def call(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command outside of a terminal."""
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        cwd=ROOT,
-        env=clean_environment() | environment,
-    )
+def call(*arguments: object, address: str | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command outside of a terminal, beside a local Ray that was started if there is an address."""
+    return call_tuner(*arguments, environment=clean_environment() | environment, address=address)
 
 
 def refused(*arguments: object, **environment: str) -> str:
@@ -72,7 +66,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(starts_ray: None, results: Path) -> "subprocess.CompletedProcess[str]":  # noqa: ARG001
     """Run a small study for the tests below."""
-    return call("run", DIGITS, *SMALL, "--results", results)
+    return subprocess.run(
+        command("run", DIGITS, *SMALL, "--results", results),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=ROOT,
+        env=clean_environment(),
+    )
 
 
 def test_run_prints_trials_and_next_steps(first: "subprocess.CompletedProcess[str]", results: Path) -> None:
@@ -300,9 +301,8 @@ def test_version_and_help_answer() -> None:
         assert (done.returncode, said in done.stdout) == (0, True)
 
 
-@pytest.mark.usefixtures("starts_ray")
-def test_dry_run_prints_plan_and_writes_nothing(tmp_path: Path) -> None:
-    done = call("run", DIGITS, "--dry-run", "--results", tmp_path / "results")
+def test_dry_run_prints_plan_and_writes_nothing(ray_session: str, tmp_path: Path) -> None:
+    done = call("run", DIGITS, "--dry-run", "--results", tmp_path / "results", address=ray_session)
     assert (done.returncode, done.stderr) == (0, "")
     said = dict(line.split(maxsplit=1) for line in done.stdout.rpartition("\n\n")[2].splitlines())
     assert said["trials"] == "30"
@@ -315,10 +315,9 @@ def test_dry_run_prints_plan_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.usefixtures("starts_ray")
-def test_run_exits_1_when_no_trial_completes(tmp_path: Path) -> None:
+def test_run_exits_1_when_no_trial_completes(ray_session: str, tmp_path: Path) -> None:
     hopeless = ("--set", "space.learning_rate=1e20", "--set", "search.trials=2")
-    done = call("run", DIGITS, *hopeless, "--results", tmp_path)
+    done = call("run", DIGITS, *hopeless, "--results", tmp_path, address=ray_session)
     assert (done.returncode, done.stderr) == (1, "No trial was completed.\n")
     assert done.stdout.count("FAILED: training loss is nan in epoch 1") == 4  # two as they ended, two in the summary
     assert "Traceback" not in done.stdout
@@ -370,9 +369,10 @@ def alive(process: int) -> bool:
     return False
 
 
-@pytest.mark.usefixtures("starts_ray")
-def test_ctrl_c_exits_130_and_run_resumes(tmp_path: Path) -> None:
+def test_ctrl_c_exits_130_and_run_resumes(ray_session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "long.yaml").write_text(LONG)
+    (hold := tmp_path / "hold").touch()
+    monkeypatch.setenv("HOLD", str(hold))
     arguments = ("run", tmp_path / "long.yaml", "--results", tmp_path)
     with terminal(*arguments) as (process, stream):
         shown = read_until(" left", stream)
@@ -381,6 +381,7 @@ def test_ctrl_c_exits_130_and_run_resumes(tmp_path: Path) -> None:
         started = descendants(process.pid)
         assert started
         process.send_signal(signal.SIGINT)
+        hold.unlink()  # only now, so that no trial ends before
         shown = read_until("", stream)
         assert process.wait(PATIENCE) == 130
     assert "Interrupted; " in shown
@@ -389,7 +390,7 @@ def test_ctrl_c_exits_130_and_run_resumes(tmp_path: Path) -> None:
     assert (study.trials["state"] == "RUNNING").any()
     wait_until(lambda: not any(map(alive, started)))
 
-    done = call(*arguments)
+    done = call(*arguments, address=ray_session)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Study long goes on (")
     again = tuner.load_study(tmp_path / "long")

@@ -15,9 +15,10 @@ import polars as pl
 import pytest
 
 import tuner
-from tests.support import study_driver
+from tests.support.forked import call_tuner, start_driver
 from tests.support.object_store import BUCKET, SECRET_KEY, ObjectStore, SlowWay
 from tests.support.observers import Outage
+from tests.support.rebuilding import assert_rebuilt
 from tests.support.trainables import HeldTrial
 from tests.support.waiting import PATIENCE, wait_until
 from tuner.errors import StudyError
@@ -32,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 KILLS = 2
 SPEC = """
 study: remote
-dataset: {{name: digits, validation: 0.2}}
-training: {{architecture: vazquez_base, batch_size: 32}}
+dataset: {{name: digits, train: 128, validation: 64}}
+training: {{architecture: vazquez_base, batch_size: 64}}
 space:
   learning_rate: {{float: [1e-4, 1e-2], log: true}}
   epochs: {{choice: [3, 9]}}
@@ -122,8 +123,8 @@ def test_store_without_credentials_names_variables(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("object_store")
 def test_run_into_missing_bucket_is_refused() -> None:
-    command = [sys.executable, "-m", "tuner", "run", "search_spaces/digits.yaml", "--results", "s3://absent/results"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    words = ("run", "search_spaces/digits.yaml", "--results", "s3://absent/results")
+    done = call_tuner(*words, environment={**os.environ})
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("s3://absent/results/digits: there is no bucket 'absent' at ")
@@ -180,7 +181,9 @@ def test_lease_of_another_machine_expires_without_renewal(results: str, monkeypa
     renewal.start()
     wait_until(lambda: renewed_at() - begun > expiry)
     with monkeypatch.context() as patch:  # because a slow machine may be late with a renewal
-        patch.setattr(ObjectStorage, "clock", lambda _: renewed_at() + expiry / 2)
+        latest = renewed_at()
+        patch.setattr(ObjectStorage, "modified_at", lambda *_: latest)
+        patch.setattr(ObjectStorage, "clock", lambda _: latest + expiry / 2)
         with pytest.raises(StudyError, match=r"run by process 1 on another; .* \(if it is gone: free in \d s\)$"):
             own.lock().__enter__()
     ended.set()  # from here on it is as good as dead
@@ -240,16 +243,16 @@ def run_until_killed(spec: Path, results: str, address: str, chance: random.Rand
     The last trial is held, so that no driver comes to the end of the study.
     """
     before = parts(f"{results}/remote")
-    process = study_driver.start(spec, results, address, HeldTrial)
-    wait_until(lambda: len(new := parts(f"{results}/remote") - before) > 4 or (new and only_one_is_left(results)))
-    time.sleep(chance.uniform(0, 0.5))
+    process = start_driver(spec, results, address, HeldTrial)
+    wait_until(lambda: len(new := parts(f"{results}/remote") - before) > 2 or (new and only_one_is_left(results)))
+    time.sleep(chance.uniform(0, 0.2))
     assert process.is_alive()
     process.kill()
     process.join()
 
 
 def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path: Path) -> None:
-    trials, chance, path = 16, random.Random(0), f"{results}/remote"
+    trials, chance, path = 8, random.Random(0), f"{results}/remote"
     spec = write_spec(tmp_path, trials)
     open_storage(results).write("hold", b"")
     known = None
@@ -261,7 +264,8 @@ def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path:
         known = now
     assert known is not None
     open_storage(results).remove("hold")
-    study = StudyRun(tuner.load_spec(spec), results, trainable=HeldTrial).run()
+    last = StudyRun(tuner.load_spec(spec), results, trainable=HeldTrial)
+    study = last.run()
 
     pd.testing.assert_frame_equal(study.trials.set_index("number").loc[known.index], known)
     assert list(study.trials["number"]) == list(range(trials))
@@ -269,6 +273,8 @@ def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path:
     assert study.trials["attempt"].max() > 1
     for number, epochs in study.epochs.groupby("number"):
         assert list(epochs["epoch"]) == list(range(1, study.trials["epochs_run"][int(str(number))] + 1))
+
+    assert_rebuilt(last, study)
 
     storage = study.folder.storage
     assert [len(storage.names(table)) for table in ("trials", "epochs", "decisions")] == [1, 1, 1]  # compacted
@@ -280,13 +286,7 @@ def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path:
         assert SECRET_KEY.encode() not in storage.read(name)
 
     assert [folder.name for folder in find_studies(results)] == ["remote"]
-    shown = subprocess.run(
-        [sys.executable, "-m", "tuner", "show", "remote", "--results", results],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    shown = call_tuner("show", "remote", "--results", results, environment={**os.environ})
     assert (shown.returncode, shown.stderr) == (0, "")
     assert f"{study.best.val_accuracy:.4f}" in shown.stdout
     options = {"aws_endpoint_url": os.environ["AWS_ENDPOINT_URL"], "aws_allow_http": "true"}
@@ -313,22 +313,15 @@ def test_study_survives_an_outage(
     assert {*outage.meanwhile} <= {*zip(study.epochs["number"], study.epochs["epoch"], strict=True)}
 
 
-@pytest.mark.ray
-def test_study_outlasts_a_slow_store(object_store: ObjectStore, results: str, tmp_path: Path) -> None:
-    spec = write_spec(tmp_path, 3)
-    with SlowWay(object_store.endpoint, 0.3) as way:
-        run = subprocess.run(
-            [sys.executable, "-m", "tuner", "run", str(spec), "--results", results],
-            cwd=ROOT,
-            env=os.environ | {"AWS_ENDPOINT_URL": way.endpoint},  # of the driver and its workers
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
+def test_study_outlasts_a_slow_store(ray_session: str, object_store: ObjectStore, results: str, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, 2)
+    with SlowWay(object_store.endpoint, 0.1) as way:
+        environment = os.environ | {"AWS_ENDPOINT_URL": way.endpoint}  # of the driver
+        run = call_tuner("run", spec, "--results", results, environment=environment, address=ray_session)
         way.shutdown()
     assert run.returncode == 0, run.stderr
     study = tuner.load_study(f"{results}/remote")
-    assert list(study.trials["number"]) == list(range(3))
+    assert list(study.trials["number"]) == list(range(2))
     assert set(study.trials["state"]) <= {"COMPLETE", "PRUNED"}
     assert (study.trials["attempt"] == 1).all()
     for number, epochs in study.epochs.groupby("number"):
