@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+from tests.support.forked import call_tuner
 from tuner.cli.main import app
 from tuner.config.study import parse_spec
 from tuner.config.yaml import parse_yaml
@@ -83,7 +83,7 @@ def generate() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def workplace(starts_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
+def workplace(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with the files of the README, and a real digits study with every table."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "search_spaces").symlink_to(ROOT / "search_spaces")
@@ -92,22 +92,13 @@ def workplace(starts_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     studies = [block for block in blocks("yaml") if block.text.startswith("study: my_study")]
     (folder / "my_study.yaml").write_text(studies[0].text)
     command = ["run", "search_spaces/digits.yaml", *(word for change in SHORT for word in ("--set", change))]
-    done = tuner(command, folder)
+    done = tuner(command, folder, ray_session)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def tuner(arguments: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, "-m", "tuner", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+def tuner(words: list[str], folder: Path, address: str | None = None) -> "subprocess.CompletedProcess[str]":
+    return call_tuner(*words, folder=folder, environment={**os.environ, "COLUMNS": "200"}, address=address)
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
