@@ -448,3 +448,30 @@ def test_study_lists_the_weights_of_its_trials() -> None:
 )
 def test_study_refuses_pretrained_that_is_no_path(pretrained: str, line: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, SMALLEST, f"training.pretrained={pretrained}") == line
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("freeze=-1", "freeze: found -1; should be greater than or equal to 0 or all"),
+        ("freeze=al", "freeze: found 'al'; allowed: a whole number or all"),
+        ("freeze=true", "freeze: found true; allowed: a whole number or all"),
+        ("layer_decay=0", "layer_decay: found 0; should be greater than 0"),
+        ("layer_decay=1.1", "layer_decay: found 1.1; should be less than or equal to 1"),
+        ("head_learning_rate=-1", "head_learning_rate: found -1; should be greater than 0"),
+    ],
+)
+def test_study_refuses_fine_tuning_out_of_bounds(setting: str, line: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path, SMALLEST, f"training.{setting}") == f"training.{line}"
+
+
+def test_fine_tuning_may_be_searched() -> None:
+    space = """
+  freeze: {choice: [0, 2, all]}
+  layer_decay: {float: [0.5, 1]}
+  head_learning_rate: {float: [1e-3, 1], log: true, when: {freeze: [2, all]}}
+"""
+    searched = spec(SMALLEST.replace("space: {}\n", f"space: {space}"))
+    config = searched.training_config({"freeze": "all", "layer_decay": 0.5})
+    assert (config.freeze, config.layer_decay, config.head_learning_rate) == ("all", 0.5, None)
+    assert parse_spec(parse_yaml(searched.to_yaml(), "study.yaml")) == searched

@@ -97,29 +97,6 @@ def test_read_weights_refuses_cut_files(tmp_path: Path) -> None:
         read_weights(file)
 
 
-@pytest.mark.parametrize(
-    ("name", "head"),
-    [
-        ("lenet5", "13"),
-        ("resnet9", "19"),
-        (RESNET, "fc"),
-        ("torchvision:squeezenet1_1", "classifier.1"),
-        ("torchvision:vit_b_16", "heads.head"),
-        ("torchvision:efficientnet_b0", "classifier.1"),
-        ("torchvision:densenet121", "classifier"),
-        ("torchvision:swin_t", "head"),
-    ],
-)
-def test_head_is_the_layer_of_the_logits(name: str, head: str) -> None:
-    model = models.build_on_meta(name, in_channels=3, classes=10, image_size=32)
-    assert find_head(model, 10) == head
-
-
-def test_head_that_is_not_there_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"^architecture: no layer of Sequential has 9 outputs, one for each class$"):
-        find_head(built(), 9)
-
-
 @pytest.mark.parametrize("name", ["lenet5", RESNET])
 def test_load_weights_replaces_head_of_other_classes(name: str) -> None:
     source, target = built(name, classes=12, size=32, seed=1), built(name, classes=5, size=32, seed=2)

@@ -90,6 +90,12 @@ class TrainingConfig(BaseModel):
 
     See [pretrained networks](pretrained.md).
     """
+    freeze: Annotated[int, Field(ge=0, le=1_000_000)] | Literal["all"] = 0
+    """Epochs in which only the head is trained, before the whole network is. all: the head alone."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor of the learning rate per stage of the network, from the head down to the first layer."""
+    head_learning_rate: Annotated[float, Field(gt=0, le=1e30)] | None = None
+    """Highest learning rate of the head. None: that of the other layers."""
     init: Literal["pytorch", "keras"] = "pytorch"
     """Initialization as in PyTorch, or as in Keras: Glorot-uniform weights and zero biases."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -131,6 +137,11 @@ class TrainingConfig(BaseModel):
         later = {name: field.default for name, field in type(self).model_fields.items() if name not in _FIRST_KEYS}
         values = self.model_dump(mode="json")
         return {key: value for key, value in values.items() if key not in later or value != later[key]}
+
+    @property
+    def has_groups(self) -> bool:
+        """True if some layers have another learning rate than others."""
+        return self.layer_decay < 1 or self.head_learning_rate is not None
 
     @property
     def hyperparameters(self) -> dict[str, Scalar]:

@@ -1,4 +1,6 @@
-"""The head of a network: the layer that gives the logits."""
+"""The parts of a network: the head, which gives the logits, and the stages before it."""
+
+import re
 
 from torch import nn
 
@@ -23,3 +25,45 @@ def find_head(model: nn.Module, classes: int) -> str:
 def belongs_to(name: str, module: str) -> bool:
     """Return True if a parameter or module is in the module at a path."""
     return not module or name == module or name.startswith(f"{module}.")
+
+
+def list_stages(model: nn.Module, head: str) -> list[list[nn.Parameter]]:
+    """List the parameters of each stage of a network, without those of its head.
+
+    Stages are in the order in which the network registers them. A stage is the outermost part with a
+    number in its name: `layer1`, `features.3`, `blocks.11`. A layer outside of them is a stage of its
+    own, but norms and lone parameters belong to the stage before.
+    """
+    stages: list[list[nn.Parameter]] = []
+    current: str | None = None
+    seen: set[nn.Parameter] = set()
+    for path, module in model.named_modules():
+        own = [parameter for parameter in module.parameters(recurse=False) if parameter not in seen]
+        if not own or belongs_to(path, head):
+            continue
+        seen.update(own)
+        stage, is_attached = _stage_of(path), _is_attached(path, module)
+        if stages and (is_attached or current in (None, stage)):
+            stages[-1] += own
+        else:
+            stages.append(own)
+        current = current if is_attached else stage
+    return stages
+
+
+def _stage_of(path: str) -> str:
+    """Return the first parts of a path, up to the first that holds a number."""
+    numbered = re.match(r"(?:[^.\d]+\.)*[^.\d]*\d[^.]*", path)
+    return numbered[0] if numbered else path
+
+
+def _is_attached(path: str, module: nn.Module) -> bool:
+    """Return True if a module's own parameters belong to the stage before.
+
+    They do if it is a norm that is no part of a stage, or a network or part without a number that has
+    lone parameters, such as the embedding of positions.
+    """
+    if _stage_of(path) != path:
+        return False
+    is_norm = all(parameter.ndim < 2 for parameter in module.parameters(recurse=False))
+    return is_norm or (any(module.children()) and not re.search(r"\d", path))

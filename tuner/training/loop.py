@@ -30,6 +30,7 @@ from tuner.errors import NotFiniteError, SpecError
 from tuner.results.schema import EpochResult, StepResult
 from tuner.training.averaging import WeightAverage
 from tuner.training.evaluation import BatchPreparer, Evaluator, unchanged_buffers
+from tuner.training.fine_tuning import Freezer, group_parameters
 from tuner.training.loss import Loss
 from tuner.training.memory import memory_errors_as
 from tuner.training.metrics import extra_metrics, loss_and_accuracy
@@ -108,7 +109,10 @@ class Trainer:
             self.parameters_count = models.parameters_count(self.model)
             self._average = WeightAverage(self.model, config.ema) if config.ema else None
             self._set_precision(choose(config.precision, self.device, self.model, capability))
-            self._optimizer = build_optimizer(self.model.parameters(), config)
+            classes = len(data.classes)
+            self._freezer = Freezer(self.model, classes, config.freeze) if config.freeze else None
+            groups = group_parameters(self.model, classes, config) if config.has_groups else self.model.parameters()
+            self._optimizer = build_optimizer(groups, config)
         self._loss = Loss(config, data.train.labels, len(data.classes))
         self._evaluator = Evaluator(config, data, self.evaluated_model, self._preparer, seed)
 
@@ -214,7 +218,7 @@ class Trainer:
         """Train the rest of the current epoch."""
         steps = batches(self._order().to(self.device), self.config.batch_size)
         done, planned = self.epoch * len(steps), self.config.epochs * len(steps)
-        self.model.train()
+        self._set_training_mode()
         self._started = time.perf_counter()
         for indices in steps[self._step :]:
             set_learning_rate(self._optimizer, learning_rate_at(self.config, done + self._step, planned))
@@ -228,6 +232,12 @@ class Trainer:
                 self._check_finite(self._loss_sum.item())
             if self._on_step:
                 self._on_step()
+
+    def _set_training_mode(self) -> None:
+        """Put the network into training mode, but for its frozen parts."""
+        self.model.train()
+        if self._freezer:
+            self._freezer.apply(self.epoch)
 
     def _order(self) -> Tensor:
         """Return the positions of the current epoch's images, in order."""
@@ -276,7 +286,7 @@ class Trainer:
         val_loss, val_accuracy = self.evaluate(self.data.validation)
         self._lines.append(StepResult(step, train_loss, val_loss, val_accuracy))
         self._line_loss_sum.zero_()
-        self.model.train()
+        self._set_training_mode()
         self._started += time.perf_counter() - paused
 
     def _finish_epoch(self) -> EpochResult:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn, optim
 
@@ -12,7 +13,9 @@ WARM_UP = 0.3
 """Share of a one-cycle training in which the learning rate rises."""
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> optim.Optimizer:
+def build_optimizer(
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], config: TrainingConfig
+) -> optim.Optimizer:
     """Build the optimizer that `config` names, in PyTorch's fused form.
 
     The fused form is the fastest on CPU and CUDA alike. Weight decay is added to the gradient
@@ -29,9 +32,12 @@ disable_compiler_guards()
 
 
 def set_learning_rate(optimizer: optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of the next step for every parameter."""
+    """Set the learning rate of the next step for every parameter.
+
+    Groups with a `factor` get that part of it.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("factor", 1.0)
 
 
 def learning_rate_at(config: TrainingConfig, step: int, steps: int) -> float:

@@ -131,7 +131,8 @@ def one_step(recipe: TrainingConfig, data: DeviceDataset, root: Path | None = No
     Raises:
         OutOfMemoryError: The step or the evaluation does not fit.
     """
-    trainer, _ = _train_until(lambda: True, recipe, data, root)
+    released = recipe.model_copy(update={"freeze": 0})  # because frozen layers take less memory
+    trainer, _ = _train_until(lambda: True, released, data, root)
     pixels, labels = data.validation.batch(slice(0, EVALUATION_BATCH[data.device.type]))
     trainer.evaluate(ImageSubset(pixels, None, labels))
 
@@ -161,7 +162,9 @@ def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset, root: P
 
 def _time(recipe: TrainingConfig, data: DeviceDataset, root: Path | None) -> Speed:
     """Time whole epochs of a recipe if they are short, else steps."""
-    endless = recipe.model_copy(update={"epochs": 1_000_000, "learning_rate": 1e-6})  # and never NaN
+    endless = recipe.model_copy(update={"epochs": 1_000_000, "learning_rate": 1e-6, "head_learning_rate": None})
+    if endless.freeze != "all":  # because most epochs come after the frozen ones
+        endless = endless.model_copy(update={"freeze": 0})
     taken = 0
     began = time.perf_counter()
 
