@@ -9,7 +9,19 @@ import pytest
 
 from tests.support.object_store import ObjectStore
 
-LONGEST = ["test_kill", "test_main", "test_s3", "test_run", "test_watchdog", "test_survival", "test_jobs"]
+LONGEST = [
+    "test_s3",
+    "test_run",
+    "test_main",
+    "test_external",
+    "test_notebooks",
+    "test_damaged_folders",
+    "test_asha",
+    "test_kill",
+    "test_searcher",
+    "test_survival",
+    "test_jobs",
+]
 """Test files that take longest. Two processes begin with them, so that neither waits for the other."""
 
 

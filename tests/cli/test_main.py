@@ -45,7 +45,10 @@ def command(*arguments: object) -> list[str]:
 
 
 def call(*arguments: object, address: str | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command outside of a terminal, beside a local Ray that was started if there is an address."""
+    """Run the command outside of a terminal.
+
+    With an address it uses that local Ray.
+    """
     return call_tuner(*arguments, environment=clean_environment() | environment, address=address)
 
 

@@ -721,7 +721,7 @@ def test_costs_of_a_rebuilt_trial_do_not_grow(tmp_path: Path) -> None:
 
 
 def calls_of_rebuilding(folder: Path, count: int) -> int:
-    """Count the calls of rebuilding a study of completed trials, which equals the one that was told."""
+    """Count the calls of rebuilding a study of completed trials."""
     spec = study(trials=count)
     searcher = bare(spec)
     tables = Tables(Storage(folder), spec.space)

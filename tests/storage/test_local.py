@@ -184,7 +184,7 @@ def test_read_returns_only_whole_versions(storage: Storage) -> None:
 
 
 def kill_in_a_write(folder: Storage) -> int:
-    """Start a writer, kill it in the middle of a write, and return the last version that it confirmed."""
+    """Kill a writer in a write, and return its last confirmed version."""
     earlier = {*temporary_files(folder)}
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None

@@ -142,7 +142,7 @@ def test_study_refuses_another_space_and_is_extended(study: StudyRun) -> None:
 
 def test_study_stops_when_its_data_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "BACKOFF_SECONDS", (0.1, 0.2))
-    spec = digits(search={"trials": 8})
+    spec = digits(search={"trials": 4}, resources={"concurrent": 1})
     run = StudyRun(spec, tmp_path, trainable=DatalessTrial)
     with pytest.raises(StudyError, match=r"stopped, because 3 attempts in a row failed .*DataError: gone"):
         run.run()
@@ -153,7 +153,7 @@ def test_study_stops_when_its_data_vanish(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(history["error_kind"].dropna()) == {"environment"}
     (tmp_path / "small" / "there").touch()  # and the data are back
     results = StudyRun(spec, tmp_path, trainable=DatalessTrial).run()
-    assert list(results.trials["number"]) == list(range(8))
+    assert list(results.trials["number"]) == list(range(4))
     assert "FAILED" not in set(results.trials["state"])
 
 
@@ -307,7 +307,8 @@ class Interrupting(NullObserver):
 
 def test_interrupted_trials_resume_under_their_numbers(tmp_path: Path) -> None:
     training = {"architecture": "vazquez_base", "epochs": 4000, "batch_size": 16}
-    spec = digits(training=training, search={"trials": 2})
+    few = {"name": "digits", "train": 320, "validation": 64}
+    spec = digits(dataset=few, training=training, search={"trials": 2})
     first = StudyRun(spec, tmp_path, observer=Interrupting(2, 3), trainable=StudiousTrial)
     results = first.run()
     assert first.stop_reason == "interrupt"

@@ -1,4 +1,7 @@
-"""Processes forked from one that has imported Ray and torch, so that a test pays for these imports once."""
+"""Processes forked from one that has imported Ray and torch.
+
+The tests pay for these imports once.
+"""
 
 import logging
 import multiprocessing
@@ -53,13 +56,13 @@ def _replace_environment(environment: dict[str, str]) -> None:
 def call_tuner(
     *words: object, folder: Path = ROOT, environment: dict[str, str], address: str | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command line in a process of its own, outside of a terminal.
+    """Run the command line in a forked process without a terminal.
 
     Args:
         words: The words after `python -m tuner`.
         folder: The folder to run in.
         environment: All its environment.
-        address: The local Ray that it finds started. None: it starts its own.
+        address: A local Ray that is already started. None: the command starts its own.
     """
     arguments = [*map(str, words)]
     with tempfile.TemporaryDirectory() as said:

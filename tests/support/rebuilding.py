@@ -1,4 +1,4 @@
-"""A study's tables tell all that its search knows."""
+"""Comparison of a study's search with the one that its tables rebuild."""
 
 from tuner.results.folder import StudyResults
 from tuner.search.optuna_study import rebuild_study
@@ -7,7 +7,7 @@ from tuner.study.run import StudyRun
 
 
 def assert_rebuilt(live: StudyRun, results: StudyResults) -> None:
-    """Assert that Optuna's trials and the rungs are the same when they are rebuilt from the tables."""
+    """Assert that the tables rebuild Optuna's trials and the rungs."""
     rebuilt = rebuild_study(results.spec, results.trials, results.epochs)
     for told, again in zip(live.searcher.study.trials, rebuilt.trials, strict=True):
         assert (told.state, told.params, told.value, told.distributions) == (

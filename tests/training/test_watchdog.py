@@ -48,7 +48,7 @@ def digits(scratch: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def images(scratch: Path) -> tuple[Path, Path]:
-    """A folder of images, and the place of its cache entry on another machine."""
+    """A folder of images, and its cache entry on another machine."""
     write_folder(scratch / "images", "train", ["a", "b"], 20, 12, 12)
     entry = load(DatasetConfig(name=str(scratch / "images")), cache=scratch / "cache").folder
     return scratch / "images", Path("elsewhere") / entry.name
@@ -58,7 +58,7 @@ def images(scratch: Path) -> tuple[Path, Path]:
 
 
 class Watch:
-    """A clock that tests move on, and the timer of the watchdog, which runs by it."""
+    """A clock that tests set, and a timer that runs by it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -212,7 +212,7 @@ def train_hanging(hang: Callable[[], None], said: Path, cache: Path, *trial: Any
 
 @pytest.fixture
 def ended(tmp_path: Path) -> Iterator[Callable[..., tuple[int | None, str]]]:
-    """Run a trial that hangs. Gives the exit code of its process, and what it said."""
+    """Run a trial that hangs. Gives its exit code and errors."""
     started: list[ForkServerProcess] = []
 
     def run(hang: Callable[[], None], entry: Path, **changes: Any) -> tuple[int | None, str]:
