@@ -272,6 +272,7 @@ def test_compact_keeps_every_row(tables: Tables) -> None:
     assert pq.read_schema(tables.storage.path(parts(tables, "trials")[0])).equals(schema("trials", SPACE))
 
 
+@pytest.mark.slow
 def test_history_during_compaction_is_whole(tmp_path: Path) -> None:
     reader = Tables(Storage(tmp_path), Space.model_validate({}))
     with subprocess.Popen([sys.executable, "-c", COMPACTING, str(tmp_path)], stdout=subprocess.PIPE) as writer:

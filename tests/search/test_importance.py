@@ -72,6 +72,7 @@ def test_importance_is_the_same_each_time(spec: StudyConfig) -> None:
     pd.testing.assert_frame_equal(importance(spec, *tables), importance(spec, *tables))
 
 
+@pytest.mark.slow
 def test_importance_ignores_repeats_and_unmeasured_trials(spec: StudyConfig) -> None:
     trials, epochs = measured(by_rate)
     few = trials.head(30)

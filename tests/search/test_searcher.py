@@ -606,6 +606,7 @@ def test_tables_rebuild_the_study(space: dict[str, Any], calls: int, tmp_path: P
     assert told(driven.killed().searcher.study.trials) == expected
 
 
+@pytest.mark.slow
 def test_several_objectives_allow_no_pruned_trial(tmp_path: Path) -> None:
     goals = [{"maximize": "val_accuracy"}, {"minimize": "val_loss"}]
     for sampler, count in (("tpe", 8), ("nsga2", GENETIC), ("nsga3", GENETIC)):

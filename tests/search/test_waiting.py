@@ -194,6 +194,7 @@ class Stream:
         return rule
 
 
+@pytest.mark.slow
 def test_waiting_rule_follows_brute_force() -> None:
     """10,000 random streams of both types."""
     verdicts: Counter[str] = Counter()

@@ -158,6 +158,7 @@ def test_failed_write_keeps_old_file(folder: Storage) -> None:
     assert temporary_files(folder) == []
 
 
+@pytest.mark.slow
 def test_read_returns_only_whole_versions(storage: Storage) -> None:
     versions = [bytes([version]) * 1_000_000 for version in range(2)]
     storage.write("file", versions[0])
