@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuner.config.registry import ARCHITECTURES, TORCHVISION, architecture
+from tuner.config.study import parse_spec
 from tuner.config.user_models import is_own, own_network
 from tuner.errors import SpecError
 
@@ -34,6 +35,8 @@ def test_architecture_finds_networks_of_three_kinds() -> None:
     assert architecture("alexnet") is ARCHITECTURES["alexnet"]
     assert architecture("torchvision:alexnet") != ARCHITECTURES["alexnet"]
     assert [is_own(name) for name in ("alexnet", "torchvision:alexnet", "a.b:C")] == [False, False, True]
+    assert architecture("timm:resnet18").doc == "resnet18 of timm"
+    assert not is_own("timm:resnet18.a1_in1k")
 
 
 def test_own_network_declares_its_keyword_only_defaults() -> None:
@@ -55,6 +58,10 @@ def test_own_network_declares_its_keyword_only_defaults() -> None:
         (["lenet5"], "architecture: found ['lenet5']; did you mean 'lenet5'? allowed: alexnet,"),
         ("torchvision:resnet81", "architecture: torchvision has no 'resnet81'; did you mean 'resnet18'? allowed: "),
         ("torchvision:", "architecture: torchvision has no ''; allowed: alexnet, convnext_base"),
+        ("timm:resnet81", "architecture: timm has no 'resnet81'; did you mean 'resnet18'? allowed: "),
+        ("timm:resnet18.a1_in2k", "architecture: timm has no weights 'a1_in2k' for resnet18; did you mean 'a1_in1k'? "),
+        ("timm:", "architecture: timm has no ''; allowed: "),
+        ("timm:hf-hub:someone/net", "architecture: timm has no 'hf-hub:someone/net'; allowed: "),
         ("torchvison:vgg11", "architecture: torchvison:vgg11: importing 'torchvison' failed with ModuleNot"),
         (":Tiny", "architecture: :Tiny: importing '' failed with ValueError: Empty module name; allowed: torch"),
         ("tests.network:Tiny", "architecture: tests.network:Tiny: importing 'tests.network' failed with ModuleNot"),
@@ -95,8 +102,16 @@ def test_architecture_imports_nothing_but_own_networks(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     code = (
         "import sys; from tuner.config.registry import architecture; architecture('alexnet'); "
-        "architecture('torchvision:resnet18'); assert not {'torch', 'torchvision'} & {*sys.modules}"
+        "architecture('torchvision:resnet18'); assert not {'torch', 'torchvision', 'timm'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     own_network("tests.support.networks:Tiny")
     assert "" in sys.path
+
+
+def test_timm_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    line = "architecture: 'timm:resnet18' needs timm, which is not installed; pip install 'tuner[timm]'"
+    assert refusal("timm:resnet18") == line
+    text = {"study": "a", "training": {"architecture": "timm:resnet18"}, "space": {}}
+    assert parse_spec(text, stored=True).architectures == ["timm:resnet18"]  # so that its rows are read

@@ -13,6 +13,7 @@ from tuner.config.registry import TORCHVISION
 from tuner.config.study import parse_spec
 from tuner.errors import SpecError
 from tuner.models.external import forward_black, weightless
+from tuner.models.head import find_head
 from tuner.study.run import StudyRun
 
 SUITABLE = {"alexnet": 64, "inception_v3": 96, "maxvit_t": 224, "vit_h_14": 28}
@@ -27,6 +28,24 @@ def test_torchvision_network_takes_gray_and_rgb(name: str) -> None:
     assert {parameter.device.type for parameter in gray.parameters()} == {"meta"}
     assert forward_black(gray, 2, 1, size).shape == (2, 7)
     models.build_on_meta(f"torchvision:{name}", in_channels=3, classes=7, image_size=size)
+
+
+@pytest.mark.parametrize("name", ["resnet18.a1_in1k", "vit_tiny_patch16_224", "mixer_s32_224"])
+@pytest.mark.slow
+def test_timm_network_takes_gray_and_rgb(name: str) -> None:
+    for channels in (1, 3):
+        settings = {"in_channels": channels, "classes": 7, "image_size": 64}
+        outline = models.build_on_meta(f"timm:{name}", **settings)
+        assert {parameter.device.type for parameter in outline.parameters()} == {"meta"}
+        assert find_head(outline, 7) in ("fc", "head", "head.fc")
+        model = models.build(f"timm:{name}", **settings)
+        F.cross_entropy(model(torch.rand(4, channels, 64, 64)), torch.arange(4)).backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_timm_network_refuses_unsuitable_images() -> None:
+    with pytest.raises(SpecError, match=r"^architecture: timm:vit_\w+ does not work with images of 1x8x8: [^\n]+$"):
+        models.build("timm:vit_tiny_patch16_224", **DIGITS)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import tuner
+from tuner.config.user_models import is_own
 
 
 def stage(folder: Path, architectures: Iterable[str]) -> list[Path]:
@@ -47,7 +48,7 @@ def sources(architectures: Iterable[str]) -> list[Path]:
 
     Installed modules are left out, because each node has its own installation.
     """
-    modules = [name.partition(":")[0] for name in architectures if ":" in name and not name.startswith("torchvision:")]
+    modules = [name.partition(":")[0] for name in architectures if is_own(name)]
     top_levels = dict.fromkeys(module.partition(".")[0] for module in modules)
     users = [_source(import_module(name)) for name in top_levels]
     return [_source(tuner), *(path for path in users if "site-packages" not in path.parts)]

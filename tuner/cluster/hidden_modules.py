@@ -9,7 +9,7 @@ from tuner.errors import SpecError, printable
 
 NEEDED = (
     "tuner", "ray", "torch", "torchvision", "optuna", "cmaes", "numpy", "pandas", "matplotlib", "pyarrow", "pydantic",
-    "ruamel", "yaml", "typer", "rich", "filelock", "PIL", "sklearn", "scipy",
+    "ruamel", "yaml", "typer", "rich", "timm", "safetensors", "filelock", "PIL", "sklearn", "scipy",
 )  # fmt: skip
 """Modules that a study needs, loaded yet or not."""
 

@@ -13,7 +13,9 @@ import ray
 
 import tuner
 from tuner.cluster.nodes import alive, ask_nodes
+from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
+from tuner.config.user_models import library_of
 from tuner.data.cache import ensure_cached
 from tuner.data.weights import hash_all, search_below
 from tuner.errors import ClusterError, UserError
@@ -136,6 +138,8 @@ def _check_here(
     try:
         ensure_cached(dataset, spec.dataset, data)
         search_below(directory)
+        for name in filter(library_of, spec.architectures):
+            architecture(name)
         found = hash_all(spec.weights, data)
         problems += [f"{name}: the file is not the study's" for name in weights if found[name] != weights[name]]
     except UserError as error:

@@ -1,8 +1,8 @@
 """Names that a study file may use, described without torch.
 
 A study file is checked against this page in milliseconds. `tuner.models` and `tuner.data` hold what the
-names stand for, and a test compares them. Of torchvision only the names are known. A user's own class
-is imported.
+names stand for, and a test compares them. Of torchvision only the names are known. timm and a user's
+own class are imported.
 """
 
 import inspect
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from tuner.config.timm_models import check_timm
 from tuner.config.user_models import is_own, own_network
 from tuner.config.validation_messages import shown
 from tuner.errors import SpecError, suggest
@@ -193,17 +194,17 @@ EXTRA_METRICS: tuple[ExtraMetric, ...] = get_args(ExtraMetric)
 TEST_METRICS = ("test_accuracy", "test_loss")
 """Metrics that no objective may name."""
 
-ARCHITECTURE_NAMES = (*ARCHITECTURES, "torchvision:NAME", "package.module:Class")
+ARCHITECTURE_NAMES = (*ARCHITECTURES, "torchvision:NAME", "timm:NAME", "package.module:Class")
 """Names of architectures, as errors list them."""
 
 
 def architecture(name: Any) -> Architecture:
     """Return what is known of a network.
 
-    Only a user's own module is imported, and it usually imports torch.
+    Only timm and a user's own module are imported, and they import torch.
 
     Args:
-        name: A network of `ARCHITECTURES`, `torchvision:NAME`, or `package.module:Class`.
+        name: A network of `ARCHITECTURES`, `torchvision:NAME`, `timm:NAME`, or `package.module:Class`.
 
     Raises:
         SpecError: There is no such network, or a class of the user's own cannot be called as `own_network` says.
@@ -214,7 +215,10 @@ def architecture(name: Any) -> Architecture:
         raise SpecError(f"architecture: found {shown(name)}; {suggest(str(name), ARCHITECTURE_NAMES)}")
     if is_own(name):
         return _describe(name, own_network(name))
-    member = name.removeprefix("torchvision:")
+    library, _, member = name.partition(":")
+    if library == "timm":
+        check_timm(member)
+        return Architecture(f"{member} of timm", 1)
     if member not in TORCHVISION:
         raise SpecError(f"architecture: torchvision has no '{member}'; {suggest(member, TORCHVISION)}")
     return Architecture(f"{member} of torchvision, untrained", 1)

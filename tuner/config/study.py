@@ -40,7 +40,7 @@ from tuner.config.sections import (
 from tuner.config.settings import Settings
 from tuner.config.space import Space
 from tuner.config.training import TrainingConfig, check_hyperparameter
-from tuner.config.user_models import is_own
+from tuner.config.user_models import is_imported
 from tuner.config.validation_messages import lines, shown
 from tuner.config.yaml import override, read_yaml, to_yaml
 from tuner.errors import SpecError, shorten, suggest
@@ -118,7 +118,7 @@ class StudyConfig(Settings):
     @model_validator(mode="after")
     def _check_together(self, info: ValidationInfo) -> Self:
         stored = (info.context or {}).get("stored")
-        if not (stored and any(is_own(str(name)) for name in self.architectures)):
+        if not (stored and any(is_imported(str(name)) for name in self.architectures)):
             self._check_recipes()
         if self.dataset.validation == "test" and self.protocol != "as_published":
             raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")

@@ -9,7 +9,7 @@ from typing import Any
 
 from tuner.errors import SpecError, suggest, type_and_line
 
-LIBRARIES = ("torchvision",)
+LIBRARIES = ("torchvision", "timm")
 """Packages whose networks a study file names `PACKAGE:NAME`."""
 
 
@@ -25,6 +25,11 @@ def is_own(name: str) -> bool:
     Such a name is `package.module:Class`.
     """
     return ":" in name and library_of(name) is None
+
+
+def is_imported(name: str) -> bool:
+    """Return True if the check of an architecture imports a package that may be gone later."""
+    return is_own(name) or library_of(name) == "timm"
 
 
 def own_network(name: str) -> Callable[..., Any]:
@@ -61,7 +66,7 @@ def import_own(path: str, name: str) -> ModuleType:
     except BaseException as error:  # because a user's module may raise anything, SystemExit too
         raise SpecError(
             f"architecture: {name}: importing '{path}' failed with {type_and_line(error)}; allowed: "
-            "torchvision:NAME, or package.module:Class below the current directory or installed"
+            "torchvision:NAME, timm:NAME, or package.module:Class below the current directory or installed"
         ) from error
 
 

@@ -10,10 +10,10 @@ from contextlib import nullcontext
 from torch import nn
 
 from tuner.config.registry import Scalar, architecture
-from tuner.config.user_models import is_own
+from tuner.config.user_models import is_own, library_of
 from tuner.errors import SpecError, suggest
 from tuner.models.alexnet import alexnet
-from tuner.models.external import torchvision_network, users_network, weightless
+from tuner.models.external import library_network, users_network, weightless
 from tuner.models.lenet import lenet5, lenet5_cesar, lenet5_classic, lenet5_tinoco
 from tuner.models.resnet import resnet9
 from tuner.models.rubio import rubio_large, rubio_large_shared, rubio_small
@@ -39,7 +39,7 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 def names() -> list[str]:
     """Return the sorted names of the built-in networks.
 
-    `build` also takes torchvision's networks and classes of the user.
+    `build` also takes networks of torchvision and timm, and classes of the user.
     """
     return sorted(BUILDERS)
 
@@ -48,7 +48,7 @@ def build(name: str, /, *, in_channels: int, classes: int, image_size: int, **hy
     """Build a network by name, with weights drawn from PyTorch's global generator.
 
     Args:
-        name: One of `names()`, `torchvision:NAME`, or `package.module:Class` of the user.
+        name: One of `names()`, `torchvision:NAME`, `timm:NAME`, or `package.module:Class` of the user.
         in_channels: Channels of the images.
         classes: Number of logits.
         image_size: Width and height of the images, in pixels.
@@ -60,7 +60,7 @@ def build(name: str, /, *, in_channels: int, classes: int, image_size: int, **hy
 
     Raises:
         SpecError: The name or a hyperparameter is unknown, a value is out of bounds, the images
-            are too small, or a network of torchvision or the user gives no logits for them.
+            are too small, or a network of a library or the user gives no logits for them.
     """
     known = architecture(name)
     for key, value in hyperparameters.items():
@@ -73,8 +73,8 @@ def build(name: str, /, *, in_channels: int, classes: int, image_size: int, **hy
         raise SpecError(f"architecture: {name} needs images of {known.min_size} pixels or more, not {image_size}")
     if name in BUILDERS:
         return BUILDERS[name](in_channels, classes, image_size, **hyperparameters)
-    if name.startswith("torchvision:"):
-        return torchvision_network(name, in_channels, classes, image_size)
+    if library_of(name):
+        return library_network(name, in_channels, classes, image_size)
     return users_network(name, in_channels, classes, image_size, hyperparameters)
 
 

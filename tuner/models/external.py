@@ -1,4 +1,4 @@
-"""Networks of torchvision and of the user.
+"""Networks of torchvision, timm and the user.
 
 Each is tried on two images before its use, because its output is not known beforehand.
 """
@@ -16,19 +16,21 @@ from tuner.config.user_models import own_network
 from tuner.errors import SpecError, type_and_line
 
 
-def torchvision_network(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:
-    """Build an untrained network of torchvision, `torchvision:NAME`, without a download.
+def library_network(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:
+    """Build an untrained network, `torchvision:NAME` or `timm:NAME`, without a download.
 
-    (N, in_channels, size, size) → (N, classes) logits. Its first convolution is replaced if the
-    images are not RGB, with PyTorch's initialization. googlenet and inception_v3 have no auxiliary
-    logits.
+    (N, in_channels, size, size) → (N, classes) logits. The first convolution of a network of
+    torchvision is replaced if the images are not RGB, with PyTorch's initialization. googlenet and
+    inception_v3 have no auxiliary logits.
 
     Raises:
         SpecError: The network does not take images of this size.
     """
 
     def build() -> nn.Module:
-        return _fitted(name.removeprefix("torchvision:"), in_channels, classes, image_size)
+        library, _, member = name.partition(":")
+        fitted = _of_timm if library == "timm" else _fitted
+        return fitted(member, in_channels, classes, image_size)
 
     def build_weightless() -> nn.Module:
         with weightless():
@@ -71,6 +73,16 @@ def weightless() -> Iterator[None]:
 def _without_values(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:  # noqa: ARG001
     """Return a parameter of the same shape without values."""
     return nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+
+
+def _of_timm(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:
+    """Build a network of timm for images of another size or number of channels."""
+    import timm  # late, because it takes seconds
+
+    config = timm.get_pretrained_cfg(name)
+    settings: dict[str, Any] = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
+    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=in_channels, **settings)
+    return model
 
 
 def _fitted(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:
