@@ -31,6 +31,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "study": StudyConfig,
     "dataset": dataset.DatasetConfig,
     "dataset.augment": dataset.Augment,
+    "dataset.pixels": dataset.Normalization,
     "training": training.TrainingConfig,
     "training.evaluate": training.Evaluate,
     "space.choice": parameters.Choice,
@@ -84,6 +85,8 @@ def describe_type(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         kinds = [describe_type(kind, metadata) for kind in arguments if kind is not NoneType]
         return " or ".join(dict.fromkeys(kinds))
     if origin is list:
+        return f"list of {describe_type(arguments[0])}"
+    if origin is tuple and Ellipsis in arguments:
         return f"list of {describe_type(arguments[0])}"
     if origin is tuple:
         return "[LOWEST, HIGHEST]"

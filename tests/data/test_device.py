@@ -10,8 +10,10 @@ import torch
 from tests.support.cuda import needs_cuda
 from tests.support.image_files import noise, write_parquet
 from tuner.config.dataset import DatasetConfig, NextImages
+from tuner.config.study import parse_spec
 from tuner.data import Dataset, load, split
 from tuner.data.device import DeviceDataset, device_data
+from tuner.errors import SpecError
 
 
 @pytest.fixture
@@ -152,3 +154,29 @@ def test_subset_on_gpu_equals_cpu(dataset: Dataset) -> None:
     assert torch.equal(images, gpu_images.cpu())
     assert torch.equal(labels, gpu_labels.cpu())
     assert torch.allclose(on_cpu.normalize(images), on_gpu.normalize(gpu_images).cpu(), atol=1e-6)
+
+
+def test_pixels_are_scaled_by_given_means(dataset: Dataset) -> None:
+    means, deviations = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    config = DatasetConfig.model_validate({"validation": 20, "pixels": {"mean": means, "deviation": deviations}})
+    data = device_data(dataset.folder, config, "cpu")
+    images = data.train.batch(slice(0, 5))[0]
+    mean, deviation = (torch.tensor(each).view(1, 3, 1, 1) for each in (means, deviations))
+    torch.testing.assert_close(data.normalize(images), (images / 255 - mean) / deviation)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "line"),
+    [
+        ("unti", "dataset.pixels: found 'unti'; did you mean 'unit'? allowed: raw, standard, symmetric, unit"),
+        ({"mean": [2.0], "deviation": [0.5]}, "dataset.pixels.mean[0]: found 2.0; should be less than or equal to 1"),
+        ({"mean": [0.5], "deviation": [0.0]}, "dataset.pixels.deviation[0]: found 0.0; should be greater than 0"),
+        ({"mean": [0.5], "std": [0.5]}, "dataset.pixels: unknown key 'std'; allowed: deviation, mean"),
+    ],
+)
+def test_pixels_out_of_bounds_are_refused(pixels: object, line: str) -> None:
+    spec = {"study": "a", "dataset": {"pixels": pixels}, "training": {"architecture": "vazquez_base"}, "space": {}}
+    with pytest.raises(SpecError) as caught:
+        parse_spec(spec)
+    assert "\n" not in str(caught.value)
+    assert line in str(caught.value)

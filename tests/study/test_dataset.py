@@ -208,3 +208,14 @@ def test_pretrained_weights_of_the_space_are_tried_too(tmp_path: Path) -> None:
     space = {"architecture": "vazquez_base", "pretrained": {"choice": [False, "nowhere.pt"]}}
     with pytest.raises(DataError, match=r"^training.pretrained: no file 'nowhere.pt' on "):
         load_fitting(parse_spec({"study": "a", "space": space}), tmp_path)
+
+
+def test_means_need_one_number_for_each_channel() -> None:
+    def study_with(mean: list[float]) -> StudyConfig:
+        dataset = {"name": "digits", "pixels": {"mean": mean, "deviation": [0.5]}}
+        return parse_spec({"study": "a", "dataset": dataset, "training": {"architecture": "vazquez_base"}, "space": {}})
+
+    load_fitting(study_with([0.4]), None)
+    line = r"^dataset\.pixels\.mean: found 3 numbers; allowed: 1, one for each channel of digits$"
+    with pytest.raises(SpecError, match=line):
+        load_fitting(study_with([0.4, 0.4, 0.4]), None)

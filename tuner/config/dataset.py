@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainSerializer, PlainValidator
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, PlainValidator, Tag
 
 from tuner.config.settings import Settings
 from tuner.config.validation_messages import shown
@@ -39,6 +39,25 @@ class NextImages(Settings):
 
     next: Annotated[int, Field(gt=0)]
     """Number of images."""
+
+
+def _as_tuple(raw: Any) -> Any:
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
+class Normalization(Settings):
+    """Mean and deviation of the pixels, as a pretrained network was trained with them."""
+
+    mean: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], BeforeValidator(_as_tuple)]
+    """Mean of each channel, with pixels in [0, 1]."""
+    deviation: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_as_tuple)]
+    """Standard deviation of each channel, with pixels in [0, 1]."""
+
+
+Pixels = Annotated[
+    Annotated[Literal["unit", "symmetric", "standard", "raw"], Tag("name")] | Annotated[Normalization, Tag("moments")],
+    Discriminator(lambda raw: "moments" if isinstance(raw, Mapping | Normalization) else "name"),
+]
 
 
 def _check_validation(raw: Any) -> Any:
@@ -86,5 +105,5 @@ class DatasetConfig(Settings):
     """Seed of the validation split, the same for every trial."""
     augment: Augment = Augment()
     """Random changes of the training images."""
-    pixels: Literal["unit", "symmetric", "standard", "raw"] = "unit"
-    """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255."""
+    pixels: Pixels = "unit"
+    """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255 | {mean: [M], deviation: [D]}."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tuner.config.dataset import DatasetConfig
+from tuner.config.dataset import DatasetConfig, Normalization
 from tuner.data import progress
 from tuner.data.dataset import Dataset
 from tuner.data.splits import Indices, split
@@ -171,6 +171,9 @@ def _normalization(config: DatasetConfig, train: ImageSubset) -> tuple[Tensor, T
         case "standard":
             mean, deviation = (values.view_as(ones).cpu() for values in _moments(train))
             deviation = torch.where(deviation > 0, deviation, 1.0)  # because a channel may be constant
+            return (1 / (255 * deviation)).float(), (-mean / deviation).float()
+        case Normalization(mean=means, deviation=deviations):
+            mean, deviation = (torch.tensor(each, dtype=torch.float64).view_as(ones) for each in (means, deviations))
             return (1 / (255 * deviation)).float(), (-mean / deviation).float()
 
 

@@ -8,7 +8,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from tuner import data
-from tuner.config.dataset import DatasetConfig
+from tuner.config.dataset import DatasetConfig, Normalization
 from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.config.user_models import is_own
@@ -36,6 +36,7 @@ def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], obje
     """
     dataset = _load_watched(spec.dataset, root)
     data.split(dataset, spec.dataset)
+    _check_pixels(spec.dataset.pixels, dataset)
     _check_metrics(spec, dataset)
     for name in spec.architectures:
         least, size = architecture(name).min_size, dataset.image_size
@@ -58,6 +59,17 @@ def _check_metrics(spec: StudyConfig, dataset: data.Dataset) -> None:
             f"{place}: found 'val_top5_accuracy', which is always 1 with the {classes} classes of {dataset.name};"
             " allowed: 6 classes or more; use val_accuracy"
         )
+
+
+def _check_pixels(pixels: str | Normalization, dataset: data.Dataset) -> None:
+    """Refuse means of other channels than the images have."""
+    if isinstance(pixels, Normalization):
+        for key, values in (("mean", pixels.mean), ("deviation", pixels.deviation)):
+            if len(values) != dataset.in_channels:
+                raise SpecError(
+                    f"dataset.pixels.{key}: found {len(values)} numbers; allowed: {dataset.in_channels},"
+                    f" one for each channel of {dataset.name}"
+                )
 
 
 def _try_weights(spec: StudyConfig, name: str, path: str, dataset: data.Dataset, root: Path | None) -> str:
