@@ -1,5 +1,6 @@
 """The tables: every row that was written is read, once, in its order, whatever happened to the parts."""
 
+import gc
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tuner.config.parameters import Value
 from tuner.config.space import Space
 from tuner.errors import StudyError
 from tuner.results import tables as tables_module
+from tuner.results.parts import Part, decode_part
 from tuner.results.schema import KEYS, ORDER, Table, outcome, parameters_from_row, parameters_to_row, schema
 from tuner.results.tables import Tables, now
 from tuner.storage import Storage
@@ -376,6 +378,31 @@ def test_merge_leaves_what_is_not_its_own(tables: Tables, monkeypatch: pytest.Mo
     tables.merge()
     assert {*others, str(spoilt.relative_to(tables.storage.root))} < {*parts(tables, "epochs")}
     assert len(parts(tables, "epochs")) == 7 + 1 + 1
+
+
+@pytest.mark.parametrize("merge", [Tables.merge, Tables.compact])
+def test_merge_reads_few_parts_at_once(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, merge: Callable[[Tables], None]
+) -> None:
+    monkeypatch.setattr(tables_module, "MERGED_PARTS", 10)
+    monkeypatch.setattr(tables_module, "_READ_AT_ONCE", 4)
+    write_small_parts(tables, 10)
+    before = {table: tables.history(table) for table in ORDER}
+    held: list[int] = []
+    read = decode_part
+
+    def reading(*arguments: Any) -> Part:
+        held.append(sum(type(kept) is Part for kept in gc.get_objects()))
+        return read(*arguments)
+
+    monkeypatch.setattr(tables_module, "decode_part", reading)
+    merge(tables)
+    monkeypatch.undo()
+    assert len(held) == 2 * 10
+    assert max(held) <= min(held) + 4
+    assert [len(parts(tables, table)) for table in ("trials", "epochs")] == [1, 1]
+    for table in ORDER:
+        pd.testing.assert_frame_equal(tables.history(table), before[table])
 
 
 def test_compacted_parts_have_bounded_memory(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ doubled keys, which a compaction that was cut short leaves. Readers change nothi
 parts that are damaged or misplaced, with a warning. Only `compact` sets a damaged part aside.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ SMALL_PART_BYTES = 100_000
 MERGED_BYTES = 64_000_000
 """Bytes in memory from which rows are merged into one part, because a driver holds them at once."""
 _READ_AT_ONCE = 64
-"""Parts that are held in memory while a table is compacted, beside those to be merged."""
+"""Parts that are read at once while a table is merged, because a part of one row takes 40 kB."""
 
 
 def now() -> datetime:
@@ -92,8 +93,8 @@ class Tables:
             if len(self._small[table]) >= MERGED_PARTS:
                 names, self._small[table] = self._small[table], []
                 with suppress(OSError, StudyError):
-                    parts = self._read_parts_named(table, names)
-                    self._merge(table, [part for part in parts if part.problem is None])
+                    parts = self._read_in_turn(table, names)
+                    self._merge(table, (part for part in parts if part.problem is None), MERGED_BYTES)
                 self._small[table].clear()  # because a merged part stays as it is
 
     def compact(self) -> None:
@@ -110,42 +111,50 @@ class Tables:
             names = self._part_names(table)
             if len(names) == 1 and check_bytes(names[0], self.storage.read(names[0])):
                 continue
-            parts: Iterable[Part] = self._sound_parts(table, names)
-            if table == "trials":  # because nothing may change if any of them is damaged
-                parts = [*parts]
-            self._merge(table, parts)
+            # because no part of `trials` may change if any of them is damaged
+            limit = math.inf if table == "trials" else MERGED_BYTES
+            self._merge(table, self._sound_parts(table, names), limit)
             self._small[table].clear()
 
     def _sound_parts(self, table: Table, names: Sequence[str]) -> Iterator[Part]:
         """Read parts one after the other, and set damaged ones aside."""
-        for start in range(0, len(names), _READ_AT_ONCE):
-            try:
-                parts = self._read_parts_named(table, names[start : start + _READ_AT_ONCE])
-            except FileNotFoundError as error:
-                raise _missing(error) from None
-            for part in parts:
+        try:
+            for part in self._read_in_turn(table, names):
                 if part.is_damaged:
                     self._set_aside(table, part)
                 elif part.problem is None:
                     yield part
+        except FileNotFoundError as error:
+            raise _missing(error) from None
 
-    def _merge(self, table: Table, parts: Iterable[Part]) -> None:
-        """Merge parts in their order, `MERGED_BYTES` at a time."""
-        group: list[Part] = []
+    def _read_in_turn(self, table: Table, names: Sequence[str]) -> Iterator[Part]:
+        """Read parts one after the other, a few at once."""
+        for start in range(0, len(names), _READ_AT_ONCE):
+            yield from self._read_parts_named(table, names[start : start + _READ_AT_ONCE])
+
+    def _merge(self, table: Table, parts: Iterable[Part], limit: float) -> None:
+        """Merge parts in their order, so many bytes in memory at a time."""
+        names: list[str] = []
+        joined: list[pa.Table] = []
+        loose: list[pa.Table] = []
         size = 0
         for part in parts:
-            group.append(part)
+            names.append(part.name)
+            loose.append(part.rows)
             size += part.rows.nbytes
-            if size >= MERGED_BYTES:
-                self._replace(table, group)
-                group, size = [], 0
-        self._replace(table, group)
+            if len(loose) == _READ_AT_ONCE:
+                joined.append(self._join(table, loose).combine_chunks())
+                loose = []
+            if size >= limit:
+                self._replace(table, names, [*joined, *loose])
+                names, joined, loose, size = [], [], [], 0
+        self._replace(table, names, [*joined, *loose])
 
-    def _replace(self, table: Table, group: Sequence[Part]) -> None:
+    def _replace(self, table: Table, names: Sequence[str], rows: Sequence[pa.Table]) -> None:
         """Write the rows of several parts as one, then remove these parts."""
-        if len(group) > 1:
-            self._write(table, self._join(table, group), "zstd")
-            self.storage.each(self.storage.remove, [part.name for part in group])
+        if len(names) > 1:
+            self._write(table, self._join(table, rows), "zstd")
+            self.storage.each(self.storage.remove, names)
 
     def _set_aside(self, table: Table, part: Part) -> None:
         """Rename a damaged part.
@@ -172,7 +181,7 @@ class Tables:
             if part.problem is not None:
                 path = self.storage.path(part.name)
                 warnings.warn(f"{path} is passed over: {part.problem}", stacklevel=2)
-        frame: pd.DataFrame = self._join(table, parts).to_pandas(types_mapper=PANDAS_TYPES.get)
+        frame: pd.DataFrame = self._join(table, (part.rows for part in parts)).to_pandas(types_mapper=PANDAS_TYPES.get)
         frame = frame.drop_duplicates(KEYS[table], ignore_index=True)
         order = {"trials": "updated_at", "epochs": "at", "decisions": "at"}.get(table)
         return frame.sort_values(order, kind="stable", ignore_index=True) if order else frame
@@ -223,10 +232,10 @@ class Tables:
         frame = frame.sort_values([*key, "attempt"], kind="stable", na_position="first")
         return frame.drop_duplicates(key, keep="last", ignore_index=True)
 
-    def _join(self, table: Table, parts: Sequence[Part]) -> pa.Table:
+    def _join(self, table: Table, rows: Iterable[pa.Table]) -> pa.Table:
         empty = schema(table, self.space).empty_table()
         try:
-            return pa.concat_tables([empty, *(part.rows for part in parts)], promote_options="permissive")
+            return pa.concat_tables([empty, *rows], promote_options="permissive")
         except pa.ArrowException as error:  # because columns of a newer version may differ in type
             raise StudyError(f"{self.storage.path(table)}: its parts differ: {error}") from None
 
@@ -268,7 +277,8 @@ class Tables:
         if table == "trials":
             is_missing = bool(self.storage.names("epochs", ".parquet"))
         else:
-            epochs_run = self._join("trials", self._read_parts("trials"))["epochs_run"]
+            parts = self._read_parts("trials")
+            epochs_run = self._join("trials", (part.rows for part in parts))["epochs_run"]
             is_missing = bool((pc.max(epochs_run).as_py() or 0) > 0)
         if is_missing:
             other = "epochs" if table == "trials" else "trials"
