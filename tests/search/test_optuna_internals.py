@@ -99,6 +99,18 @@ def test_added_trials_equal_those_of_optuna() -> None:
     assert study.best_trial.number == plain.best_trial.number == 10
 
 
+def test_equal_distributions_are_shared() -> None:
+    study = optuna.create_study(storage=BulkStorage())
+    for low in (0.0, 0.0, 0.5):
+        trial = study.ask()
+        trial.suggest_float("x", low, 1.0)
+        trial.suggest_categorical("y", ["a", "b"])
+    first, second, other = (trial.distributions for trial in study.get_trials(deepcopy=False))
+    assert first["x"] is second["x"]
+    assert first["y"] is second["y"] is other["y"]
+    assert other["x"] == FloatDistribution(0.5, 1.0)
+
+
 def pruned_study() -> optuna.Study:
     """Return a study of pruned trials that are better near x = 0.5, and one that runs."""
     study = optuna.create_study(sampler=RandomSampler(seed=0))

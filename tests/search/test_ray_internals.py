@@ -1,9 +1,11 @@
 """Tests that private parts of Ray are still there and work as before."""
 
+import gc
 import logging
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,16 +19,19 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.utils.callback import _create_default_callbacks
 
 from tests.support.waiting import wait_until
 from tuner.search.ray_internals import (
     allow_one_more_idle_worker,
     error_of,
-    forget_metrics,
+    forget_ended_trials,
     has_idle_workers,
     node_of,
     release_idle_workers,
     silence_raylet,
+    silent_progress,
     worker_of,
 )
 
@@ -56,17 +61,42 @@ def test_allow_one_more_idle_worker_raises_cache(
     assert not caplog.records
 
 
-def test_forget_metrics_keeps_the_last_result() -> None:
+def test_forget_ended_trials_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # or Ray is asked for its cores
+    storage = SimpleNamespace(experiment_dir_name="none", experiment_fs_path=str(tmp_path))
+    controller = TuneController(storage=storage)  # type: ignore[arg-type]
+    trials = [Trial("driven", stub=True) for _ in range(6)]
+    for trial in trials:
+        controller.add_trial(trial)
+    for trial, status in zip(trials, (Trial.TERMINATED, Trial.ERROR, Trial.TERMINATED), strict=False):
+        controller._set_trial_status(trial, status)
+        controller._mark_trial_to_checkpoint(trial)
+    forget_ended_trials(controller._wrapped())
+    assert controller.get_trials() == trials[2:]
+    assert controller.get_live_trials() >= {*trials[3:]}
+    gone = [weakref.ref(trial) for trial in trials[:2]]
+    del trial
+    del trials[:2]
+    controller._pending_trials_list.clear()  # which Tune empties in its next step
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]
+    assert not controller.is_finished()
+
+
+def test_silent_progress_replaces_tunes_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    (own,) = _create_default_callbacks([])
+    assert isinstance(own, TrialProgressCallback)
+    silent = silent_progress()
+    assert _create_default_callbacks([silent]) == [silent]
     trial = Trial("driven", stub=True)
-    result = {"epoch": 1, "val_loss": 0.5, "training_iteration": 1}
-    trial.update_last_result(result)
-    assert trial.metric_analysis["val_loss"]["last"] == 0.5
-    before = len(trial.run_metadata.get_json_state())
-    forget_metrics(trial)
-    assert not trial.metric_analysis
-    assert not trial.metric_n_steps
-    assert len(trial.run_metadata.get_json_state()) < before
-    assert trial.last_result == result
+    kept = sys.getrefcount(trial)
+    for tell in (silent.on_trial_result, silent.on_trial_error, silent.on_trial_complete):
+        tell(0, [trial], trial, result={"epoch": 1, "done": True})
+    assert sys.getrefcount(trial) == kept
+    for tell in (own.on_trial_error, own.on_trial_complete):
+        tell(0, [trial], trial)
+    assert sys.getrefcount(trial) > kept
 
 
 def test_silence_raylet_keeps_terminal_quiet(

@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from optuna.trial import TrialState
+from ray.tune.experiment import Trial
 
 import tuner
 from tests.support.schedulers import AS_RAY
@@ -211,6 +213,26 @@ def test_failed_trials_are_opened_again(tmp_path: Path) -> None:
     assert list(after["attempt"]) == [1, 2, 1, 2]
     assert after["error"].isna().all()
     assert after.iloc[[0, 2]].equals(before.iloc[[0, 2]])
+
+
+class TrialCounter(NullObserver):
+    """Counts Tune's trials in memory whenever a trial ends."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def trial_ended(self, row: Row) -> None:  # noqa: ARG002
+        gc.collect()
+        self.counts.append(sum(type(kept) is Trial for kept in gc.get_objects()))
+
+
+def test_tune_forgets_trials_that_ended(tmp_path: Path) -> None:
+    """Half of the trials fail. Besides those that run there are two that ended last."""
+    observer = TrialCounter()
+    spec = digits(search={"trials": 12}, retries=0)
+    results = StudyRun(spec, tmp_path, observer=observer, trainable=MendedTrial).run()
+    assert list(results.trials["state"]) == ["COMPLETE", "FAILED"] * 6
+    assert max(observer.counts) <= observer.counts[0] + 4
 
 
 @pytest.fixture(scope="module")

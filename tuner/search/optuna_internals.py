@@ -86,6 +86,22 @@ class BulkStorage(InMemoryStorage):
                 added.append(trial)
                 self._update_cache(trial._trial_id, study_id)
 
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        """Set a parameter, with the distribution of earlier trials if it is equal.
+
+        Each proposal makes distributions, which would take a third of a trial's memory.
+        """
+        study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
+        known = self._studies[study_id].param_distribution.get(param_name)
+        shared = known if known is not None and known == distribution else distribution
+        super().set_trial_param(trial_id, param_name, param_value_internal, shared)
+
 
 class OrderedTpeSampler(TPESampler):
     """Optuna's TPE over other trials than a study's own, for one proposal.

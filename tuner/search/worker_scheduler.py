@@ -11,6 +11,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from tuner.search.ray_internals import (
     allow_one_more_idle_worker,
+    forget_ended_trials,
     has_idle_workers,
     release_idle_workers,
 )
@@ -56,10 +57,11 @@ class WorkerReusingScheduler(NobodyWaits, FIFOScheduler):
             allow_one_more_idle_worker(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Make room for a retry, and end idle workers.
+        """Make room for a retry, end idle workers and forget ended trials.
 
         Return None, because Tune starts trials in order.
         """
+        forget_ended_trials(tune_controller)
         if self._placed is not None:
             self._make_room(tune_controller, self._placed)
         self._end_idle_workers(tune_controller)

@@ -14,7 +14,7 @@ from tuner.results.folder import StudyFolder
 from tuner.results.schema import EPOCH_COLUMNS, State, is_search, outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import Proposal, proposal_from_row
-from tuner.search.ray_internals import error_of, forget_metrics, worker_of
+from tuner.search.ray_internals import error_of, worker_of
 from tuner.search.schedulers import Scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.study.failures import Failure, describe_failure
@@ -250,7 +250,6 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Write the end of a trial, which may have reported an error."""
-        forget_metrics(trial)
         number = trial.config["number"]
         if self.searcher.is_paused(number):
             self.pause(number)
@@ -262,7 +261,6 @@ class Recorder(tune.Callback):
 
         A trial that ends with its study stays RUNNING.
         """
-        forget_metrics(trial)
         if self._stopping() or self._lost():
             return
         number = trial.config["number"]

@@ -28,6 +28,7 @@ from tuner.results.provenance import describe_run
 from tuner.results.schema import FINISHED
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import proposal_from_row
+from tuner.search.ray_internals import silent_progress
 from tuner.search.schedulers import Scheduler, make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage.scratch import ScratchFolder
@@ -282,7 +283,7 @@ class StudyRun:
         return RunConfig(
             name=self.spec.study,
             storage_path=str(scratch.path),
-            callbacks=[recorder],
+            callbacks=[recorder, silent_progress()],
             stop=stopper,
             verbose=0,
             failure_config=FailureConfig(max_failures=0),  # because the searcher proposes retries
