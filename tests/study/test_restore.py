@@ -14,7 +14,7 @@ from tests.support.schedulers import AS_RAY, CONTINUE, STOP, Played, study
 from tuner.config.study import StudyConfig
 from tuner.results.tables import Tables, now
 from tuner.storage import Storage
-from tuner.study import recorder
+from tuner.study import recorder, reports
 from tuner.study.restore import Past, read_past, restore_scheduler
 
 MEDIAN = {"median": {"grace_period": 1, "min_trials": 2}}
@@ -142,7 +142,8 @@ def test_study_is_the_same_under_a_clock_set_back(hours: int, tmp_path: Path, mo
         return readings[-1]
 
     begun = time.time_ns()
-    monkeypatch.setattr(recorder, "now", set_back)
+    for module in (recorder, reports):
+        monkeypatch.setattr(module, "now", set_back)
     monkeypatch.setattr(time, "time_ns", lambda: begun - len(readings) * hours * 3_600_000_000_000)
     actual = interrupted(tmp_path / "actual")
     assert len(readings) > 100

@@ -1,6 +1,6 @@
 """Rows of a running study: the one place that writes its tables."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -20,22 +20,13 @@ from tuner.search.searcher import OptunaSearcher
 from tuner.study.failures import Failure, describe_failure
 from tuner.study.kept_weights import KeptWeights
 from tuner.study.observer import Observer, Row
+from tuner.study.reports import append_report, apply_report
 from tuner.study.restore import Past, restore_scheduler
 from tuner.study.retries import Retries
 from tuner.study.writer import Writer
 
 FLUSH_SECONDS = 2.0
 """Seconds after which epochs are flushed at the latest."""
-
-_LATEST = (
-    "val_accuracy",
-    "val_loss",
-    "test_accuracy",
-    "test_loss",
-    "train_seconds",
-    "parameters_count",
-    "device",
-)
 
 
 class Recorder(tune.Callback):
@@ -80,7 +71,6 @@ class Recorder(tune.Callback):
         self._epochs = past.reports  # of running trials, in the order of their reports
         self._rows: dict[int, Row] = {}
         self._workers: dict[int, str] = {}
-        self._sign = spec.objective[0].sign
         self._code = {name: hash_network(name) for name in spec.architectures}
         self._weights = KeptWeights(spec)
         complete = past.trials[is_search(past.trials) & (past.trials["state"] == "COMPLETE")]
@@ -167,8 +157,9 @@ class Recorder(tune.Callback):
             **parameters_to_row(self._spec.space, proposal.parameters),
         }
         self._rows[number] = row
-        for epoch in self._epochs.setdefault(number, {}).values():
-            self.apply_report(row, epoch)
+        epochs = self._epochs.setdefault(number, {})
+        for epoch in epochs.values():
+            apply_report(self._spec, row, epoch, epochs)
         return row
 
     def decide(self, decision: Row) -> None:
@@ -201,52 +192,12 @@ class Recorder(tune.Callback):
             return
         if not (result.get("replayed") and result["epoch"] in known):
             report = {name: result.get(name) for name in EPOCH_COLUMNS}
-            self._append_measured(row, report, result)
+            append_report(self._writer, row, report, result)
             known.pop(result["epoch"], None)
             known[result["epoch"]] = report
-        self.apply_report(row, result)
+        apply_report(self._spec, row, result, known)
         self._retries.succeeded(number)
         self._observer.epoch_reported(row)
-
-    def _append_measured(self, row: Row, report: Row, result: dict[str, Any]) -> None:
-        """Append the rows of a report: its epoch, steps, predictions and classes.
-
-        All but the epoch are taken out of the report, because Tune keeps a trial's last one.
-        """
-        attempt = {name: row[name] for name in ("study", "number", "attempt")}
-        if untrained := result.get("untrained"):
-            first = {"epoch": 0, "parameters_count": result["parameters_count"]}
-            self._writer.append("epochs", {**attempt, **first, **untrained, "at": now()})
-        self._writer.append("epochs", {**attempt, **report, "at": now()})
-        for line in result.pop("steps", ()):
-            self._writer.append("steps", {**attempt, "epoch": report["epoch"], **line})
-        for split, columns in result.pop("predictions", {}).items():
-            for cell in _rows(columns):
-                self._writer.append("predictions", {**attempt, "split": split, **cell})
-        for split, columns in result.pop("classes", {}).items():
-            for cell in _rows(columns):
-                self._writer.append("classes", {**attempt, "epoch": report["epoch"], "split": split, **cell})
-
-    def apply_report(self, row: Row, report: Mapping[str, Any]) -> None:
-        """Bring a trial's row up to an epoch.
-
-        `value` is always the last epoch's.
-        """
-        row.update({name: report[name] for name in _LATEST if report.get(name) is not None})
-        row["epochs_run"] = report["epoch"]
-        row["seconds"] = sum(epoch["seconds"] for epoch in self._epochs[row["number"]].values())
-        metrics = [objective.metric for objective in self._spec.objective]
-        if all(report.get(metric) is not None for metric in metrics):
-            values = [float(report[metric]) for metric in metrics]
-            row["value"], row["values"] = values[0], values
-            row["best_epoch"] = self._best_epoch(row["number"]) or report["epoch"]
-
-    def _best_epoch(self, number: int) -> int | None:
-        """Return the epoch with the best first objective, the earliest of equals."""
-        metric = self._spec.objective[0].metric
-        measured = [(epoch.get(metric), at) for at, epoch in self._epochs[number].items()]
-        ranked = ((-self._sign * value, at) for value, at in measured if value is not None)
-        return min(ranked, default=(0.0, None))[1]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Write the end of a trial, which may have reported an error."""
@@ -383,8 +334,3 @@ class Recorder(tune.Callback):
         """Return the trials table with every row so far."""
         self.flush_all()
         return self._tables.trials()
-
-
-def _rows(columns: Mapping[str, Iterable[Any]]) -> Iterator[Row]:
-    """Yield the rows of a report's columns."""
-    return (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
