@@ -155,6 +155,7 @@ class StudyRun:
             self.folder.write_identity(identity)
             stack.callback(_flush_if_possible, tables)
             recorder = self._prepare(tables, past, retries, stopper, placement)
+            del past  # because it holds all rows of earlier runs
             self._fit(recorder, stopper, placement, dataset.folder)
             self.stop_reason = stopper.reason
             self._tidy(tables)
