@@ -193,20 +193,26 @@ class HeldTrial(StudiousTrial):
 
 
 class PlacedTrial(StudiousTrial):
-    """A real, slow training that records its node in its row and in files.
+    """A real training that records its node in its row and in files.
 
-    Those from 3 on wait for as long as there is a file `hold` beside the study.
+    Those from 3 on wait for as long as there is a file `hold` beside the study, the others in
+    their fourth epoch.
     """
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._epoch = 0
+        return super().reset_config(new_config)
 
     def step(self) -> dict[str, Any]:
         node = ray.util.get_node_ip_address()
         placed = Path(self._context.folder) / "placed" / node
         placed.mkdir(parents=True, exist_ok=True)
-        time.sleep(0.2)
-        while self.config["number"] >= 3 and (Path(self._context.folder).parent / "hold").exists():
+        waits = self.config["number"] >= 3 or self._epoch == 3
+        while waits and (Path(self._context.folder).parent / "hold").exists():
             time.sleep(0.05)
         report = super().step()
-        (placed / f"{self.config['number']}-{report['epoch']}").touch()
+        self._epoch = report["epoch"]
+        (placed / f"{self.config['number']}-{self._epoch}").touch()
         return {**report, "device": node}
 
 
