@@ -92,8 +92,9 @@ def workplace(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
     studies = [block for block in blocks("yaml") if block.text.startswith("study: my_study")]
     (folder / "my_study.yaml").write_text(studies[0].text)
     command = ["run", "search_spaces/digits.yaml", *(word for change in SHORT for word in ("--set", change))]
-    done = tuner(command, folder, ray_session)
-    assert done.returncode == 0, done.stderr
+    for words in (command, ["final", "digits"]):
+        done = tuner(words, folder, ray_session)
+        assert done.returncode == 0, done.stderr
     return folder
 
 

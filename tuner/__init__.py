@@ -13,9 +13,20 @@ if TYPE_CHECKING:
     from tuner.config.study import StudyConfig, load_spec
     from tuner.results.folder import StudyResults, load_study
     from tuner.study.run import run_study
+    from tuner.training.saved_model import load_model
 
 __version__ = "0.1.0"
-__all__ = ["StudyConfig", "StudyResults", "data", "load_spec", "load_study", "models", "run_study", "training"]
+__all__ = [
+    "StudyConfig",
+    "StudyResults",
+    "data",
+    "load_model",
+    "load_spec",
+    "load_study",
+    "models",
+    "run_study",
+    "training",
+]
 
 _EARLIER_NAMES = {"StudySpec": "StudyConfig"}
 _HOMES = {
@@ -24,6 +35,7 @@ _HOMES = {
     "StudyConfig": "tuner.config.study",
     "load_spec": "tuner.config.study",
     "run_study": "tuner.study.run",
+    "load_model": "tuner.training.saved_model",
 }
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tuner import __version__
+from tuner.cli.final import final
 from tuner.cli.reproduce import reproduce
 from tuner.cli.run import run, validate
 from tuner.cli.show import list_studies, show
@@ -52,6 +53,7 @@ app.command()(submit)
 app.command()(validate)
 app.command("ls")(list_studies)
 app.command()(show)
+app.command()(final)
 app.command()(reproduce)
 
 

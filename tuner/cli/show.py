@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from tuner.cli.submit import connect_jobs
 from tuner.cli.tables import DEFAULT_RESULTS, out, program, show_jobs, show_studies, show_study
 from tuner.errors import StudyError, suggest
 from tuner.storage import is_url
+
+if TYPE_CHECKING:
+    from tuner.results.folder import StudyFolder
 
 
 def list_studies(
@@ -37,10 +40,21 @@ def list_studies(
 
 def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) -> None:
     """Show a study's state and its best trials."""
-    from tuner.results.folder import StudyFolder, find_studies, load_study
+    from tuner.results.folder import load_study
+
+    show_study(load_study(str(find_study(study, results))), top)
+
+
+def find_study(study: str, results: str) -> "StudyFolder":
+    """Return the folder of a study that is given by its name or path.
+
+    Raises:
+        StudyError: There are other studies, but not this one.
+    """
+    from tuner.results.folder import StudyFolder, find_studies
 
     is_path = is_url(study) or StudyFolder(study).holds_a_study
     folder = StudyFolder(study if is_path else f"{results}/{study}")
     if not folder.holds_a_study and (names := [found.name for found in find_studies(results)]):
         raise StudyError(f"{results}: no study '{study}'; {suggest(study, names)}")
-    show_study(load_study(str(folder)), top)
+    return folder

@@ -80,18 +80,27 @@ class DeviceDataset:
     offset: Tensor
 
     @classmethod
-    def open(cls, dataset: Dataset, config: DatasetConfig, device: str | torch.device = "cpu") -> Self:
+    def open(
+        cls, dataset: Dataset, config: DatasetConfig, device: str | torch.device = "cpu", *, joined: bool = False
+    ) -> Self:
         """Split `dataset` as `config` says and put it on `device`.
 
         On a CPU all processes share its memory-mapped pages.
+
+        Args:
+            dataset: The images.
+            config: Their split and the scale of their pixels.
+            device: The device to put them on.
+            joined: Train on the validation images too, unless they are the test images.
 
         Raises:
             DataError: The split is not possible.
         """
         parts = split(dataset, config)
+        chosen = np.union1d(parts.train, parts.validation) if joined else parts.train
         train_pool, train_labels = _mapped(dataset, "train", device, stop=_end(parts.train, parts.validation))
         test_pool, test_labels = _mapped(dataset, "test", device, stop=len(dataset.test_labels))
-        train = _pick(train_pool, train_labels, parts.train)
+        train = _pick(train_pool, train_labels, chosen)
         test = ImageSubset(test_pool, None, test_labels)
         validation = test if parts.validation_is_test else _pick(train_pool, train_labels, parts.validation)
         scale, offset = (values.to(device) for values in _normalization(config, train))
@@ -118,7 +127,18 @@ class DeviceDataset:
         Args:
             images: (B, C, H, W) uint8 or float, pixels 0 to 255.
         """
-        return images.to(torch.float32, copy=True).mul_(self.scale).add_(self.offset)
+        return normalize(images, self.scale, self.offset)
+
+
+def normalize(images: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Return new float32 images, each pixel as `pixel * scale + offset`.
+
+    Args:
+        images: (B, C, H, W) uint8 or float, pixels 0 to 255.
+        scale: (1, C, 1, 1) float32.
+        offset: (1, C, 1, 1) float32.
+    """
+    return images.to(torch.float32, copy=True).mul_(scale).add_(offset)
 
 
 @lru_cache(maxsize=1)

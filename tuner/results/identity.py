@@ -102,12 +102,13 @@ def check_code(folder: str, name: str) -> None:
         refuse_edited(folder, {f"code of {name}": hash_network(name)})
 
 
-def refuse_edited(folder: str, found: Identity) -> None:
+def refuse_edited(folder: str, found: Identity, when: str = "while the study runs") -> None:
     """Refuse values that differ from those of a study's identity.
 
     Args:
         folder: Path or URL of the study's folder.
         found: Some values of the identity, as this process finds them.
+        when: The time of the edit, for the message.
 
     Raises:
         StudyError: A value is not that of the study's identity.
@@ -118,4 +119,4 @@ def refuse_edited(folder: str, found: Identity) -> None:
         raise StudyError(f"{folder}/identity.json: damaged: {first_line(error)}") from None
     known = {key: value for key, value in found.items() if key in kept}
     if changes := list_changes({key: kept[key] for key in known}, known):
-        raise StudyError(f"{changes[0]}: edited while the study runs; restore it, or run the study again")
+        raise StudyError(f"{changes[0]}: edited {when}; restore it, or run the study again")

@@ -30,13 +30,18 @@ def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
     return {
         "source": source(Path(__file__)),
         "python": platform.python_version(),
-        "versions": {"tuner": __version__, **{name: _version(name) for name in PACKAGES}},
+        "versions": package_versions(),
         "hardware": _hardware(),
         "dataset": dataset,
         "seed": seed,
         "command": redact_command(sys.orig_argv),
         "directory": str(Path.cwd()),
     }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Return the version of this package and of those that decide numbers."""
+    return {"tuner": __version__, **{name: _version(name) for name in PACKAGES}}
 
 
 def source(file: Path) -> dict[str, Any]:

@@ -122,6 +122,11 @@ class Trainer:
         return self._average.model if self._average else self.model
 
     @property
+    def precision(self) -> Precision:
+        """Number format and memory order of the training."""
+        return self._preparer.precision
+
+    @property
     def device_description(self) -> str:
         """Device and number format of the training: 'cpu', 'cuda:0 bf16 channels_last'."""
         return self._preparer.precision.describe(self.device)
