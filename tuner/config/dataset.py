@@ -60,20 +60,33 @@ Pixels = Annotated[
 ]
 
 
+class GroupedShare(Settings):
+    """Validation on whole groups of images: patients, sites or videos."""
+
+    groups: Annotated[str, Field(min_length=1)]
+    """CSV file with a header `image,group`, or a column of Parquet files."""
+    share: Fraction = 0.2
+    """Share of the training images, as near as whole groups allow."""
+
+
+FORMS: dict[str, type[Settings]] = {"last": LastFraction, "next": NextImages, "groups": GroupedShare}
+"""Mappings below `validation`, by the key that tells them apart."""
+
+
 def _check_validation(raw: Any) -> Any:
     if isinstance(raw, Mapping):
-        forms: dict[str, type[Settings]] = {"last": LastFraction, "next": NextImages}
-        form = forms.get(str(next(iter(raw), "")))
+        form = next((form for key, form in FORMS.items() if key in raw), None)
         return form.model_validate(raw) if form else _refuse_validation(raw)
     number = isinstance(raw, int | float) and not isinstance(raw, bool)
     if raw == "test" or (number and (0 < raw < 1 or (raw >= 1 and raw % 1 == 0))):
         return int(raw) if number and raw >= 1 else raw
-    return raw if isinstance(raw, LastFraction | NextImages) else _refuse_validation(raw)
+    return raw if isinstance(raw, tuple(FORMS.values())) else _refuse_validation(raw)
 
 
 def _refuse_validation(raw: Any) -> Any:
     raise ValueError(
-        f"found {shown(raw)}; allowed: a number of images, a fraction below 1, {{last: FRACTION}}, {{next: N}}, test"
+        f"found {shown(raw)}; allowed: a number of images, a fraction below 1, {{last: FRACTION}}, {{next: N}},"
+        " {groups: FILE.csv, share: FRACTION}, test"
     )
 
 
@@ -82,7 +95,7 @@ def _write_validation(validation: Any) -> Any:
 
 
 Validation = Annotated[
-    int | float | LastFraction | NextImages | Literal["test"],
+    int | float | LastFraction | NextImages | GroupedShare | Literal["test"],
     PlainValidator(_check_validation),
     PlainSerializer(_write_validation),
 ]
@@ -100,10 +113,16 @@ class DatasetConfig(Settings):
     train: Annotated[int, Field(gt=0)] | None = None
     """Number of training images to use, the first in file order. None: all."""
     validation: Validation = 0.1
-    """N | fraction (both stratified, seeded) | {last: 0.2} | {next: 10000} | test (as published only)."""
+    """N | fraction (both stratified, seeded) | {last: 0.2} | {next: 10000} | {groups: groups.csv, share: 0.2} |
+    test (as published only)."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the validation split, the same for every trial."""
     augment: Augment = Augment()
     """Random changes of the training images."""
     pixels: Pixels = "unit"
     """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255 | {mean: [M], deviation: [D]}."""
+
+    @property
+    def groups(self) -> str | None:
+        """File or column that names the group of each image, if groups stay together."""
+        return self.validation.groups if isinstance(self.validation, GroupedShare) else None

@@ -11,8 +11,9 @@ import numpy as np
 from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import DATASETS
 from tuner.data import progress, sources
-from tuner.data.dataset import Dataset, Decoded, Part, reason, write
-from tuner.data.splits import stratified_sample
+from tuner.data.dataset import Dataset, Decoded, Groups, Part, reason, write
+from tuner.data.groups import grouped_sample
+from tuner.data.splits import check_groups, stratified_sample
 from tuner.errors import DataError
 
 HELD_OUT = 0.2
@@ -25,11 +26,13 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
 
     Named data sets are searched below `root`, then below `<cache>/data`, as
     `<name>/{train,test}.parquet` and as torchvision's files. If they are in neither, they are
-    downloaded to `<cache>/data`. A data set without test images holds out a fixed stratified 20 %.
+    downloaded to `<cache>/data`. A data set without test images holds out a fixed stratified 20 %,
+    in whole groups if there are any.
     Several processes may call this at the same time.
 
     Args:
-        config: The data set. Only `name`, `test` and `image_size` count here, not the split.
+        config: The data set. Only `name`, `test`, `image_size` and the groups count here, not the
+            split.
         root: Folder of data sets; None: TUNER_DATA of the environment, if set.
         cache: Folder of decoded arrays and downloads; None: TUNER_CACHE of the environment, else
             `tuner` in the user's cache folder (XDG_CACHE_HOME, ~/.cache).
@@ -113,19 +116,24 @@ def _build(entry: Path, source: sources.Source, fingerprint: str, image_size: in
         unfinished = entry.with_name(f"{entry.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
         try:
-            classes, train, test = _complete(source, source.decode(image_size), image_size)
-            write(unfinished, source.name, fingerprint, classes, train, test)
+            groups = source.groups() if source.groups else None
+            decoded = _complete(source, source.decode(image_size), groups, image_size)
+            write(unfinished, source.name, fingerprint, *decoded)
             unfinished.rename(entry)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _complete(source: sources.Source, decoded: Decoded, image_size: int | None) -> tuple[tuple[str, ...], Part, Part]:
+def _complete(
+    source: sources.Source, decoded: Decoded, groups: Groups | None, image_size: int | None
+) -> tuple[tuple[str, ...], Part, Part, Groups | None]:
     """Check a decoded data set and hold out test images if needed."""
     if len(decoded.classes) < 2:
         raise DataError(f"{source.path}: one class ('{decoded.classes[0]}'); allowed: two or more")
     _check_classes(source.path, decoded)
-    train, test = (decoded.train, decoded.test) if decoded.test else _held_out(source.path, decoded)
+    train, test = decoded.train, decoded.test
+    if test is None:
+        train, test, groups = _held_out(source.path, decoded, groups)
     if train.images.shape[1] != test.images.shape[1]:
         train, test = _in_color(train), _in_color(test)
     (height, width), test_size = train.images.shape[2:], test.images.shape[2:]
@@ -138,7 +146,7 @@ def _complete(source: sources.Source, decoded: Decoded, image_size: int | None) 
     if height != width:
         raise DataError(f"{source.path}: images of {width}x{height} pixels; allowed: squares; {resize}")
     _check_known(source, decoded.classes, train, image_size)
-    return decoded.classes, train, test
+    return decoded.classes, train, test, groups
 
 
 def _check_classes(path: str, decoded: Decoded) -> None:
@@ -169,17 +177,23 @@ def _check_known(source: sources.Source, classes: tuple[str, ...], train: Part, 
         )
 
 
-def _held_out(path: str, decoded: Decoded) -> tuple[Part, Part]:
+def _held_out(path: str, decoded: Decoded, groups: Groups | None) -> tuple[Part, Part, Groups | None]:
     """Return training and test images, a stratified share of `decoded.train` held out."""
     images, labels = decoded.train
-    chosen = stratified_sample(labels, len(decoded.classes), int(np.ceil(HELD_OUT * len(labels))), HELD_OUT_SEED)
+    if groups:
+        check_groups(decoded.classes, groups.names, labels, groups.of_train, "the test")
+        chosen = grouped_sample(labels, len(decoded.classes), groups.of_train, HELD_OUT, HELD_OUT_SEED)
+    else:
+        chosen = stratified_sample(labels, len(decoded.classes), int(np.ceil(HELD_OUT * len(labels))), HELD_OUT_SEED)
     kept = np.setdiff1d(np.arange(len(labels)), chosen)
     for part in (kept, chosen):
         for label in np.flatnonzero(np.bincount(labels[part], minlength=len(decoded.classes)) == 0):
             raise DataError(
                 f"{path}: too few images of class '{decoded.classes[label]}' to hold {HELD_OUT:.0%} out as test images"
             )
-    return Part(images[kept], labels[kept]), Part(images[chosen], labels[chosen])
+    if groups:
+        groups = groups._replace(of_train=groups.of_train[kept])
+    return Part(images[kept], labels[kept]), Part(images[chosen], labels[chosen]), groups
 
 
 def _in_color(part: Part) -> Part:

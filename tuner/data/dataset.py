@@ -14,6 +14,7 @@ from tuner.data import progress
 from tuner.errors import DataError, first_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+GROUPS_FILE = "train_groups.npy"
 
 
 class Part(NamedTuple):
@@ -24,6 +25,16 @@ class Part(NamedTuple):
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+
+
+class Groups(NamedTuple):
+    """Groups of the training images: patients, sites or videos.
+
+    Image i is of the group `names[of_train[i]]`.
+    """
+
+    names: tuple[str, ...]
+    of_train: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Dataset:
         test_labels: (N,) int64, 0 to len(classes) - 1.
         fingerprint: Hash of the source's contents and decoding, 32 hexadecimal digits.
         folder: The cache entry.
+        groups: Groups of the training images, if the configuration names them.
     """
 
     name: str
@@ -63,6 +75,7 @@ class Dataset:
     test_labels: NDArray[np.int64]
     fingerprint: str
     folder: Path
+    groups: Groups | None = None
 
     @property
     def in_channels(self) -> int:
@@ -84,9 +97,9 @@ class Dataset:
         try:
             about = json.loads((folder / "dataset.json").read_text())
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-            return cls(
-                about["name"], tuple(about["classes"]), **arrays, fingerprint=about["fingerprint"], folder=folder
-            )
+            groups = Groups(tuple(about["groups"]), np.load(folder / GROUPS_FILE)) if "groups" in about else None
+            named = {"fingerprint": about["fingerprint"], "folder": folder, "groups": groups}
+            return cls(about["name"], tuple(about["classes"]), **arrays, **named)
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{folder}: no intact cache entry ({reason(error)}); delete it to decode again") from error
 
@@ -94,16 +107,29 @@ class Dataset:
         return type(self).open, (self.folder,)
 
 
-def write(folder: Path, name: str, fingerprint: str, classes: tuple[str, ...], train: Part, test: Part) -> None:
+def write(
+    folder: Path,
+    name: str,
+    fingerprint: str,
+    classes: tuple[str, ...],
+    train: Part,
+    test: Part,
+    groups: Groups | None = None,
+) -> None:
     """Write the new cache entry `folder` and wait for the disk."""
     folder.mkdir(parents=True)
-    for file, array in zip(ARRAYS, (*train, *test), strict=True):
+    arrays = {f"{file}.npy": array for file, array in zip(ARRAYS, (*train, *test), strict=True)}
+    about: dict[str, Any] = {"name": name, "classes": classes, "fingerprint": fingerprint}
+    if groups is not None:
+        arrays[GROUPS_FILE] = groups.of_train
+        about["groups"] = groups.names
+    for file, array in arrays.items():
         progress.report()
-        with (folder / f"{file}.npy").open("wb") as stream:
+        with (folder / file).open("wb") as stream:
             np.save(stream, np.ascontiguousarray(array))
             _sync(stream)
     with (folder / "dataset.json").open("w") as stream:
-        json.dump({"name": name, "classes": classes, "fingerprint": fingerprint}, stream)
+        json.dump(about, stream)
         _sync(stream)
 
 

@@ -4,16 +4,17 @@ import glob
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import DATASETS
 from tuner.config.validation_messages import shown
 from tuner.data import progress
-from tuner.data.dataset import Decoded
+from tuner.data.dataset import Decoded, Groups
 from tuner.data.formats import digits, image_folder, parquet, torchvision
 from tuner.data.formats.shards import check_complete
+from tuner.data.groups import PLACE, number, read_csv
 from tuner.errors import DataError, suggest
 
 FORMAT = 1
@@ -34,6 +35,8 @@ class Source:
         files: Every file that is read, by a name that does not depend on the data set's location.
         decode: Function that reads the files, given the size to resize to (None: keep).
         known: True if the name is in the registry, False for a user's path.
+        groups: Function that reads the groups of the training images, if they are named.
+        grouped_by: Column of the groups in Parquet files.
     """
 
     name: str
@@ -41,11 +44,14 @@ class Source:
     files: Mapping[str, Path]
     decode: Callable[[int | None], Decoded]
     known: bool = False
+    groups: Callable[[], Groups] | None = None
+    grouped_by: str = ""
 
     def fingerprint(self, image_size: int | None) -> str:
         """Hash the files' contents, names and decoding, as 32 hexadecimal digits."""
         decoding = f"{FORMAT} {self.name}" if self.known else f"{OWN_FORMAT} "
-        digest = hashlib.blake2b(f"{decoding} {image_size}".encode(), digest_size=16)
+        grouping = f" groups {self.grouped_by}" if self.grouped_by else ""
+        digest = hashlib.blake2b(f"{decoding} {image_size}{grouping}".encode(), digest_size=16)
         for name, path in self.files.items():
             digest.update(os.fsencode(f"\n{name} {_digest(path)}"))
         return digest.hexdigest()
@@ -72,6 +78,11 @@ def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
     """
     if config.name not in DATASETS:
         return _by_path(config, root)
+    if config.groups is not None:
+        raise DataError(
+            f"{PLACE}: found {shown(config.groups)}; only with a folder of images or Parquet files of your own,"
+            f" and {config.name} is neither"
+        )
     if config.test is not None:
         raise DataError(f"dataset.test: '{config.test}'; {config.name} has test images of its own")
     if config.name == "digits":
@@ -117,16 +128,44 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
             raise DataError(f"dataset.test: '{config.test}'; only beside a Parquet file, and {path} is a folder")
         train, test = parquet.layout(path)
         if train:
-            return _of_parquet(path.resolve().name, path, train, test)
+            return _by_column(_of_parquet(path.resolve().name, path, train, test), train, test, config.groups)
         files = image_folder.layout(path)
-        return Source(path.resolve().name, str(path), files, lambda size: image_folder.read(files, size))
+        source = Source(path.resolve().name, str(path), files, lambda size: image_folder.read(files, size))
+        return _by_file(source, config.groups, root)
     test = _matches(config.test, root) if config.test is not None else []
     if config.test is not None and not test:
         raise DataError(f"dataset.test: no file {shown(config.test)}")
     for path in test:
         if any(path.samefile(file) for file in found):
             raise DataError(f"dataset.test: {path} is a file of training images too; allowed: other files")
-    return _of_parquet(Path(config.name).stem, found[0].parent, found, test)
+    source = _of_parquet(Path(config.name).stem, found[0].parent, found, test)
+    return _by_column(source, found, test, config.groups)
+
+
+def _by_file(source: Source, file: str | None, root: Path | None) -> Source:
+    """Return a folder of images with the groups of a CSV file, if one is named."""
+    if file is None:
+        return source
+    if not (found := _matches(file, root)) or found[0].is_dir():
+        raise DataError(f"{PLACE}: no file {shown(file)}; allowed: a CSV file with a header image,group")
+
+    def read() -> Groups:
+        groups = read_csv(found[0], source.files)
+        train, test = ([groups[name] for name in source.files if name.startswith(part)] for part in ("train/", "test/"))
+        return number(train, test)
+
+    return replace(source, files={**source.files, "groups": found[0]}, groups=read)
+
+
+def _by_column(source: Source, train: list[Path], test: list[Path], column: str | None) -> Source:
+    """Return Parquet files with the groups of a column, if one is named."""
+    if column is None:
+        return source
+
+    def read() -> Groups:
+        return number(parquet.read_column(train, column), parquet.read_column(test, column))
+
+    return replace(source, groups=read, grouped_by=column)
 
 
 def _of_parquet(name: str, path: Path, train: list[Path], test: list[Path], classes: tuple[str, ...] = ()) -> Source:

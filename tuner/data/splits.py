@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.config.dataset import DatasetConfig, LastFraction, NextImages
+from tuner.config.dataset import DatasetConfig, GroupedShare, LastFraction, NextImages
 from tuner.data.dataset import Dataset
-from tuner.errors import DataError
+from tuner.data.groups import PLACE, grouped_sample
+from tuner.errors import DataError, shorten
 
 Indices = NDArray[np.int64]
 
@@ -37,6 +38,7 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
     - a fraction: that share of the first T images, stratified.
     - `{last: f}`: the last share of the first T images, in file order, as Keras rounds it.
     - `{next: N}`: the N images after the first T.
+    - `{groups: …, share: f}`: whole groups, near that share of each class.
     - `test`: no image, because the test images are used instead.
 
     Raises:
@@ -59,6 +61,8 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
         parts = Split(np.arange(train), np.arange(train, train + extra))
     elif isinstance(validation, LastFraction):
         parts = _last(train, validation.last)
+    elif isinstance(validation, GroupedShare):
+        return _grouped(dataset, train, validation.share, config.split_seed)
     else:
         count = validation if isinstance(validation, int) else round(validation * train)
         return _stratified(dataset, train + extra, count, config.split_seed)
@@ -112,6 +116,41 @@ def _last(train: int, share: float) -> Split:
     if not 0 < first < train:
         raise DataError(f"dataset.validation.last: {share} of {train} images leaves one half empty")
     return Split(np.arange(first), np.arange(first, train))
+
+
+def _grouped(dataset: Dataset, taken: int, share: float, seed: int) -> Split:
+    """Hold out whole groups of the first `taken` images, near a share of each class."""
+    if dataset.groups is None:
+        raise DataError(f"{PLACE}: {dataset.name} was decoded without groups")
+    labels, groups = np.asarray(dataset.train_labels[:taken]), dataset.groups.of_train[:taken]
+    check_groups(dataset.classes, dataset.groups.names, labels, groups, "validation")
+    validation = grouped_sample(labels, len(dataset.classes), groups, share, seed)
+    parts = Split(np.setdiff1d(np.arange(taken), validation, assume_unique=True), validation)
+    for name, indices in (("training", parts.train), ("validation", parts.validation)):
+        if missing := _missing(dataset, indices):
+            raise DataError(f"{PLACE}: no division was found whose {name} images hold {missing}; merge fewer groups")
+    return parts
+
+
+def check_groups(classes: tuple[str, ...], names: tuple[str, ...], labels: Indices, groups: Indices, part: str) -> None:
+    """Refuse a class that stands in one group only.
+
+    Args:
+        classes: Names of the classes.
+        names: Names of the groups.
+        labels: Classes of the images to split.
+        groups: Groups of the images to split.
+        part: Name of the images to hold out, for the error.
+    """
+    first = np.full(len(classes), -1)
+    first[labels] = groups
+    several = np.zeros(len(classes), bool)
+    several[labels[groups != first[labels]]] = True
+    for label in np.flatnonzero(~several):
+        raise DataError(
+            f"{PLACE}: all images of class '{classes[label]}' that may be held out for {part} are of one group"
+            f" ('{shorten(names[first[label]])}'); allowed: two groups or more in each class"
+        )
 
 
 def _stratified(dataset: Dataset, taken: int, count: int, seed: int) -> Split:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tuner.config.validation_messages import shown
 from tuner.data import progress
 from tuner.data.class_names import all_spelled, differing
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.data.decoding import decode_all
 from tuner.data.formats.shards import check_complete
-from tuner.errors import DataError, printable
+from tuner.errors import DataError, printable, suggest
 
 if TYPE_CHECKING:  # loaded on a cache miss only
     import pyarrow.parquet as pq
@@ -62,6 +63,29 @@ def read(train: Sequence[Path], test: Sequence[Path], image_size: int | None, cl
     train_part = _part(train, image_size, orders, len(names))
     names = names or _numbered(train_part.labels, train[0])
     return Decoded(names, train_part, _part(test, image_size, orders, len(names)) if test else None)
+
+
+def read_column(paths: Sequence[Path], column: str) -> list[str]:
+    """Read a column of text or whole numbers as text, in the order of files and rows.
+
+    Raises:
+        DataError: A file is unreadable, has no such column, or a row has no value.
+    """
+    import pyarrow as pa
+
+    values: list[str] = []
+    for path in paths:
+        with _opened(path) as file:
+            if column not in file.schema_arrow.names:
+                raise DataError(f"{path}: no column {shown(column)}; {suggest(column, file.schema_arrow.names)}")
+            kind = file.schema_arrow.field(column).type
+            if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                raise DataError(f"{path}: column {shown(column)} is {kind}; allowed: text, whole numbers")
+            cells = file.read([column]).column(column).to_pylist()
+        if None in cells:
+            raise DataError(f"{path}: row {cells.index(None)}: no value in column {shown(column)}")
+        values += map(str, cells)
+    return values
 
 
 def _order(path: Path, own: tuple[str, ...], names: tuple[str, ...]) -> list[int] | None:
