@@ -19,6 +19,7 @@ import typer
 
 from tuner import __version__
 from tuner.cli.final import final
+from tuner.cli.init import init
 from tuner.cli.reproduce import reproduce
 from tuner.cli.run import run, validate
 from tuner.cli.show import list_studies, show
@@ -48,6 +49,7 @@ def _options(
         os.environ["TUNER_DEBUG"] = "1"
 
 
+app.command()(init)
 app.command()(run)
 app.command()(submit)
 app.command()(validate)
