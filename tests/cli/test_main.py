@@ -82,7 +82,7 @@ def first(starts_ray: None, results: Path) -> "subprocess.CompletedProcess[str]"
 def test_run_prints_trials_and_next_steps(first: "subprocess.CompletedProcess[str]", results: Path) -> None:
     assert (first.returncode, first.stderr) == (0, "")
     lines = first.stdout.splitlines()
-    assert lines[:2] == ["Study digits: 4 trials, sampler tpe", "Ray and the workers are starting …"]
+    assert lines[:2] == ["Study digits: 4 trials, sampler mixed", "Ray and the workers are starting …"]
     ended = [line for line in lines if "COMPLETE: val_accuracy" in line or "PRUNED: val_accuracy" in line]
     assert [line[:4] for line in ended] == ["[1/4", "[2/4", "[3/4", "[4/4"]
     assert f"Tables: {results}/digits" in lines
@@ -312,7 +312,7 @@ def test_dry_run_prints_plan_and_writes_nothing(ray_session: str, tmp_path: Path
     assert said["rungs"] == "(epoch)  2, 6, 18"
     assert int(said["slots"].split()[0]) >= 1
     assert said["images/s"].startswith("vazquez_base ")
-    assert said["sampler"].startswith("tpe: the defaults, ")
+    assert said["sampler"].startswith("mixed: the defaults, ")
     assert said["stopping"].startswith("asha: ")
     assert said["time"].startswith("about ")
     assert not (tmp_path / "results").exists()

@@ -75,7 +75,10 @@ SECTIONS: dict[str, list[Any]] = {
         {"minimize": "val_ece"},
         [{"maximize": "val_accuracy"}, {"minimize": "train_seconds"}],
     ],
-    "search": [{"sampler": each} for each in ("tpe", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3")],
+    "search": [
+        {"sampler": each}
+        for each in ("mixed", "tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3")
+    ],
     "stopping": ["none", "asha", {"asha": {"grace_period": 2, "reduction_factor": 1.01}}, {"hyperband": {}}, "median"],
     "resources": [{"cpu": 2, "gpu": 0.5}, {"concurrent": 3}],
     "budget": [{"hours": 1e-9}, {"hours": 2}],

@@ -282,11 +282,23 @@ def test_study_writes_every_default() -> None:
     assert written["training"].keys() >= {"epochs", "batch_size", "learning_rate", "epsilon", "schedule", "init"}
     assert written["dataset"]["augment"] == {"flip": False, "crop": 0, "rotate": 0.0, "shift": 0.0}
     assert (written["objective"], written["stopping"]) == ([{"maximize": "val_accuracy"}], "none")
-    assert written["search"] == {"sampler": "tpe", "trials": 1, "seed": 0}
+    assert written["search"] == {"sampler": "mixed", "trials": 1, "seed": 0}
     assert written["resources"] == {"cpu": 1, "gpu": "auto", "concurrent": "auto"}
     partly = parse_yaml(spec(DESIGN).to_yaml(), "study.yaml")["training"]
     assert partly["evaluate"] == {"batch_norm": "eval", "augment": True}
     assert not {"architecture", "learning_rate", "epochs"} & partly.keys()  # these stand under space
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_continuing_keeps_what_the_file_leaves_open(sampler: str) -> None:
+    text = f"{SMALLEST}stopping: asha\n"
+    rule = "{asha: {type: stop, min_trials: 1}}"
+    begun = spec(f"{SMALLEST}search: {{sampler: {sampler}, trials: 9}}\nstopping: {rule}\n")
+    continued = spec(f"{text}search: {{trials: 12}}\n").continuing(begun)
+    assert continued.differences(begun) == []
+    assert (continued.search.sampler, continued.search.trials) == (sampler, 12)
+    other = spec(f"{text}search: {{sampler: qmc}}\n").continuing(begun)
+    assert other.differences(begun) == [f"search.sampler: {sampler} -> qmc"]
 
 
 def test_study_derives_its_number_of_trials() -> None:

@@ -58,7 +58,7 @@ GRID = {
     "filters": {"int": [16, 50], "step": 16},
 }
 NUMBERS = {name: FLAT[name] for name in ("learning_rate", "dropout", "dense")}
-SAMPLERS = ["tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"]
+SAMPLERS = ["mixed", "tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"]
 SPACES: dict[str, dict[str, Any]] = {"grid": GRID, "cmaes": NUMBERS}
 GENETIC = 56
 """Trials of a genetic search, whose first generation is not learned from."""
@@ -293,7 +293,9 @@ def test_sampler_attributes_stand_in_the_tables(sampler: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("space", [FLAT, NESTED])
-@pytest.mark.parametrize(("sampler", "rule"), [("tpe", "asha"), ("tpe", "hyperband"), ("curves", "asha")])
+@pytest.mark.parametrize(
+    ("sampler", "rule"), [("mixed", "asha"), ("tpe", "asha"), ("tpe", "hyperband"), ("curves", "asha")]
+)
 @pytest.mark.slow
 def test_learner_resumes_as_if_never_interrupted(
     space: dict[str, Any], sampler: str, rule: str, tmp_path: Path
@@ -308,6 +310,21 @@ def test_learner_resumes_as_if_never_interrupted(
     drawn = [whole.start() for _ in range(4)]
     assert len(whole.proposals) > FIRST_TRIALS + 4
     assert [rebuilt.start() for _ in range(4)] == drawn
+
+
+def test_mixed_proposes_by_its_samplers_in_turn() -> None:
+    spec = study(FLAT, "mixed", trials=40, stopping="asha")
+    assert [proposal.origin for proposal in asked(spec)][:7] == [
+        "curves",
+        "tpe",
+        "random",
+        "curves",
+        "tpe",
+        "random",
+        "curves",
+    ]
+    goals = [{"maximize": "val_accuracy"}, {"minimize": "val_loss"}]
+    assert {proposal.origin for proposal in asked(study(FLAT, "mixed", trials=6, objective=goals))} == {"tpe"}
 
 
 def test_tpe_by_rungs_begins_with_defaults_and_sobol() -> None:
@@ -746,7 +763,7 @@ def calls_of_rebuilding(folder: Path, count: int) -> int:
 
 
 def test_sampler_has_its_seed() -> None:
-    for sampler in ("tpe", "curves", "random", "gp", "cmaes", "nsga2", "nsga3", "qmc"):
+    for sampler in ("mixed", "tpe", "curves", "random", "gp", "cmaes", "nsga2", "nsga3", "qmc"):
         draws = []
         for seed in (1, 1, 2, 3, 4):
             spec = study(NUMBERS, sampler, trials=GENETIC, seed=seed)

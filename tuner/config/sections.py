@@ -62,8 +62,8 @@ class Objective(Settings):
 class Search(Settings):
     """Sampler, number of trials, and the seed of every proposal and training."""
 
-    sampler: Literal["tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
-    """Algorithm that proposes configurations."""
+    sampler: Literal["mixed", "tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"] = "mixed"
+    """Algorithm that proposes configurations. mixed: curves, tpe and random in turn."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Number of finished trials to reach.
 

@@ -1,7 +1,7 @@
 """Base of every section of a study file."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Set
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -23,3 +23,7 @@ class Settings(BaseModel):
                 if key not in known:
                     raise ValueError(f"unknown key {shown(key)}; {suggest(str(key), known)}")
         return raw
+
+    def as_begun(self, begun: Self, names: Set[str]) -> Self:
+        """Return these settings with some of another's, where their file leaves those open."""
+        return self.model_copy(update={name: getattr(begun, name) for name in names - self.model_fields_set})

@@ -282,16 +282,17 @@ class StudyConfig(Settings):
         return TrainingConfig.model_validate({**self._constants(name), **parameters})
 
     def continuing(self, begun: "StudyConfig") -> "StudyConfig":
-        """Return this study with the type of ASHA that it began with.
+        """Return this study with the sampler and the type of ASHA that it began with.
 
         Settings that its file names stay as they are.
         """
+        search = self.search.as_begun(begun.search, {"sampler"})
         own, earlier = self.stopping.asha, begun.stopping.asha
         if own is None or earlier is None:
-            return self
-        left_open = {"type", "min_trials"} - own.model_fields_set
-        asha = own.model_copy(update={name: getattr(earlier, name) for name in left_open})
-        return self.model_copy(update={"stopping": self.stopping.model_copy(update={"asha": asha})})
+            return self.model_copy(update={"search": search})
+        asha = own.as_begun(earlier, {"type", "min_trials"})
+        stopping = self.stopping.model_copy(update={"asha": asha})
+        return self.model_copy(update={"search": search, "stopping": stopping})
 
     def differences(self, other: "StudyConfig") -> list[str]:
         """List changes that make rows incomparable: `search.seed: 0 -> 1`."""

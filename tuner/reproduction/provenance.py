@@ -37,7 +37,9 @@ def sources(name: str, results: str | Path, protocol: str = "as_published") -> p
 def _row(name: str, study: StudyResults | None) -> dict[str, str]:
     if study is None:
         return {"runs": NOT_RUN, "images": "", "protocol": "", "hardware": "", "differs": ""}
-    return source(study) | {"differs": "; ".join(study.spec.differences(reported.load_study_file(name)))}
+    return source(study) | {
+        "differs": "; ".join(study.spec.differences(reported.load_study_file(name).continuing(study.spec)))
+    }
 
 
 def source(study: StudyResults) -> dict[str, str]:

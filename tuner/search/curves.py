@@ -47,13 +47,17 @@ class CurvesSampler(BaseSampler):
         seed: Seed of the proposal.
         rungs: Epochs of the rungs, the lowest first.
         epochs: Epochs of the longest trial.
+        at_random: Share of proposals at random.
     """
 
-    def __init__(self, space: Space, seed: int, rungs: Sequence[int], epochs: int) -> None:
+    def __init__(
+        self, space: Space, seed: int, rungs: Sequence[int], epochs: int, at_random: float = RANDOM_SHARE
+    ) -> None:
         self._encoding = Encoding(space)
         self._space = space
         self._draw = np.random.default_rng(seed)
         self._rungs, self._epochs = rungs, epochs
+        self._at_random = at_random
         self._independent = RandomSampler(seed=seed)
 
     def infer_relative_search_space(
@@ -73,7 +77,7 @@ class CurvesSampler(BaseSampler):
         """Return the candidate from which most improvement is expected."""
         if not search_space:
             return {}
-        if self._draw.random() < RANDOM_SHARE:
+        if self._draw.random() < self._at_random:
             return self._encoding.parameters(self._encoding.draw(1, self._draw)[0])
         with threadpool_limits(1):  # because waiting threads make small matrices slow
             return self._encoding.parameters(self._propose(study))

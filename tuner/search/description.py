@@ -15,6 +15,7 @@ def describe_sampler(spec: StudyConfig) -> str:
     start = f"the defaults, a Sobol sequence until {FIRST_TRIALS} trials have reported, then "
     begun = NSGA_POPULATION
     words = {
+        "mixed": f"{start}by curves, by tpe and at random in turn",
         "tpe": f"{start}near the trials that stand best in the highest rungs",
         "curves": f"{start}where a curve should end best, 1 in {1 / RANDOM_SHARE:.0f} at random",
         "random": "every trial at random, because it learns nothing",
@@ -25,7 +26,7 @@ def describe_sampler(spec: StudyConfig) -> str:
         "nsga2": f"{begun} at random, then children of the trials that no other one beats",
         "nsga3": f"{begun} at random, then children of such trials, spread over the objectives",
     }
-    if name == "tpe" and len(spec.objective) > 1:
+    if name in ("mixed", "tpe") and len(spec.objective) > 1:
         return "at random until 10 trials are complete, then near those that no other one beats"
     if name == "gp" and spec.stopping.rule is not None:
         return f"{words[name]}; stopped trials do not count as complete"

@@ -16,14 +16,19 @@ from optuna.study import Study
 
 from tuner.config.sections import NSGA_POPULATION
 from tuner.config.study import StudyConfig
-from tuner.search.curves import CurvesSampler
+from tuner.search.curves import RANDOM_SHARE, CurvesSampler
 from tuner.search.optuna_internals import OrderedTpeSampler, SobolSampler, silence_experimental
 from tuner.search.optuna_study import drawn_distributions
 from tuner.search.schedulers import rung_epochs
 from tuner.search.standings import count_reported, order_by_rungs
 
 FIRST_TRIALS = 16
-"""Trials that report before `tpe` learns from them."""
+"""Trials that report before a sampler learns from rungs."""
+MIXED = ("curves", "tpe", "random")
+"""Samplers of `mixed`, which propose in turn.
+
+A third is random, as in BOHB (Falkner et al. 2018, arXiv 1807.01774), because curves and rungs can mislead.
+"""
 
 
 def derive_trial_seed(*parts: int | str) -> int:
@@ -34,7 +39,19 @@ def derive_trial_seed(*parts: int | str) -> int:
 
 def learns_from_rungs(spec: StudyConfig) -> bool:
     """Return True if the sampler learns from rungs, which takes one objective."""
-    return spec.search.sampler in ("tpe", "curves") and len(spec.objective) == 1
+    return spec.search.sampler in ("mixed", "tpe", "curves") and len(spec.objective) == 1
+
+
+def proposing_sampler(spec: StudyConfig, index: int) -> str:
+    """Return the name of the sampler that makes one proposal.
+
+    Args:
+        spec: The study.
+        index: Number of proposals before this one.
+    """
+    if spec.search.sampler != "mixed":
+        return spec.search.sampler
+    return "tpe" if len(spec.objective) > 1 else MIXED[index % len(MIXED)]
 
 
 def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
@@ -48,12 +65,17 @@ def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
         study: Optuna's study, with the trials so far.
     """
     seed = derive_trial_seed(spec.search.seed, "proposal", index)
-    match spec.search.sampler:
+    if learns_from_rungs(spec) and count_reported(study, FIRST_TRIALS) < FIRST_TRIALS:
+        return _sobol(spec, index - 1)  # because the first trial has the defaults
+    match proposing_sampler(spec, index):
         case "tpe" if len(spec.objective) > 1:
             silence_experimental()
             return TPESampler(multivariate=True, group=True, seed=seed)
-        case "tpe" | "curves":
-            return _learner(spec, index, seed, study)
+        case "tpe":
+            return OrderedTpeSampler(seed, partial(order_by_rungs, rungs=rung_epochs(spec)))
+        case "curves":
+            at_random = 0.0 if spec.search.sampler == "mixed" else RANDOM_SHARE
+            return CurvesSampler(spec.space, seed, rung_epochs(spec), spec.max_epochs, at_random)
         case "gp":
             return GPSampler(seed=seed)
         case "cmaes":
@@ -65,20 +87,8 @@ def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
             return NSGAIIISampler(seed=seed, population_size=NSGA_POPULATION)
         case "qmc":
             return _sobol(spec, index)
-        case "random" | "grid":
+        case _:  # random, and grid, whose points are enqueued
             return RandomSampler(seed=seed)
-
-
-def _learner(spec: StudyConfig, index: int, seed: int, study: Study) -> BaseSampler:
-    """Return a Sobol sequence until enough trials have reported.
-
-    Then return the sampler that learns from them.
-    """
-    if count_reported(study, FIRST_TRIALS) < FIRST_TRIALS:
-        return _sobol(spec, index - 1)  # because the first trial has the defaults
-    if spec.search.sampler == "curves":
-        return CurvesSampler(spec.space, seed, rung_epochs(spec), spec.max_epochs)
-    return OrderedTpeSampler(seed, partial(order_by_rungs, rungs=rung_epochs(spec)))
 
 
 def _sobol(spec: StudyConfig, index: int) -> BaseSampler:

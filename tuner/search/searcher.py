@@ -23,7 +23,7 @@ from tuner.search.optuna_study import (
 )
 from tuner.search.paused import PausedTrials
 from tuner.search.proposals import Proposal, Retry, finalists, missing_repeats, proposals_in
-from tuner.search.samplers import derive_trial_seed, learns_from_rungs, make_sampler
+from tuner.search.samplers import derive_trial_seed, learns_from_rungs, make_sampler, proposing_sampler
 from tuner.search.waiting import NobodyWaits, WaitingRule
 
 TRAINABLE = "trainable"
@@ -215,7 +215,7 @@ class OptunaSearcher(Searcher):
             number=number,
             parameters=parameters,
             seed=derive_trial_seed(seed, "trial", number),
-            origin=self.spec.search.sampler,
+            origin=proposing_sampler(self.spec, index),
             sampler_attrs=self.sampler_attrs(number),
         )
 
