@@ -38,7 +38,7 @@ def write_folder(place: Path, part: str, classes: Sequence[str], per_class: int,
     """Write `place/part/<class>/<i>.png` and return the pixels in that order."""
     written = []
     for number, name in enumerate(classes):
-        for i, pixels in enumerate(noise(per_class, *shape, seed=number)):
+        for i, pixels in enumerate(noise(per_class, *shape, seed=number + (100 if part == "test" else 0))):
             write_png(place / part / name / f"{i}.png", pixels)
             written.append(pixels)
     return np.stack(written)

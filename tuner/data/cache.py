@@ -11,7 +11,7 @@ import numpy as np
 from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import DATASETS
 from tuner.data import progress, sources
-from tuner.data.dataset import Dataset, Decoded, Groups, Part, reason, write
+from tuner.data.dataset import Dataset, Decoded, Groups, Names, Part, reason, write
 from tuner.data.groups import grouped_sample
 from tuner.data.splits import check_groups, stratified_sample
 from tuner.errors import DataError
@@ -126,14 +126,14 @@ def _build(entry: Path, source: sources.Source, fingerprint: str, image_size: in
 
 def _complete(
     source: sources.Source, decoded: Decoded, groups: Groups | None, image_size: int | None
-) -> tuple[tuple[str, ...], Part, Part, Groups | None]:
+) -> tuple[tuple[str, ...], Part, Part, Groups | None, Names]:
     """Check a decoded data set and hold out test images if needed."""
     if len(decoded.classes) < 2:
         raise DataError(f"{source.path}: one class ('{decoded.classes[0]}'); allowed: two or more")
     _check_classes(source.path, decoded)
-    train, test = decoded.train, decoded.test
+    train, test, names = decoded.train, decoded.test, decoded.names
     if test is None:
-        train, test, groups = _held_out(source.path, decoded, groups)
+        train, test, groups, names = _held_out(source.path, decoded, groups)
     if train.images.shape[1] != test.images.shape[1]:
         train, test = _in_color(train), _in_color(test)
     (height, width), test_size = train.images.shape[2:], test.images.shape[2:]
@@ -146,7 +146,7 @@ def _complete(
     if height != width:
         raise DataError(f"{source.path}: images of {width}x{height} pixels; allowed: squares; {resize}")
     _check_known(source, decoded.classes, train, image_size)
-    return decoded.classes, train, test, groups
+    return decoded.classes, train, test, groups, names
 
 
 def _check_classes(path: str, decoded: Decoded) -> None:
@@ -177,7 +177,7 @@ def _check_known(source: sources.Source, classes: tuple[str, ...], train: Part, 
         )
 
 
-def _held_out(path: str, decoded: Decoded, groups: Groups | None) -> tuple[Part, Part, Groups | None]:
+def _held_out(path: str, decoded: Decoded, groups: Groups | None) -> tuple[Part, Part, Groups | None, Names]:
     """Return training and test images, a stratified share of `decoded.train` held out."""
     images, labels = decoded.train
     if groups:
@@ -193,7 +193,9 @@ def _held_out(path: str, decoded: Decoded, groups: Groups | None) -> tuple[Part,
             )
     if groups:
         groups = groups._replace(of_train=groups.of_train[kept])
-    return Part(images[kept], labels[kept]), Part(images[chosen], labels[chosen]), groups
+    train, test = Part(images[kept], labels[kept]), Part(images[chosen], labels[chosen])
+    names = decoded.names[0]
+    return train, test, groups, ([names[i] for i in kept], [names[i] for i in chosen]) if names else ((), ())
 
 
 def _in_color(part: Part) -> Part:

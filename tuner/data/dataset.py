@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
@@ -15,6 +16,7 @@ from tuner.errors import DataError, first_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 GROUPS_FILE = "train_groups.npy"
+NAMES_FILE = "names.json"
 
 
 class Part(NamedTuple):
@@ -25,6 +27,10 @@ class Part(NamedTuple):
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+
+
+Names = tuple[Sequence[str], Sequence[str]]
+"""Names of training and test images, empty if they have none."""
 
 
 class Groups(NamedTuple):
@@ -41,12 +47,14 @@ class Groups(NamedTuple):
 class Decoded:
     """A data set in memory.
 
-    `test` is None if the source has no test images.
+    `test` is None if the source has no test images. `names` are those of training and test images,
+    where they have any.
     """
 
     classes: tuple[str, ...]
     train: Part
     test: Part | None
+    names: Names = ((), ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +95,18 @@ class Dataset:
         """Side of the square images, in pixels."""
         return int(self.train_images.shape[2])
 
+    @cached_property
+    def names(self) -> Names:
+        """Names of the images, as far as their source has them.
+
+        Entries of earlier versions have none.
+        """
+        try:
+            train, test = json.loads((self.folder / NAMES_FILE).read_text())
+        except (OSError, ValueError):
+            return (), ()
+        return train, test
+
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Map the cache entry `folder` into memory, in milliseconds for any size.
@@ -115,6 +135,7 @@ def write(
     train: Part,
     test: Part,
     groups: Groups | None = None,
+    names: Names = ((), ()),
 ) -> None:
     """Write the new cache entry `folder` and wait for the disk."""
     folder.mkdir(parents=True)
@@ -128,9 +149,10 @@ def write(
         with (folder / file).open("wb") as stream:
             np.save(stream, np.ascontiguousarray(array))
             _sync(stream)
-    with (folder / "dataset.json").open("w") as stream:
-        json.dump(about, stream)
-        _sync(stream)
+    for file, content in (("dataset.json", about), (NAMES_FILE, names)):
+        with (folder / file).open("w") as stream:
+            json.dump(content, stream)
+            _sync(stream)
 
 
 def reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.config.user_models import is_own
 from tuner.data import progress
+from tuner.data.duplicates import warn_of_copies
 from tuner.errors import DataError, SpecError
 from tuner.training import watchdog
 
@@ -35,7 +36,7 @@ def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], obje
         SpecError: They are too small, or not suited to an architecture or a metric.
     """
     dataset = _load_watched(spec.dataset, root)
-    data.split(dataset, spec.dataset)
+    warn_of_copies(dataset, data.split(dataset, spec.dataset))
     _check_pixels(spec.dataset.pixels, dataset)
     _check_metrics(spec, dataset)
     for name in spec.architectures:

@@ -56,7 +56,8 @@ def read(files: Mapping[str, Path], image_size: int | None) -> Decoded:
     classes = tuple(dict.fromkeys(name.split("/")[1] for name in files))
     train = _part("train", files, classes, image_size)
     test = _part("test", files, classes, image_size) if any(name.startswith("test/") for name in files) else None
-    return Decoded(classes, train, test)
+    names = [[name for name in files if name.startswith(f"{part}/")] for part in PARTS]
+    return Decoded(classes, train, test, (names[0], names[1]))
 
 
 def _part(part: str, files: Mapping[str, Path], classes: tuple[str, ...], image_size: int | None) -> Part:

@@ -62,7 +62,17 @@ def read(train: Sequence[Path], test: Sequence[Path], image_size: int | None, cl
     orders = {path: _order(path, own[path], names) for path in own}
     train_part = _part(train, image_size, orders, len(names))
     names = names or _numbered(train_part.labels, train[0])
-    return Decoded(names, train_part, _part(test, image_size, orders, len(names)) if test else None)
+    test_part = _part(test, image_size, orders, len(names)) if test else None
+    return Decoded(names, train_part, test_part, (_row_names(train), _row_names(test)))
+
+
+def _row_names(paths: Sequence[Path]) -> list[str]:
+    """Name each row by its file and number."""
+    names: list[str] = []
+    for path in paths:
+        with _opened(path) as file:
+            names += [f"{path.name}: row {row}" for row in range(file.metadata.num_rows)]
+    return names
 
 
 def read_column(paths: Sequence[Path], column: str) -> list[str]:
