@@ -124,7 +124,7 @@ def test_driver_of_a_study_imports_no_torch() -> None:
 
 @pytest.mark.slow
 def test_training_runs_without_ray() -> None:
-    heavy, done = heavy_after("import tuner.training.run_trial, tuner.study.estimate")
+    heavy, done = heavy_after("import tuner.training.run_trial, tuner.study.estimate, tuner.study.final")
     assert done.returncode == 0
     assert "torch" in heavy
     assert not heavy & {"ray", "optuna"}

@@ -162,6 +162,17 @@ def test_interrupted_final_leaves_nothing(make_study: MakeStudy, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
+def test_final_tells_of_folder_that_vanished(make_study: MakeStudy, tmp_path: Path) -> None:
+    def remove(line: str) -> None:
+        if line.startswith("epoch 2"):
+            (unfinished,) = tmp_path.glob(".model-*")
+            shutil.rmtree(unfinished)
+
+    with pytest.raises(DataError, match=r"model\.safetensors: cannot be written: "):
+        train_final(make_study(), tmp_path / "model", say=remove)
+    assert not (tmp_path / "model").exists()
+
+
 def test_final_refuses_unknown_trial(make_study: MakeStudy, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="no trial 9; allowed: 0 to 2"):
         train_final(make_study(), tmp_path / "model", trial=9)
@@ -191,6 +202,25 @@ def test_edited_network_is_refused(make_study: MakeStudy, tmp_path: Path, monkey
         tuner.load_model(tmp_path / "model")
     with pytest.raises(StudyError, match=r"^code of edited_net:Net: .* edited since the study ran"):
         train_final(study, tmp_path / "other")
+
+
+def test_missing_network_is_told(make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "missing_net.py").write_text(NETWORK)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        train_final(make_study(training={"architecture": "missing_net:Net", "epochs": 1}), tmp_path / "model")
+    del sys.modules["missing_net"]
+    with pytest.raises(SpecError, match="importing 'missing_net' failed with ModuleNotFoundError"):
+        tuner.load_model(tmp_path / "model")
+
+
+def test_shared_layers_are_kept(make_study: MakeStudy, tmp_path: Path) -> None:
+    study = make_study(training={"architecture": "rubio_large_shared", "filters": 2, "epochs": 1})
+    train_final(study, tmp_path / "model")
+    model = tuner.load_model(tmp_path / "model")
+    dataset = load(study.spec.dataset)
+    predicted = model.predict(np.array(dataset.test_images)).argmax(1).numpy()
+    assert model.about.origin.test["test_accuracy"] == pytest.approx((predicted == dataset.test_labels).mean())
 
 
 def test_final_starts_from_pretrained_weights(make_study: MakeStudy, tmp_path: Path) -> None:
@@ -243,3 +273,28 @@ def test_model_card_gives_figures_and_limits(make_study: MakeStudy, tmp_path: Pa
     assert "The validation images chose among 3 complete and 0 pruned trials." in card
     assert "It has no validation figure" in card
     assert "The study was not finished" not in card
+
+
+def test_model_card_tells_of_published_protocol(make_study: MakeStudy, tmp_path: Path) -> None:
+    published = {**DATASET, "validation": "test"}
+    train_final(make_study(dataset=published, protocol="as_published"), tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "The test images chose among 3 complete and 0 pruned trials." in card
+    assert "The test images chose the configuration. Their figures are too high" in card
+    assert "100 images of `digits` (training images only)" in card
+    assert "It has no validation figure" not in card
+
+
+def test_model_card_tells_of_unfinished_study(make_study: MakeStudy, tmp_path: Path) -> None:
+    study = make_study()
+    row = {"study": "s", "number": 3, "attempt": 1, "state": "PRUNED", "updated_at": now(), "purpose": "search"}
+    tables = study.folder.tables(study.spec)
+    tables.append("trials", row | {"param_learning_rate": 0.02})
+    tables.append("trials", row | {"number": 4, "state": "PAUSED", "param_learning_rate": 0.03})
+    tables.flush()
+    train_final(load_study(tmp_path / "s"), tmp_path / "model", trial=3)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| val_accuracy, trial 3 of the search | not defined | validation images |" in card
+    assert "Trial 3 is PRUNED: no full training of its configuration was measured." in card
+    assert "The study was not finished when this model was trained." in card
+    assert tuner.load_model(tmp_path / "model").about.recipe["learning_rate"] == 0.02

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import load_model as load_tensors
-from safetensors.torch import save_model as save_tensors
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tuner import models
 from tuner.config.code_hash import hash_network
 from tuner.config.registry import Scalar
-from tuner.config.user_models import is_own
+from tuner.config.user_models import is_own, own_network
 from tuner.data.decoding import decode_all
 from tuner.data.device import normalize
 from tuner.data.weights import hash_weights
@@ -128,8 +128,17 @@ class SavedModel:
 
 
 def save_model(folder: Path, trainer: Trainer, origin: Origin) -> None:
-    """Write the evaluated network of a training to a folder that exists."""
-    save_tensors(trainer.evaluated_model, str(folder / WEIGHTS))
+    """Write the evaluated network of a training to a folder that exists.
+
+    Raises:
+        DataError: The weights cannot be written.
+    """
+    state = trainer.evaluated_model.state_dict()
+    copies = {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+    try:
+        save_file(copies, folder / WEIGHTS)  # copies, because layers may share a tensor
+    except SafetensorError as error:  # because a full disk is no OSError there
+        raise DataError(f"{folder / WEIGHTS}: cannot be written: {first_line(error)}") from error
     config, data = trainer.config, trainer.data
     about = About(
         classes=data.classes,
@@ -167,8 +176,7 @@ def load_model(path: str | Path, device: str = "cpu") -> SavedModel:
     about = _read_about(folder)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(f"device: found '{device}', but torch sees no GPU; allowed: cpu")
-    if about.code is not None and about.code != hash_network(about.architecture):
-        raise SpecError(f"{folder}: the code of {about.architecture} was edited since its training; restore it")
+    _check_code(folder, about)
     with torch.random.fork_rng(devices=[]):
         network = models.build(
             about.architecture,
@@ -195,6 +203,14 @@ def _read_about(folder: Path) -> About:
         raise DataError(f"{folder / ABOUT}: damaged: {first_line(error)}; `tuner final` writes it again") from error
 
 
+def _check_code(folder: Path, about: About) -> None:
+    """Refuse a user's network that is missing or was edited."""
+    if is_own(about.architecture):
+        own_network(about.architecture)  # first, because a module that is missing has a hash too
+        if about.code != hash_network(about.architecture):
+            raise SpecError(f"{folder}: the code of {about.architecture} was edited since its training; restore it")
+
+
 def _fill(network: nn.Module, file: Path, expected: str) -> None:
     """Load weights into a network, after a check that they are the ones that were written."""
     if not file.is_file():
@@ -202,7 +218,7 @@ def _fill(network: nn.Module, file: Path, expected: str) -> None:
     if (found := hash_weights(file)) != expected:
         raise DataError(f"{file}: damaged or exchanged (hash {found}, not {expected}); `tuner final` writes it again")
     try:
-        load_tensors(network, file)
+        network.load_state_dict(load_file(file))
     except RuntimeError as error:  # because a later version may build another network
         raise DataError(f"{file}: does not fit the network that is built here: {first_line(error)}") from error
 
