@@ -20,13 +20,14 @@ from tuner.cluster import connection
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.results.folder import StudyResults
 
-EPOCHS, TRIALS = 27, 120
+EPOCHS, TRIALS = 27, 75
 POINTS = (50, 100, 200, 300)
 """Epochs of all trials together at which the best value is printed."""
 RESAMPLES = 10_000
 """Resamples of the seeds from which an interval is read."""
 AS_RAY = {"type": "stop", "min_trials": 1}
 SEARCHES: dict[str, tuple[str, dict[str, object]]] = {
+    "mixed + promote": ("mixed", {"type": "promote"}),
     "tpe + promote": ("tpe", {"type": "promote"}),
     "curves + promote": ("curves", {"type": "promote"}),
     "tpe + stop at once": ("tpe", AS_RAY),

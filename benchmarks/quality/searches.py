@@ -189,6 +189,7 @@ PROMOTE = _asha(type="promote")
 STOP = _asha(type="stop")
 AS_RAY = _asha(type="stop", min_trials=1)
 SEARCHES: dict[str, Callable[[Task, int, int], Search]] = {
+    "mixed + promote": _project("mixed", PROMOTE),
     "tpe + promote": _project("tpe", PROMOTE),
     "curves + promote": _project("curves", PROMOTE),
     "tpe + stop": _project("tpe", STOP),
