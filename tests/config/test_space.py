@@ -9,9 +9,10 @@ import pytest
 from optuna.samplers import RandomSampler
 from pydantic import ValidationError
 
-from tuner.config.parameters import Choice, Float, Int, Parameter, Value
+from tuner.config.parameters import Choice, Float, Int, Parameter
 from tuner.config.space import LARGEST_GRID, Space
 from tuner.config.validation_messages import lines
+from tuner.config.values import Value
 from tuner.config.yaml import parse_yaml, to_yaml
 from tuner.errors import SpecError
 from tuner.search.optuna_study import suggest_value

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tuner.config.parameters import Value
 from tuner.config.space import Space
+from tuner.config.values import Value
 from tuner.errors import StudyError
 from tuner.results import tables as tables_module
 from tuner.results.parts import Part, decode_part

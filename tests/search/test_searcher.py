@@ -18,9 +18,10 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from tests.support.counting import calls_of
-from tuner.config.parameters import Parameter, Value
+from tuner.config.parameters import Parameter
 from tuner.config.space import Space
 from tuner.config.study import StudyConfig, parse_spec
+from tuner.config.values import Value
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import outcome, parameters_to_row

@@ -14,13 +14,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    PlainValidator,
     Tag,
     field_validator,
     model_serializer,
@@ -29,42 +28,19 @@ from pydantic import (
 
 from tuner.config.settings import Settings
 from tuner.config.validation_messages import shown
+from tuner.config.values import LARGEST_EXACT, CheckedValue, ExactInt, Kind, Value, value_key
 from tuner.errors import SpecError, shorten
 
 KINDS = ("choice", "float", "int", "value")
 """Keys of which braces need exactly one."""
-Value = bool | int | float | str | list[Any]
-
-
-def _check_value(value: Any) -> Value:
-    if not isinstance(value, bool | int | float | str | list) or value in (math.inf, -math.inf) or value != value:
-        raise ValueError(f"found {shown(value)}; allowed: a number, text, boolean or list")
-    return value
+LARGEST_WIDTH = sys.float_info.max
+"""Largest difference of two bounds."""
 
 
 def _check_pair(bounds: Any) -> Any:
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:
         raise ValueError(f"found {shown(bounds)}; allowed: two numbers, [LOWEST, HIGHEST]")
     return tuple(bounds)
-
-
-def value_key(value: Value) -> tuple[str, Any]:
-    """Return a key that is the same for equal values only.
-
-    1 and 1.0 are equal. 1 and true are not.
-    """
-    if isinstance(value, bool | list):
-        return type(value).__name__, repr(value)
-    return ("text" if isinstance(value, str) else "number"), value
-
-
-LARGEST_EXACT = 2**53
-"""Largest whole number up to which floats hold each one, as samplers and columns need."""
-LARGEST_WIDTH = sys.float_info.max
-"""Largest difference of two bounds."""
-ExactInt = Annotated[int, Field(ge=-LARGEST_EXACT, le=LARGEST_EXACT)]
-CheckedValue = Annotated[Value, PlainValidator(_check_value)]
-Kind = Literal["bool", "int", "float", "text", "json"]
 
 
 class Conditional(Settings):

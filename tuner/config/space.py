@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, RootModel, model_validator
 
-from tuner.config.parameters import Constant, Parameter, Value, expand_parameter, value_key
+from tuner.config.parameters import Constant, Parameter, expand_parameter
 from tuner.config.validation_messages import shown
+from tuner.config.values import Value, value_key
 from tuner.errors import SpecError, shorten, suggest
 
 LARGEST_GRID = 100_000

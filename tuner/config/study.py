@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from tuner.config.dataset import DatasetConfig
-from tuner.config.parameters import Choice, Constant, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Parameter
 from tuner.config.plain import check_plain
 from tuner.config.registry import (
     ARCHITECTURE_NAMES,
@@ -42,6 +42,7 @@ from tuner.config.space import Space
 from tuner.config.training import TrainingConfig, check_hyperparameter
 from tuner.config.user_models import is_imported
 from tuner.config.validation_messages import lines, shown
+from tuner.config.values import Value
 from tuner.config.yaml import override, read_yaml, to_yaml
 from tuner.errors import SpecError, shorten, suggest
 

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple, overload
 import pandas as pd
 import pyarrow as pa
 
-from tuner.config.parameters import Kind, Value
 from tuner.config.space import Space
+from tuner.config.values import Kind, Value
 
 Table = Literal["epochs", "steps", "decisions", "predictions", "classes", "trials"]
 State = Literal["RUNNING", "PAUSED", "COMPLETE", "PRUNED", "FAILED"]

@@ -3,10 +3,11 @@
 import math
 from typing import Any
 
-from tuner.config.parameters import Choice, Constant, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Parameter
 from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
+from tuner.config.values import Value
 
 
 def default_configuration(spec: StudyConfig) -> dict[str, Value]:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.config.parameters import Choice, Constant, Float, Int, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Float, Int, Parameter
 from tuner.config.space import Space
+from tuner.config.values import Value
 from tuner.search.optuna_study import to_optuna
 
 Array = NDArray[np.float64]

@@ -11,8 +11,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
-from tuner.config.parameters import Constant, Float, Int, Parameter, Value
+from tuner.config.parameters import Constant, Float, Int, Parameter
 from tuner.config.study import StudyConfig
+from tuner.config.values import Value
 from tuner.results.schema import is_search, parameters_from_row
 from tuner.search.optuna_study import distribution, reported_values, to_optuna
 

@@ -17,9 +17,10 @@ from optuna.distributions import (
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.config.parameters import Choice, Constant, Float, Int, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Float, Int, Parameter
 from tuner.config.space import Space
 from tuner.config.study import StudyConfig
+from tuner.config.values import Value
 from tuner.results.schema import State, is_search, parameters_from_row
 from tuner.search.optuna_internals import BulkStorage, load_attributes
 

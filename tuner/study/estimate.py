@@ -9,10 +9,11 @@ from statistics import mean
 import torch
 
 from tuner import data
-from tuner.config.parameters import Choice, Constant, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Parameter
 from tuner.config.sections import HalvingConfig
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
+from tuner.config.values import Value
 from tuner.data.device import device_data
 from tuner.training.probe import time_recipes
 

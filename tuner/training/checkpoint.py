@@ -14,8 +14,8 @@ from zipfile import ZipFile
 
 import torch
 
-from tuner.config.parameters import Value
 from tuner.config.study import StudyConfig
+from tuner.config.values import Value
 from tuner.errors import first_line
 from tuner.results.folder import StudyFolder
 from tuner.storage import Storage

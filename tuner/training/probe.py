@@ -9,9 +9,10 @@ from statistics import mean
 
 import torch
 
-from tuner.config.parameters import Choice, Constant, Parameter, Value
+from tuner.config.parameters import Choice, Constant, Parameter
 from tuner.config.study import StudyConfig
 from tuner.config.training import TrainingConfig
+from tuner.config.values import Value
 from tuner.data.cache import ensure_cached
 from tuner.data.dataset import Dataset
 from tuner.data.device import DeviceDataset, ImageSubset

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tuner.config.parameters import Value
 from tuner.config.study import StudyConfig
+from tuner.config.values import Value
 from tuner.data.cache import ensure_cached
 from tuner.data.device import ImageSubset, device_data
 from tuner.errors import DeviceError
