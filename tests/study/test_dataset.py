@@ -219,3 +219,18 @@ def test_means_need_one_number_for_each_channel() -> None:
     line = r"^dataset\.pixels\.mean: found 3 numbers; allowed: 1, one for each channel of digits$"
     with pytest.raises(SpecError, match=line):
         load_fitting(study_with([0.4, 0.4, 0.4]), None)
+
+
+@pytest.mark.parametrize(
+    ("augment", "found"), [({"flip": True}, "flip: true"), ({"rotate": 90}, "rotate: 90"), ({"rotate": 10}, None)]
+)
+def test_mirrored_digits_are_warned_of(
+    augment: dict[str, Any], found: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "warn_once", said.append)
+    training = {"architecture": "vazquez_base"}
+    spec = {"study": "a", "dataset": {"name": "digits", "augment": augment}, "training": training, "space": {}}
+    load_fitting(parse_spec(spec), None)
+    assert [line for line in said if line.startswith("dataset.augment: ")] == said
+    assert [f"found {found}, but digits" in line for line in said] == ([True] if found else [])

@@ -20,6 +20,11 @@ from tuner.training import watchdog
 if TYPE_CHECKING:
     from torch import nn
 
+DIGITS = ("digits", "mnist")
+"""Data sets whose classes change when an image is mirrored or turned over."""
+LARGEST_TURN = 45
+"""Degrees up to which a digit stays the same."""
+
 
 def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], object] = lambda _: None) -> data.Dataset:
     """Load a study's images and check that they fit it.
@@ -37,6 +42,7 @@ def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], obje
     """
     dataset = _load_watched(spec.dataset, root)
     warn_of_copies(dataset, data.split(dataset, spec.dataset))
+    _warn_of_turned_digits(spec.dataset)
     _check_pixels(spec.dataset.pixels, dataset)
     _check_metrics(spec, dataset)
     for name in spec.architectures:
@@ -49,6 +55,17 @@ def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], obje
     for name, path in spec.weights:
         say(_try_weights(spec, name, str(path), dataset, root))
     return dataset
+
+
+def _warn_of_turned_digits(config: DatasetConfig) -> None:
+    """Warn of changes that make one digit look like another, or like none."""
+    augment = config.augment
+    if config.name in DIGITS and (augment.flip or augment.rotate > LARGEST_TURN):
+        found = "flip: true" if augment.flip else f"rotate: {augment.rotate:g}"
+        progress.warn_once(
+            f"dataset.augment: found {found}, but digits that are mirrored or turned over mean something else;"
+            f" better: flip: false, and rotate up to {LARGEST_TURN}"
+        )
 
 
 def _check_metrics(spec: StudyConfig, dataset: data.Dataset) -> None:
