@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tuner import __version__
+from tuner.cli.data import data
 from tuner.cli.final import final
 from tuner.cli.init import init
 from tuner.cli.reproduce import reproduce
@@ -56,6 +57,7 @@ app.command()(validate)
 app.command("ls")(list_studies)
 app.command()(show)
 app.command()(final)
+app.command()(data)
 app.command()(reproduce)
 
 

@@ -40,10 +40,9 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
     Raises:
         DataError: The images are missing, unreadable, or not squares of one size.
     """
-    root = root or _from_environment("TUNER_DATA")
-    cache = _expanded(cache or _from_environment("TUNER_CACHE") or _user_cache() / "tuner")
+    root, cache = _places(root, cache)
     try:
-        source = sources.find(config, root and _expanded(root), cache / "data")
+        source = sources.find(config, root, cache / "data")
         fingerprint = source.fingerprint(config.image_size)
         entry = cache / "arrays" / (re.sub(r"[^\w.-]", "_", source.name) + f"-{fingerprint}")
         if not entry.exists():
@@ -51,6 +50,26 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
     except OSError as error:
         raise DataError(f"{error.filename or cache}: {reason(error)}{_remedy(error, cache)}") from error
     return Dataset.open(entry)
+
+
+def find_source(config: DatasetConfig, root: Path | None = None) -> sources.Source:
+    """Find the files of a data set without decoding them.
+
+    Raises:
+        DataError: The data set is missing or incomplete.
+    """
+    root, cache = _places(root, None)
+    try:
+        return sources.find(config, root, cache / "data")
+    except OSError as error:
+        raise DataError(f"{error.filename or config.name}: {reason(error)}{_remedy(error, cache)}") from error
+
+
+def _places(root: Path | None, cache: Path | None) -> tuple[Path | None, Path]:
+    """Return the folder of data sets, if any, and the cache."""
+    root = root or _from_environment("TUNER_DATA")
+    cache = cache or _from_environment("TUNER_CACHE") or _user_cache() / "tuner"
+    return root and _expanded(root), _expanded(cache)
 
 
 def _remedy(error: OSError, cache: Path) -> str:

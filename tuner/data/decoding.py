@@ -110,6 +110,20 @@ def decode(image: bytes | Path, origin: str, image_size: int | None) -> Picture:
         raise DataError(f"{origin}: no readable image ({_reason(image, error)})") from error
 
 
+def header(image: bytes | Path, origin: str) -> tuple[tuple[int, int], str, str]:
+    """Return size, mode and format of an image file as it is stored.
+
+    Raises:
+        DataError: The file is no image of a known format.
+    """
+    progress.report(origin)
+    try:
+        with Image.open(image if isinstance(image, Path) else io.BytesIO(image), formats=_formats()) as opened:
+            return opened.size, opened.mode, opened.format or ""
+    except Exception as error:  # because a broken file leads decoders to errors of any type
+        raise DataError(f"{origin}: no readable image ({_reason(image, error)})") from error
+
+
 @lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
     """Return those of `FORMATS` that this Pillow was built with."""

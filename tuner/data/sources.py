@@ -3,7 +3,7 @@
 import glob
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class Source:
         known: True if the name is in the registry, False for a user's path.
         groups: Function that reads the groups of the training images, if they are named.
         grouped_by: Column of the groups in Parquet files.
+        images: Function that yields name and encoded file of each image, if they are encoded.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Source:
     known: bool = False
     groups: Callable[[], Groups] | None = None
     grouped_by: str = ""
+    images: Callable[[], Iterable[tuple[str, bytes | Path]]] | None = None
 
     def fingerprint(self, image_size: int | None) -> str:
         """Hash the files' contents, names and decoding, as 32 hexadecimal digits."""
@@ -130,7 +132,8 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
         if train:
             return _by_column(_of_parquet(path.resolve().name, path, train, test), train, test, config.groups)
         files = image_folder.layout(path)
-        source = Source(path.resolve().name, str(path), files, lambda size: image_folder.read(files, size))
+        name, images = path.resolve().name, files.items
+        source = Source(name, str(path), files, lambda size: image_folder.read(files, size), images=images)
         return _by_file(source, config.groups, root)
     test = _matches(config.test, root) if config.test is not None else []
     if config.test is not None and not test:
@@ -176,7 +179,14 @@ def _of_parquet(name: str, path: Path, train: list[Path], test: list[Path], clas
     files = {
         f"{part}/{i}": file for part, shards in (("train", train), ("test", test)) for i, file in enumerate(shards)
     }
-    return Source(name, str(path), files, lambda size: parquet.read(train, test, size, classes), known=bool(classes))
+    return Source(
+        name,
+        str(path),
+        files,
+        lambda size: parquet.read(train, test, size, classes),
+        known=bool(classes),
+        images=lambda: parquet.encoded([*train, *test]),
+    )
 
 
 def _matches(pattern: str, root: Path | None) -> list[Path]:

@@ -161,7 +161,7 @@ def _part(paths: Sequence[Path], image_size: int | None, orders: Mapping[Path, l
     """
     labels: list[int] = []
 
-    def encoded() -> Iterator[tuple[bytes, str]]:
+    def checked() -> Iterator[tuple[bytes, str]]:
         for path in paths:
             order = orders[path]
             for row, (image, label) in enumerate(_rows(path)):
@@ -172,7 +172,7 @@ def _part(paths: Sequence[Path], image_size: int | None, orders: Mapping[Path, l
                 labels.append(number if order is None else order[number])
                 yield image, origin
 
-    images = decode_all(encoded(), image_size)
+    images = decode_all(checked(), image_size)
     if not labels:
         raise DataError(f"{paths[0]}: holds no images")
     return Part(images, np.array(labels, np.int64))
@@ -197,6 +197,13 @@ def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
             cells = batch.column(image.partition(".")[0])
             images = cells.field("bytes") if "." in image else cells
             yield from zip(images.to_pylist(), batch.column(LABEL_COLUMN).to_pylist(), strict=True)
+
+
+def encoded(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and encoded file of each image, in the order of files and rows."""
+    for path in paths:
+        for row, (image, _) in enumerate(_rows(path)):
+            yield f"{path.name}: row {row}", image or b""
 
 
 def _check_columns(path: Path, file: "pq.ParquetFile") -> str:
