@@ -67,6 +67,8 @@ def test_file_holds_any_name_of_a_folder(name: str) -> None:
     summary = replace(EVEN, path=f"./{name}", classes={"#: x\n": 300, "'": 2})
     spec = parse_spec(parse_yaml(render(summary, choose(summary)), "study.yaml"))
     assert spec.dataset.name == f"./{name}"
+    grouped = parse_spec(parse_yaml(render(replace(summary, grouped=True), choose(summary)), "study.yaml"))
+    assert grouped.dataset.groups == f"./{name}/groups.csv"
 
 
 def test_summary_counts_images_and_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +104,7 @@ def test_user_goes_from_folder_to_model(ray_session: str, tmp_path: Path) -> Non
 
     assert "objective val_balanced_accuracy: classes are uneven, 3.7 to 1" in call("init", "shapes")
     written = (tmp_path / "study.yaml").read_text()
+    assert 'validation: {groups: "./shapes/groups.csv", share: 0.2}' in written
     call("run", "study.yaml", *(word for setting in SHORT for word in ("--set", setting)))
     assert "epoch 2/2: train_loss" in call("final", "shapes")
     model = tuner.load_model(tmp_path / "results" / "shapes" / "model")

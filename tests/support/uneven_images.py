@@ -11,7 +11,8 @@ COUNTS = {"disc": 330, "square": 180, "stripes": 90}
 
 
 def write_shapes(root: Path, counts: dict[str, int] | None = None, side: int = 20) -> None:
-    """Write `root/train/<class>/<i>.png`: a shape of random color, place and size on noise."""
+    """Write `root/train/<class>/<i>.png`, a shape on noise, and `root/groups.csv` with 30 sites."""
+    lines = ["image,group"]
     rows, columns = np.mgrid[:side, :side]
     draw = np.random.default_rng(0)
     for name, count in (counts or COUNTS).items():
@@ -25,4 +26,6 @@ def write_shapes(root: Path, counts: dict[str, int] | None = None, side: int = 2
             }
             pixels = draw.integers(0, 120, (side, side, 3))
             pixels[masks[name]] += draw.integers(40, 130, 3)
+            lines.append(f"train/{name}/{i}.png,site_{i % 30}")
             write_png(root / "train" / name / f"{i}.png", pixels.astype(np.uint8))
+    (root / "groups.csv").write_text("\n".join(lines))

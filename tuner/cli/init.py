@@ -20,6 +20,8 @@ UNEVEN = 1.5
 """Images of the largest class for each of the smallest from which classes are uneven."""
 FEW, MANY = 2_000, 20_000
 """Training images up to which a set is small, and from which it is large."""
+GROUPS = "groups.csv"
+"""File of the folder that names the group of each image."""
 SMALLEST_SIDE = 8
 """Smallest side of images that resnet9 takes, in pixels."""
 FEWEST = 10
@@ -31,7 +33,7 @@ study: "{study}"
 dataset:
   name: {path}
   image_size: {image_size}  # both sides; {why[image_size]}
-  validation: {validation}  # share of the training images that chooses, of every class
+  validation: {validation_text}  # {why[validation]}
   pixels: standard  # mean 0 and deviation 1 over the training images
   augment: {{crop: {crop}}}  # add `flip: true` if a mirrored image is of the same class
 training:
@@ -63,6 +65,7 @@ class Summary:
         test: Images in `test`, 0 without that folder.
         sides: Width and height of some images, in pixels.
         gpu: True if torch sees a GPU here.
+        grouped: True if the folder has a file `groups.csv`.
     """
 
     path: str
@@ -70,6 +73,7 @@ class Summary:
     test: int
     sides: tuple[tuple[int, int], ...]
     gpu: bool
+    grouped: bool = False
 
     @property
     def training(self) -> int:
@@ -156,6 +160,7 @@ def explain(summary: Summary, choice: Choice) -> dict[str, str]:
     even = "uneven" if choice.class_weights == "balanced" else "even"
     return {
         "image_size": f"the images' median is {_median(summary)}, and the {device} gets {side} at most",
+        "validation": "share of the training images that chooses" + (", in whole groups" if summary.grouped else ""),
         "filters": f"width of resnet9, 64 on a GPU and 16 on a CPU; a {device} is here",
         "objective": f"classes are {even}, {ratio} ({UNEVEN} and more is uneven)",
         "epochs": f"for {summary.training:,} training images",
@@ -174,11 +179,13 @@ def cautions(summary: Summary) -> list[str]:
 def render(summary: Summary, choice: Choice) -> str:
     """Write a study file with a comment for each choice."""
     name = Path(summary.path).absolute().name
+    groups = json.dumps(f"{summary.path}/{GROUPS}", ensure_ascii=False)
     return STUDY.format(
         name=_shown(name),
         study=re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-")[:100] or "images",
         counts=_counts(summary),
         path=json.dumps(summary.path, ensure_ascii=False),
+        validation_text=f"{{groups: {groups}, share: {choice.validation}}}" if summary.grouped else choice.validation,
         **vars(choice),
         why=explain(summary, choice),
     )
@@ -208,6 +215,7 @@ def summarize(folder: Path) -> Summary:
         test=len(files) - len(train),
         sides=_sides(list(train.values())),
         gpu=torch.cuda.is_available(),
+        grouped=(folder / GROUPS).is_file(),
     )
 
 
