@@ -273,15 +273,18 @@ def test_model_card_gives_figures_and_limits(make_study: MakeStudy, tmp_path: Pa
     assert "The validation images chose among 3 complete and 0 pruned trials." in card
     assert "It has no validation figure" in card
     assert "The study was not finished" not in card
+    assert "`predict` never augments" not in card
 
 
 def test_model_card_tells_of_published_protocol(make_study: MakeStudy, tmp_path: Path) -> None:
     published = {**DATASET, "validation": "test"}
-    train_final(make_study(dataset=published, protocol="as_published"), tmp_path / "model")
+    training = {**TRAINING, "evaluate": {"batch_norm": "train"}}
+    train_final(make_study(dataset=published, protocol="as_published", training=training), tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
     assert "The test images chose among 3 complete and 0 pruned trials." in card
     assert "The test images chose the configuration. Their figures are too high" in card
     assert "100 images of `digits` (training images only)" in card
+    assert "`predict` never augments" in card
     assert "It has no validation figure" not in card
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from tuner.analysis.confirmation import confirmed
 from tuner.analysis.formatting import is_missing, metric_text
 from tuner.analysis.leaderboard import counts_by_state
-from tuner.config.training import TrainingConfig
+from tuner.config.training import Evaluate, TrainingConfig
 from tuner.errors import printable, shorten
 from tuner.results.folder import StudyResults, is_finished
 from tuner.results.schema import is_search
@@ -39,7 +39,7 @@ def render(study: StudyResults, row: Mapping[Any, Any], config: TrainingConfig, 
         f"# Model of the study {study.spec.study}": _summary(config, origin, seed),
         "## Use": [USE.strip()],
         "## Figures": _figures(study, row, origin),
-        "## Limits": (f"- {line}" for line in _limits(study, row, origin)),
+        "## Limits": (f"- {line}" for line in _limits(study, row, config, origin)),
     }
     return "\n\n".join(f"{title}\n\n" + "\n".join(lines) for title, lines in sections.items()) + "\n"
 
@@ -102,7 +102,7 @@ def _text(metric: str, value: Any) -> str:
     return metric_text(metric, value) or "not defined"
 
 
-def _limits(study: StudyResults, row: Mapping[Any, Any], origin: Origin) -> Iterator[str]:
+def _limits(study: StudyResults, row: Mapping[Any, Any], config: TrainingConfig, origin: Origin) -> Iterator[str]:
     counts = counts_by_state(study.trials[is_search(study.trials)])
     tried = f"{counts['COMPLETE']} complete and {counts['PRUNED']} pruned trials"
     images = "test" if _chose_by_test(origin) else "validation"
@@ -113,6 +113,11 @@ def _limits(study: StudyResults, row: Mapping[Any, Any], origin: Origin) -> Iter
         yield "The study was not finished when this model was trained."
     if origin.protocol != "clean":
         yield f"The protocol is `{origin.protocol}`, that of a published report."
+    if config.evaluate != Evaluate():
+        yield (
+            "All figures are of evaluations as the recipe's `evaluate` sets them. `predict` never augments, and uses"
+            " the learned statistics of batch norms. Its figures differ."
+        )
     yield from _limits_of_test(origin)
     yield "`±` is half of a 95 % interval over seeds. It does not cover the choice of the images."
     yield "No figure tells of images of another kind: other cameras, places or times."
