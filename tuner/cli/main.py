@@ -19,6 +19,7 @@ import typer
 
 from tuner import __version__
 from tuner.cli.data import data
+from tuner.cli.explain import explain, importance
 from tuner.cli.final import final
 from tuner.cli.init import init
 from tuner.cli.reproduce import reproduce
@@ -56,6 +57,8 @@ app.command()(submit)
 app.command()(validate)
 app.command("ls")(list_studies)
 app.command()(show)
+app.command()(explain)
+app.command()(importance)
 app.command()(final)
 app.command()(data)
 app.command()(reproduce)

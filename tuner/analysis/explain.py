@@ -1,0 +1,118 @@
+"""What became of a trial, and why: its proposal, its rungs and its end, from the tables alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from tuner.analysis.formatting import is_missing, metric_text, parameters_text
+from tuner.errors import StudyError, printable
+from tuner.results.folder import StudyResults, rank
+
+RUNG_COLUMNS = ["rung", "epoch", "value", "cutoff", "rank", "of", "verdict"]
+_VERDICTS = {
+    "go": "went on",
+    "stop": "stopped",
+    "wait": "waited",
+    "promote": "was promoted",
+    "finish": "went on to its end, as the best that waited",
+    "complete": "completed",
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the tables hold about one trial.
+
+    Attributes:
+        number: The trial.
+        proposal: Who proposed it, and its parameters.
+        rungs: One row per verdict, in the order of time, with the columns `RUNG_COLUMNS`.
+        end: What became of it.
+    """
+
+    number: int
+    proposal: str
+    rungs: pd.DataFrame
+    end: str
+
+
+def explain(study: StudyResults, number: int) -> Explanation:
+    """Explain one trial.
+
+    Raises:
+        StudyError: The study has no such trial. The nearest number is named.
+    """
+    row = _row(study, number)
+    decisions = study.decisions
+    rungs = decisions.loc[decisions["number"] == number, RUNG_COLUMNS].reset_index(drop=True)
+    return Explanation(number, _proposal(row), rungs, _end(study, row, rungs))
+
+
+def verdict_text(verdict: str) -> str:
+    """Write a verdict in words: `was promoted`."""
+    return _VERDICTS.get(verdict, verdict)
+
+
+def _row(study: StudyResults, number: int) -> dict[str, Any]:
+    trials = study.trials
+    found = trials[trials["number"] == number]
+    if len(found):
+        return {str(key): value for key, value in found.iloc[0].to_dict().items()}
+    if trials.empty:
+        raise StudyError(f"{study.folder}: no trial has begun")
+    nearest = min(trials["number"], key=lambda other: (abs(int(other) - number), other))
+    raise StudyError(
+        f"{study.folder}: no trial {number}; did you mean {nearest}? allowed: {trials['number'].min()} to"
+        f" {trials['number'].max()}"
+    )
+
+
+def _proposal(row: dict[str, Any]) -> str:
+    drawn = parameters_text(row) or "no parameters"
+    if row["purpose"] == "repeat":
+        return f"repeats trial {row['repeat_of']} with seed {row['seed']}: {drawn}"
+    return f"proposed by {row['origin']}, with seed {row['seed']}: {drawn}"
+
+
+def _end(study: StudyResults, row: dict[str, Any], rungs: pd.DataFrame) -> str:
+    """Describe the state of a trial in one sentence."""
+    attempts = f" in {row['attempt']} attempts" if row["attempt"] > 1 else ""
+    done = f"{_number(row['epochs_run'])} of {_number(row['epochs_planned'])} epochs{attempts}"
+    match row["state"]:
+        case "COMPLETE":
+            return f"COMPLETE after {done}: {_value(study, row)}{_place(study, row)}"
+        case "FAILED":
+            log = study.folder.storage.path(study.folder.log(row["number"], row["attempt"]))
+            return f"FAILED ({row['error_kind']}) after {done}: {printable(str(row['error']))}; its log is {log}"
+        case "PRUNED":
+            return f"PRUNED after {done}: {_value(study, row)}{_reason(study, rungs)}"
+        case "PAUSED":
+            return f"PAUSED after {done}: {_value(study, row)}; it waits at rung {rungs['rung'].iloc[-1]:g}"
+    return f"{row['state']} after {done}"
+
+
+def _reason(study: StudyResults, rungs: pd.DataFrame) -> str:
+    """Say which verdict ended a pruned trial."""
+    if rungs.empty:
+        return "; no verdict on it is kept"
+    last = rungs.iloc[-1]
+    if last["verdict"] != "stop":
+        return f"; it waited at rung {last['rung']:g} until the search ended"
+    cutoff = metric_text(study.spec.objective[0].metric, last["cutoff"])
+    needed = f", where {cutoff} was needed" if cutoff else ""
+    return f"; rung {last['rung']:g} stopped it{needed}"
+
+
+def _place(study: StudyResults, row: dict[str, Any]) -> str:
+    ranked = rank(study.spec, study.trials)["number"].tolist()
+    return f", place {ranked.index(row['number']) + 1} of {len(ranked)}" if row["number"] in ranked else ""
+
+
+def _value(study: StudyResults, row: dict[str, Any]) -> str:
+    metric = study.spec.objective[0].metric
+    return f"{metric} {metric_text(metric, row['value']) or 'not measured'}"
+
+
+def _number(value: Any) -> str:
+    return "0" if is_missing(value) else f"{value:g}"

@@ -1,0 +1,57 @@
+"""`explain` and `importance`: why a trial was proposed and ended, and which parameters matter."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tuner.cli.options import Results, StudyName
+from tuner.cli.show import find_study
+from tuner.cli.tables import DEFAULT_RESULTS, out, print_table
+from tuner.errors import StudyError
+
+Number = Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="Number of the trial.")]
+Epoch = Annotated[int, typer.Option("--epoch", min=0, help="Epoch at which trials are compared.")]
+
+
+def explain(study: StudyName, trial: Number, results: Results = DEFAULT_RESULTS) -> None:
+    """Explain a trial: its proposal, each rung's verdict, and its end."""
+    from tuner.analysis.explain import explain as explain_trial
+    from tuner.analysis.explain import verdict_text
+    from tuner.analysis.formatting import metric_text
+    from tuner.results.folder import load_study
+
+    loaded = load_study(str(find_study(study, results)))
+    found, metric = explain_trial(loaded, trial), loaded.spec.objective[0].metric
+    out.print(f"Trial {found.number}, {found.proposal}", soft_wrap=True, markup=False)
+    if len(found.rungs):
+        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+        for column in ("rung", "epoch", metric, "cutoff", "rank", "verdict"):
+            table.add_column(column, justify="left" if column == "verdict" else "right", no_wrap=True)
+        for row in found.rungs.to_dict("records"):
+            values = [metric_text(metric, row[column]) for column in ("value", "cutoff")]
+            place = f"{row['rank']} of {row['of']}"
+            table.add_row(f"{row['rung']:g}", str(row["epoch"]), *values, place, verdict_text(row["verdict"]))
+        print_table(table)
+    out.print(found.end, soft_wrap=True, markup=False)
+
+
+def importance(study: StudyName, results: Results = DEFAULT_RESULTS, epoch: Epoch = 1) -> None:
+    """Show how much of the objective's variance each parameter explains."""
+    from tuner.results.folder import load_study
+    from tuner.search.importance import importance as find_importance
+
+    loaded = load_study(str(find_study(study, results)))
+    shares = find_importance(loaded.spec, loaded.trials, loaded.epochs, epoch)
+    if shares.empty:
+        raise StudyError(
+            f"{loaded.folder}: fewer than two trials with different values at epoch {epoch}; choose another --epoch"
+        )
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("parameter", "share of variance", "90 % interval"):
+        table.add_column(column, justify="left" if column == "parameter" else "right", no_wrap=True)
+    for name, row in shares.iterrows():
+        table.add_row(str(name), f"{row['importance']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}")
+    objective = loaded.spec.objective[0].metric
+    out.print(f"{objective} after epoch {epoch}, by fANOVA; each parameter by itself", markup=False)
+    print_table(table)
