@@ -382,9 +382,59 @@ def test_parquet_names_missing_and_found_columns(root: Path, cache: Path) -> Non
     assert "no column 'label'; its columns: image, y" in refusal(root, cache, name="b.parquet")
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())], ids=str)
+def test_parquet_labels_may_be_text(root: Path, cache: Path, kind: pa.DataType) -> None:
+    images = noise(30, 6, 6)
+    texts = ["zebra", "caf\u00e9", "cafe\u0301"]  # the last two are one name
+    write_parquet(root / "t.parquet", images[:24], [texts[i % 3] for i in range(24)], label_type=kind)
+    write_parquet(root / "e.parquet", images[24:], [texts[i % 3] for i in range(6)], label_type=kind)
+    dataset = load(DatasetConfig(name="t.parquet", test="e.parquet"), root, cache)
+    assert dataset.classes == ("caf\u00e9", "zebra")
+    assert dataset.train_labels.tolist() == [1, 0, 0] * 8
+    assert dataset.test_labels.tolist() == [1, 0, 0] * 2
+
+
+def test_parquet_text_labels_that_are_numbers_stay_in_order(root: Path, cache: Path) -> None:
+    write_parquet(root / "t.parquet", noise(30, 6, 6), ["10", "9", "2"] * 10, label_type=pa.string())
+    assert load(DatasetConfig(name="t.parquet"), root, cache).classes == ("2", "9", "10")
+
+
+def test_parquet_columns_may_be_named(root: Path, cache: Path) -> None:
+    images = noise(20, 6, 6)
+    write_parquet(root / "a.parquet", images, [0, 1] * 10, column="scan.png", label_column="finding")
+    wanted = DatasetConfig(name="a.parquet", image="scan.png", label="finding")
+    dataset = load(wanted, root, cache)
+    assert len(dataset.train_labels) + len(dataset.test_labels) == 20
+    both = np.concatenate([dataset.train_images, dataset.test_images])[:, 0]
+    assert {each.tobytes() for each in both} == {each.tobytes() for each in images}
+    table = pq.read_table(root / "a.parquet")
+    pq.write_table(table.append_column("other", [[1, 0] * 10]), root / "a.parquet")
+    first, second = (load(wanted.model_copy(update={"label": name}), root, cache) for name in ("finding", "other"))
+    assert first.fingerprint != second.fingerprint
+    assert (first.train_labels[:] != second.train_labels[:]).any()
+
+
+def test_named_columns_are_refused_where_none_are(root: Path, cache: Path) -> None:
+    write_parquet(root / "a.parquet", noise(4, 6, 6), [0, 1, 0, 1])
+    assert "no column 'scan'; its columns: image, label" in refusal(root, cache, name="a.parquet", image="scan")
+    assert "no column 'y'; its columns: image, label" in refusal(root, cache, name="a.parquet", label="y")
+    assert "dataset.label: found 'y'; only with Parquet" in refusal(root, cache, name="digits", label="y")
+    write_folder(root / "own", "train", ["a", "b"], 4, 6, 6)
+    assert "dataset.image: found 'x'; only with Parquet" in refusal(root, cache, name="own", image="x")
+
+
+def test_parquet_refuses_text_beside_numbers(root: Path, cache: Path) -> None:
+    write_parquet(root / "a.parquet", noise(4, 6, 6), [0, 1, 0, 1])
+    write_parquet(root / "b.parquet", noise(4, 6, 6), ["0", "1"] * 2, label_type=pa.string())
+    said = refusal(root, cache, name="a.parquet", test="b.parquet")
+    assert "b.parquet: column 'label' is text, but numbers in" in said
+    write_parquet(root / "c.parquet", noise(4, 6, 6), ["x", None, "y", "x"], label_type=pa.string())
+    assert "c.parquet: row 1: no value in column 'label'" in refusal(root, cache, name="c.parquet")
+
+
 def test_parquet_refuses_columns_of_another_type(root: Path, cache: Path) -> None:
-    write_parquet(root / "a.parquet", noise(2, 6, 6), ["cat", "dog"], label_type=pa.string())
-    assert "column 'label' is string; allowed: integers" in refusal(root, cache, name="a.parquet")
+    write_parquet(root / "a.parquet", noise(2, 6, 6), [0.5, 1.5], label_type=pa.float32())
+    assert "column 'label' is float; allowed: integers" in refusal(root, cache, name="a.parquet")
     pq.write_table(pa.table({"image": ["a.png"], "label": [0]}), root / "b.parquet")
     assert "column 'image' is string" in refusal(root, cache, name="b.parquet")
 
@@ -522,7 +572,7 @@ def test_parquet_tells_a_class_without_images(root: Path, cache: Path, train: li
 
 @pytest.mark.parametrize(
     ("kind", "labels"),
-    [(pa.float64(), [0.0, 1.0]), (pa.bool_(), [False, True]), (pa.string(), ["0", "1"]), (pa.decimal128(3), [0, 1])],
+    [(pa.float64(), [0.0, 1.0]), (pa.bool_(), [False, True]), (pa.decimal128(3), [0, 1])],
 )
 def test_parquet_refuses_labels_that_are_no_integers(
     root: Path, cache: Path, kind: pa.DataType, labels: list[object]

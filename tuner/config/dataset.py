@@ -108,6 +108,10 @@ class DatasetConfig(Settings):
     """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of training images."""
     test: str | None = None
     """Parquet file or pattern of the test images, beside that of `name`."""
+    image: Annotated[str, Field(min_length=1)] | None = None
+    """Column of the images in Parquet files. None: `image` or `img`."""
+    label: Annotated[str, Field(min_length=1)] | None = None
+    """Column of the labels in Parquet files, whole numbers or text. None: `label`."""
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
     """Pixels to which both sides of images from files are resized."""
     train: Annotated[int, Field(gt=0)] | None = None

@@ -36,7 +36,7 @@ class Source:
         decode: Function that reads the files, given the size to resize to (None: keep).
         known: True if the name is in the registry, False for a user's path.
         groups: Function that reads the groups of the training images, if they are named.
-        grouped_by: Column of the groups in Parquet files.
+        columns: Columns of Parquet files that the configuration names, in words.
         images: Function that yields name and encoded file of each image, if they are encoded.
     """
 
@@ -46,14 +46,13 @@ class Source:
     decode: Callable[[int | None], Decoded]
     known: bool = False
     groups: Callable[[], Groups] | None = None
-    grouped_by: str = ""
+    columns: str = ""
     images: Callable[[], Iterable[tuple[str, bytes | Path]]] | None = None
 
     def fingerprint(self, image_size: int | None) -> str:
         """Hash the files' contents, names and decoding, as 32 hexadecimal digits."""
         decoding = f"{FORMAT} {self.name}" if self.known else f"{OWN_FORMAT} "
-        grouping = f" groups {self.grouped_by}" if self.grouped_by else ""
-        digest = hashlib.blake2b(f"{decoding} {image_size}{grouping}".encode(), digest_size=16)
+        digest = hashlib.blake2b(f"{decoding} {image_size}{self.columns}".encode(), digest_size=16)
         for name, path in self.files.items():
             digest.update(os.fsencode(f"\n{name} {_digest(path)}"))
         return digest.hexdigest()
@@ -80,6 +79,7 @@ def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
     """
     if config.name not in DATASETS:
         return _by_path(config, root)
+    _refuse_columns(config, config.name)
     if config.groups is not None:
         raise DataError(
             f"{PLACE}: found {shown(config.groups)}; only with a folder of images or Parquet files of your own,"
@@ -130,7 +130,9 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
             raise DataError(f"dataset.test: '{config.test}'; only beside a Parquet file, and {path} is a folder")
         train, test = parquet.layout(path)
         if train:
-            return _by_column(_of_parquet(path.resolve().name, path, train, test), train, test, config.groups)
+            source = _of_parquet(path.resolve().name, path, train, test, columns=_columns(config))
+            return _by_column(source, train, test, config.groups)
+        _refuse_columns(config, f"{path} without Parquet files")
         files = image_folder.layout(path)
         name, images = path.resolve().name, files.items
         source = Source(name, str(path), files, lambda size: image_folder.read(files, size), images=images)
@@ -141,7 +143,7 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
     for path in test:
         if any(path.samefile(file) for file in found):
             raise DataError(f"dataset.test: {path} is a file of training images too; allowed: other files")
-    source = _of_parquet(Path(config.name).stem, found[0].parent, found, test)
+    source = _of_parquet(Path(config.name).stem, found[0].parent, found, test, columns=_columns(config))
     return _by_column(source, found, test, config.groups)
 
 
@@ -168,10 +170,29 @@ def _by_column(source: Source, train: list[Path], test: list[Path], column: str 
     def read() -> Groups:
         return number(parquet.read_column(train, column), parquet.read_column(test, column))
 
-    return replace(source, groups=read, grouped_by=column)
+    return replace(source, groups=read, columns=f"{source.columns} groups {column!r}")
 
 
-def _of_parquet(name: str, path: Path, train: list[Path], test: list[Path], classes: tuple[str, ...] = ()) -> Source:
+def _columns(config: DatasetConfig) -> parquet.Columns:
+    """Return the columns that a configuration names."""
+    return parquet.Columns(config.image, config.label or parquet.DEFAULT_COLUMNS.label)
+
+
+def _refuse_columns(config: DatasetConfig, source: str) -> None:
+    """Refuse names of columns for images that are not in Parquet files of the user."""
+    for key, value in (("image", config.image), ("label", config.label)):
+        if value is not None:
+            raise DataError(f"dataset.{key}: found {shown(value)}; only with Parquet files of your own, not {source}")
+
+
+def _of_parquet(
+    name: str,
+    path: Path,
+    train: list[Path],
+    test: list[Path],
+    classes: tuple[str, ...] = (),
+    columns: parquet.Columns = parquet.DEFAULT_COLUMNS,
+) -> Source:
     """Return Parquet files as a source.
 
     Known data sets give their class names.
@@ -183,9 +204,10 @@ def _of_parquet(name: str, path: Path, train: list[Path], test: list[Path], clas
         name,
         str(path),
         files,
-        lambda size: parquet.read(train, test, size, classes),
+        lambda size: parquet.read(train, test, size, classes, columns),
         known=bool(classes),
-        images=lambda: parquet.encoded([*train, *test]),
+        images=lambda: parquet.encoded([*train, *test], columns),
+        columns="" if columns == parquet.DEFAULT_COLUMNS else f" columns {columns.image!r} {columns.label!r}",
     )
 
 

@@ -1,26 +1,36 @@
 """Images in Parquet files, as hubs publish them: `image: struct<bytes, path>`, `label: int64`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tuner.config.validation_messages import shown
 from tuner.data import progress
-from tuner.data.class_names import all_spelled, differing
+from tuner.data.class_names import all_spelled, differing, in_order, spelled
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.data.decoding import decode_all
 from tuner.data.formats.shards import check_complete
 from tuner.errors import DataError, printable, suggest
 
 if TYPE_CHECKING:  # loaded on a cache miss only
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMN = "label"
+
+
+class Columns(NamedTuple):
+    """Columns of images and labels. None: one of IMAGE_COLUMNS."""
+
+    image: str | None = None
+    label: str = "label"
+
+
+DEFAULT_COLUMNS = Columns()
 MOST_CLASSES = 2**31
 """Labels from here on are refused, because they would not fit into the arrays."""
 
@@ -43,7 +53,13 @@ def layout(root: Path) -> tuple[list[Path], list[Path]]:
     return train, test
 
 
-def read(train: Sequence[Path], test: Sequence[Path], image_size: int | None, classes: tuple[str, ...] = ()) -> Decoded:
+def read(
+    train: Sequence[Path],
+    test: Sequence[Path],
+    image_size: int | None,
+    classes: tuple[str, ...] = (),
+    columns: Columns = DEFAULT_COLUMNS,
+) -> Decoded:
     """Decode Parquet files in the order of files and rows.
 
     Args:
@@ -51,19 +67,58 @@ def read(train: Sequence[Path], test: Sequence[Path], image_size: int | None, cl
         test: Files of test images, if any.
         image_size: Pixels to resize both sides to; None keeps the size.
         classes: Class names if the files' metadata has none. Without both they are '0', '1', …
-            Files whose metadata names the classes in another order are brought into one.
+            Files whose metadata names the classes in another order are brought into one. Labels
+            that are text are the names.
+        columns: Columns of images and labels.
 
     Raises:
         DataError: A file or an image is unreadable, a column is missing, or a label is out of
             range.
     """
-    own = {path: _class_names(path) for path in (*train, *test)}
-    names = next(filter(None, own.values()), classes)
+    texts = _text_labels([*train, *test], columns)
+    own = {path: () if texts else _class_names(path, columns) for path in (*train, *test)}
+    names = tuple(in_order({*texts.values()})) or next(filter(None, own.values()), classes)
     orders = {path: _order(path, own[path], names) for path in own}
-    train_part = _part(train, image_size, orders, len(names))
+    numbers = {text: names.index(name) for text, name in texts.items()}
+
+    def label_of(path: Path, label: int | str | None, origin: str) -> int:
+        if isinstance(label, str):
+            return numbers[label]
+        number, order = _checked_label(label, len(names), origin), orders[path]
+        return number if order is None else order[number]
+
+    train_part = _part(train, image_size, columns, label_of)
     names = names or _numbered(train_part.labels, train[0])
-    test_part = _part(test, image_size, orders, len(names)) if test else None
+    test_part = _part(test, image_size, columns, label_of) if test else None
     return Decoded(names, train_part, test_part, (_row_names(train), _row_names(test)))
+
+
+def _text_labels(paths: Sequence[Path], columns: Columns) -> dict[str, str]:
+    """Return the class of each label that is text. The result is empty for numbers.
+
+    Raises:
+        DataError: Labels are text in some files only.
+    """
+    texts: dict[str, str] = {}
+    are_text: list[bool] = []
+    for path in paths:
+        with _opened(path) as file:
+            _check_columns(path, file, columns)
+            are_text.append(_is_text(file.schema_arrow.field(columns.label).type))
+        if are_text[-1] != are_text[0]:
+            here, there = ("text", "numbers") if are_text[-1] else ("numbers", "text")
+            raise DataError(f"{path}: column {shown(columns.label)} is {here}, but {there} in {paths[0]}")
+        if are_text[-1]:
+            texts |= {text: spelled(text, str(path)) for text in {*read_column([path], columns.label)}}
+    return texts
+
+
+def _is_text(kind: "pa.DataType") -> bool:
+    """Return True for a column of text, which may be stored as categories."""
+    import pyarrow.types as kinds
+
+    kind = kind.value_type if kinds.is_dictionary(kind) else kind
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind))
 
 
 def _row_names(paths: Sequence[Path]) -> list[str]:
@@ -89,7 +144,7 @@ def read_column(paths: Sequence[Path], column: str) -> list[str]:
             if column not in file.schema_arrow.names:
                 raise DataError(f"{path}: no column {shown(column)}; {suggest(column, file.schema_arrow.names)}")
             kind = file.schema_arrow.field(column).type
-            if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            if not (pa.types.is_integer(kind) or _is_text(kind)):
                 raise DataError(f"{path}: column {shown(column)} is {kind}; allowed: text, whole numbers")
             cells = file.read([column]).column(column).to_pylist()
         if None in cells:
@@ -142,19 +197,24 @@ def _opened(path: Path) -> Iterator["pq.ParquetFile"]:
         raise DataError(f"{path}: no readable Parquet file ({reason(error)})") from error
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
+def _class_names(path: Path, columns: Columns) -> tuple[str, ...]:
     """Return the class names in the file's `huggingface` metadata, if any."""
     with _opened(path) as file:
         metadata = file.schema_arrow.metadata or {}
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        names = [str(name) for name in features[LABEL_COLUMN]["names"]]
+        names = [str(name) for name in features[columns.label]["names"]]
     except (KeyError, TypeError, ValueError):
         return ()
     return all_spelled(names, str(path))
 
 
-def _part(paths: Sequence[Path], image_size: int | None, orders: Mapping[Path, list[int] | None], classes: int) -> Part:
+def _part(
+    paths: Sequence[Path],
+    image_size: int | None,
+    columns: Columns,
+    label_of: Callable[[Path, int | str | None, str], int],
+) -> Part:
     """Decode and check the rows of one part.
 
     Labels follow the class order of the data set.
@@ -163,13 +223,11 @@ def _part(paths: Sequence[Path], image_size: int | None, orders: Mapping[Path, l
 
     def checked() -> Iterator[tuple[bytes, str]]:
         for path in paths:
-            order = orders[path]
-            for row, (image, label) in enumerate(_rows(path)):
+            for row, (image, label) in enumerate(_rows(path, columns)):
                 origin = f"{path}: row {row}"
                 if image is None:
                     raise DataError(f"{origin}: no bytes of an image; allowed: the encoded file, not its path alone")
-                number = _checked_label(label, classes, origin)
-                labels.append(number if order is None else order[number])
+                labels.append(label_of(path, label, origin))
                 yield image, origin
 
     images = decode_all(checked(), image_size)
@@ -189,47 +247,47 @@ def _checked_label(label: int | None, classes: int, origin: str) -> int:
     return label
 
 
-def _rows(path: Path) -> Iterator[tuple[bytes | None, int | None]]:
+def _rows(path: Path, columns: Columns) -> Iterator[tuple[bytes | None, int | str | None]]:
     """Yield encoded image and label per row, with 1,024 rows in memory."""
     with _opened(path) as file:
-        image = _check_columns(path, file)
-        for batch in file.iter_batches(1024, columns=[image, LABEL_COLUMN]):
-            cells = batch.column(image.partition(".")[0])
-            images = cells.field("bytes") if "." in image else cells
-            yield from zip(images.to_pylist(), batch.column(LABEL_COLUMN).to_pylist(), strict=True)
+        image, is_struct = _check_columns(path, file, columns)
+        wanted = [f"{image}.bytes" if is_struct else image, columns.label]
+        for batch in file.iter_batches(1024, columns=wanted):
+            cells = batch.column(image)
+            images = cells.field("bytes") if is_struct else cells
+            yield from zip(images.to_pylist(), batch.column(columns.label).to_pylist(), strict=True)
 
 
-def encoded(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+def encoded(paths: Sequence[Path], columns: Columns = DEFAULT_COLUMNS) -> Iterator[tuple[str, bytes]]:
     """Yield name and encoded file of each image, in the order of files and rows."""
     for path in paths:
-        for row, (image, _) in enumerate(_rows(path)):
+        for row, (image, _) in enumerate(_rows(path, columns)):
             yield f"{path.name}: row {row}", image or b""
 
 
-def _check_columns(path: Path, file: "pq.ParquetFile") -> str:
-    """Return the name of the column of encoded images.
-
-    It is `image.bytes` for a struct.
-    """
+def _check_columns(path: Path, file: "pq.ParquetFile", columns: Columns) -> tuple[str, bool]:
+    """Return the name of the column of images, and True if it is a struct with `bytes`."""
     import pyarrow.types as kinds
 
     schema = file.schema_arrow
     if twice := [name for name in schema.names if schema.names.count(name) > 1]:
         raise DataError(f"{path}: {schema.names.count(twice[0])} columns '{twice[0]}'; allowed: each name once")
     found = f"its columns: {', '.join(schema.names)}"
-    image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
+    allowed = (columns.image,) if columns.image else IMAGE_COLUMNS
+    image = next((name for name in allowed if name in schema.names), None)
     if image is None:
-        raise DataError(f"{path}: no column '{IMAGE_COLUMNS[0]}' or '{IMAGE_COLUMNS[1]}'; {found}")
-    if LABEL_COLUMN not in schema.names:
-        raise DataError(f"{path}: no column '{LABEL_COLUMN}'; {found}")
-    label = schema.field(LABEL_COLUMN).type
-    if not kinds.is_integer(label):
-        raise DataError(f"{path}: column '{LABEL_COLUMN}' is {label}; allowed: integers, one for each class from 0")
+        raise DataError(f"{path}: no column {' or '.join(map(shown, allowed))}; {found}; dataset.image names it")
+    if columns.label not in schema.names:
+        raise DataError(f"{path}: no column {shown(columns.label)}; {found}; dataset.label names it")
+    label = schema.field(columns.label).type
+    if not (kinds.is_integer(label) or _is_text(label)):
+        allowed_kinds = "integers, one for each class from 0, or text"
+        raise DataError(f"{path}: column {shown(columns.label)} is {label}; allowed: {allowed_kinds}")
     kind = schema.field(image).type
     if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return f"{image}.bytes"
+        return image, True
     if kinds.is_binary(kind) or kinds.is_large_binary(kind):
-        return image
+        return image, False
     raise DataError(f"{path}: column '{image}' is {kind}; allowed: struct<bytes: binary, path: string>, binary")
 
 
