@@ -101,6 +101,10 @@ Validation = Annotated[
 ]
 
 
+_LATER_KEYS = ("image", "label")
+"""Keys that studies of the first version could not have."""
+
+
 class DatasetConfig(Settings):
     """Images, their split, and the scale of their pixels."""
 
@@ -130,3 +134,12 @@ class DatasetConfig(Settings):
     def groups(self) -> str | None:
         """File or column that names the group of each image, if groups stay together."""
         return self.validation.groups if isinstance(self.validation, GroupedShare) else None
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Every value that decides the numbers of a training.
+
+        Keys of later versions are left out while they are not set, because earlier checkpoints lack them.
+        """
+        values = self.model_dump(mode="json")
+        return {key: value for key, value in values.items() if key not in _LATER_KEYS or value is not None}

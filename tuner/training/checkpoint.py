@@ -34,7 +34,7 @@ def identity(spec: StudyConfig, dataset: Path, parameters: Mapping[str, Value], 
     which holds their fingerprint.
     """
     recipe = spec.training_config(parameters).decisive
-    parts = [dataset.name, spec.dataset.model_dump(mode="json"), recipe, seed]
+    parts = [dataset.name, spec.dataset.decisive, recipe, seed]
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 

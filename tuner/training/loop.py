@@ -345,7 +345,7 @@ class Trainer:
     def _recipe(self) -> str:
         """Return JSON of all that decides the numbers, apart from the code."""
         config = self.config.decisive | self.config.hyperparameters
-        dataset = {f"dataset.{key}": value for key, value in self.data.config.model_dump(mode="json").items()}
+        dataset = {f"dataset.{key}": value for key, value in self.data.config.decisive.items()}
         return json.dumps(config | dataset | {"seed": self.seed, "training images": len(self.data.train)})
 
 
