@@ -24,7 +24,7 @@ test-fast: setup
 	$(PYTEST) -m 'not ray and not slow'
 
 test: setup
-	@echo "Runs all tests but those of clusters, in two processes: five minutes and more on two cores."
+	@echo "Runs all tests but those of clusters, in two processes: about eight minutes on two cores."
 	$(PYTEST) -m 'not cluster'
 
 test-cluster: setup

@@ -127,6 +127,7 @@ class Cluster:
         self._nodes: list[RayNode] = []
         self._start(head)
         self._nodes[0].wait_for_port("127.0.0.1", self._port)
+        wait_until(self._listening)  # because the head would count as the first worker
 
     def join(self) -> RayNode:
         """Start another worker node, and wait until it listens because two at once take the same names."""
