@@ -1,6 +1,6 @@
 """Layers that are frozen at first, and learning rates that differ between layers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,10 @@ from tuner.training.fine_tuning import Freezer, group_parameters
 from tuner.training.loop import Trainer
 from tuner.training.optimizer import build_optimizer, set_learning_rate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL: dict[str, Any] = {"architecture": "rubio_small", "filters": 4, "dense": 16, "batch_size": 32, "epochs": 3}
 """A network with batch norms, trained for ten steps in each of three epochs."""
 HEAD = "20."
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

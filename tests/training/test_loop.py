@@ -26,6 +26,7 @@ from tuner.training.loop import Trainer
 from tuner.training.metrics import extra_metrics
 from tuner.training.seeds import derive_step_seed, shuffled
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 AUGMENTED = DatasetConfig(train=300, validation=100, augment=Augment(flip=True, crop=2, rotate=10))
 EVERYTHING_RANDOM = TrainingConfig(
     architecture="vazquez_base",
@@ -84,15 +85,6 @@ STILL = 1e-30  # a learning rate that leaves the weights where they are
 
 class InterruptedTrainingError(Exception):
     """End of a training from outside."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks are quicker so, and machines with many cores compute what others compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

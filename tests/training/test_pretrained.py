@@ -1,6 +1,5 @@
 """Trainings that start from pretrained weights."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,8 @@ from tuner.data.device import DeviceDataset
 from tuner.training.checkpoint import identity
 from tuner.training.loop import Trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 EFFICIENTNET = "tests.support.efficientnet_lite:EfficientNetLite0"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def opened(config: DatasetConfig, cache: Path) -> DeviceDataset:

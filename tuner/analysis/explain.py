@@ -22,7 +22,7 @@ _VERDICTS = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the tables hold about one trial.
+    """The proposal, the rungs and the end of one trial.
 
     Attributes:
         number: The trial.
@@ -93,7 +93,7 @@ def _end(study: StudyResults, row: dict[str, Any], rungs: pd.DataFrame) -> str:
 
 
 def _reason(study: StudyResults, rungs: pd.DataFrame) -> str:
-    """Say which verdict ended a pruned trial."""
+    """Describe the verdict that ended a pruned trial."""
     if rungs.empty:
         return "; no verdict on it is kept"
     last = rungs.iloc[-1]

@@ -57,7 +57,7 @@ repeats: {{top: 3, seeds: 3}}  # the best again with other seeds; `tuner final` 
 
 @dataclass(frozen=True)
 class Summary:
-    """What decides a study file.
+    """Facts about a folder that decide its study file.
 
     Attributes:
         path: The folder, as the study file names it.
@@ -77,7 +77,10 @@ class Summary:
 
     @property
     def training(self) -> int:
-        """Training images: those in `train`, less a fifth if it has to give the test images."""
+        """Number of training images.
+
+        A fifth of `train` is left out where it has to give the test images.
+        """
         images = sum(self.classes.values())
         return images if self.test else images - -(-images // 5)
 
@@ -258,7 +261,7 @@ def _refuse_existing(file: Path) -> None:
 
 
 def _write(file: Path, text: str, path: str) -> None:
-    """Write a study file, after a check that it is valid and names the folder."""
+    """Check a study file, and write it."""
     from tuner.config.study import parse_spec
     from tuner.config.yaml import parse_yaml
 

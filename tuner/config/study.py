@@ -283,7 +283,7 @@ class StudyConfig(Settings):
         return TrainingConfig.model_validate({**self._constants(name), **parameters})
 
     def continuing(self, begun: "StudyConfig") -> "StudyConfig":
-        """Return this study with the sampler and the type of ASHA that it began with.
+        """Return this study with the sampler and ASHA that it began with.
 
         Settings that its file names stay as they are.
         """

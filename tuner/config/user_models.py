@@ -28,7 +28,10 @@ def is_own(name: str) -> bool:
 
 
 def is_imported(name: str) -> bool:
-    """Return True if the check of an architecture imports a package that may be gone later."""
+    """Return True if the check of an architecture imports its package.
+
+    The package may be gone later.
+    """
     return is_own(name) or library_of(name) == "timm"
 
 

@@ -48,7 +48,7 @@ def draw_boxes(
 
 
 def resized_crop(images: Tensor, smallest: float, generator: torch.Generator) -> Tensor:
-    """Cut a random box out of each image and resize it to the image's size.
+    """Cut a random box out of each image and resize it.
 
     An image into which no drawn box fits stays whole.
 
@@ -64,7 +64,7 @@ def resized_crop(images: Tensor, smallest: float, generator: torch.Generator) ->
 
 
 def cut_and_resize(images: Tensor, boxes: Tensor) -> Tensor:
-    """Cut a box out of each image and resize it bilinearly to the image's size.
+    """Cut a box out of each image and resize it bilinearly.
 
     Args:
         images: (B, C, H, W), uint8 or float.
@@ -82,7 +82,10 @@ def cut_and_resize(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _source(start: Tensor, length: Tensor, size: int) -> Tensor:
-    """Return where each pixel of a side is read, (B, size), the image being [-1, 1]."""
+    """Return the place where each pixel of a side is read.
+
+    It is (B, size), the image being [-1, 1].
+    """
     start, length = start[:, None].float(), length[:, None].float()
     pixels = start + (torch.arange(size, device=start.device) + 0.5) * (length / size) - 0.5
     inside = torch.maximum(torch.minimum(pixels, start + length - 1), start)  # because a box has edges
@@ -90,7 +93,9 @@ def _source(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 
 def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Set a random box of some images to 0 (Zhong et al. 2020, arXiv 1708.04896).
+    """Set a random box of some images to 0.
+
+    The method is that of Zhong et al. (2020, arXiv 1708.04896).
 
     Args:
         images: (B, C, H, W) float, normalized.
@@ -104,7 +109,12 @@ def erase(images: Tensor, probability: float, generator: torch.Generator) -> Ten
 
 
 def cover(images: Tensor, boxes: Tensor) -> Tensor:
-    """Return images, (B, C, H, W), with 0 in each image's box, (4, B) int64."""
+    """Return images with 0 in each image's box.
+
+    Args:
+        images: (B, C, H, W).
+        boxes: (4, B) int64.
+    """
     rows, columns = (_is_within(boxes[first], boxes[first + 2], images.shape[first + 2]) for first in (0, 1))
     return images.masked_fill((rows[:, :, None] & columns[:, None])[:, None], 0.0)
 

@@ -54,13 +54,13 @@ class Source:
         decoding = f"{FORMAT} {self.name}" if self.known else f"{OWN_FORMAT} "
         digest = hashlib.blake2b(f"{decoding} {image_size}{self.columns}".encode(), digest_size=16)
         for name, path in self.files.items():
-            digest.update(os.fsencode(f"\n{name} {_digest(path)}"))
+            digest.update(os.fsencode(f"\n{name} {hash_file(path)}"))
         return digest.hexdigest()
 
 
-def _digest(path: Path) -> str:
-    """Hash a file, and report progress because it may be large."""
-    digest = hashlib.blake2b()
+def hash_file(path: Path, digest_size: int = 64) -> str:
+    """Hash a file to so many bytes, and report progress because it may be large."""
+    digest = hashlib.blake2b(digest_size=digest_size)
     progress.report(path)
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):

@@ -1,6 +1,5 @@
 """Files of pretrained weights: where they are, and their hashes."""
 
-import hashlib
 import os
 import socket
 from collections.abc import Iterable
@@ -8,8 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tuner.config.validation_messages import shown
-from tuner.data import progress
-from tuner.data.sources import CHUNK_BYTES
+from tuner.data.sources import hash_file
 from tuner.errors import DataError, suggest
 
 ENDINGS = (".pt", ".pth", ".safetensors")
@@ -86,10 +84,4 @@ def hash_weights(file: Path) -> str:
 
 @lru_cache(maxsize=16)
 def _hash(file: Path, changed_at: int, size: int) -> str:  # noqa: ARG001 because they tell its versions apart
-    digest = hashlib.blake2b(digest_size=8)
-    progress.report(file)
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            progress.report()
-            digest.update(chunk)
-    return digest.hexdigest()
+    return hash_file(file, digest_size=8)
