@@ -48,6 +48,14 @@ def test_data_counts_classes_parts_and_copies(folder: Path, capsys: pytest.Captu
     assert files_below(folder) == before
 
 
+def test_data_shows_own_validation_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(folder, "val", ["cat", "dog"], 3, 16, 16)
+    data(str(folder))
+    text = capsys.readouterr().out
+    assert rows(text)["cat"] == ["20", "3", "4", "27"]
+    assert "the validation images are those that the data set sets apart" in text
+
+
 def test_data_compares_images_of_several_sizes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_png(folder / "train" / "cat" / "wide.png", noise(1, 10, 30, 3)[0])
     data(str(folder))

@@ -10,7 +10,7 @@ from tests.support.environment import clean_environment
 from tests.support.forked import call_tuner
 from tests.support.image_files import write_folder
 from tests.support.uneven_images import write_shapes
-from tuner.cli.init import Summary, choose, explain, render, summarize
+from tuner.cli.init import Summary, cautions, choose, explain, render, summarize
 from tuner.config.study import parse_spec
 from tuner.config.yaml import parse_yaml
 from tuner.errors import DataError
@@ -52,6 +52,18 @@ def test_choice_follows_images_and_machine(change: dict[str, object], expected: 
 
 def test_a_fifth_is_held_out_without_test_images() -> None:
     assert (EVEN.training, replace(EVEN, test=10).training) == (640, 800)
+
+
+def test_own_validation_images_need_no_share(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        write_folder(tmp_path, part, ["a", "b"], 3, 10, 12)
+    (tmp_path / "groups.csv").write_text("image,group\n")
+    summary = summarize(tmp_path)
+    assert (summary.own_validation, summary.classes) == (6, {"a": 3, "b": 3})
+    choice = choose(summary)
+    assert parse_spec(parse_yaml(render(summary, choice), "study.yaml")).dataset.validation is None
+    assert "validation" not in explain(summary, choice)
+    assert cautions(summary)[0].startswith("Careful: groups.csv is not used")
 
 
 def test_reasons_name_what_was_found() -> None:

@@ -301,6 +301,14 @@ def test_continuing_keeps_what_the_file_leaves_open(sampler: str) -> None:
     assert other.differences(begun) == [f"search.sampler: {sampler} -> qmc"]
 
 
+def test_continuing_keeps_a_share_of_earlier_versions() -> None:
+    begun = spec(SMALLEST.replace("mnist", "mnist, validation: 0.1"))
+    continued = spec(SMALLEST).continuing(begun)
+    assert (continued.differences(begun), continued.dataset.validation) == ([], 0.1)
+    assert spec(SMALLEST).dataset.decisive == begun.dataset.decisive
+    assert spec(SMALLEST).continuing(spec(SMALLEST)).dataset.validation is None
+
+
 def test_study_derives_its_number_of_trials() -> None:
     space = "study: a\nspace:\n  architecture: vazquez_base\n  batch_size: {choice: [16, 32, 64]}\n"
     assert spec(space).search.trials == 32

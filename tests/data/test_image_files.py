@@ -280,13 +280,13 @@ def test_folder_counts_what_is_left_out(shapes: Path) -> None:
     (shapes / "train" / "a" / ".hidden.png").write_bytes(png(noise(1, 6, 6)[0]))
     (shapes / "train" / "b" / ".ipynb_checkpoints").mkdir()
     (shapes / "train" / "stray.png").write_bytes(png(noise(1, 6, 6)[0]))
-    write_png(shapes / "val" / "a" / "0.png", noise(1, 6, 6)[0])
+    write_png(shapes / "unused" / "a" / "0.png", noise(1, 6, 6)[0])
     with pytest.warns(UserWarning, match="left out") as warned:
         assert counts(shapes) == counts(shapes) == (10, 2)
     assert len(warned) == 1
     assert str(warned[0].message) == (
         f"{shapes}: number of files and folders left out: 5 (train/a/.hidden.png, train/a/notes.txt,"
-        " train/b/.ipynb_checkpoints, …); only images in train/<class> and test/<class> are used"
+        " train/b/.ipynb_checkpoints, …); only images in train/<class>, val/<class> and test/<class> are used"
     )
 
 

@@ -617,9 +617,9 @@ def test_find_refuses_test_files_to_train_on(root: Path, cache: Path) -> None:
 
 
 def test_parquet_counts_files_left_out(root: Path, cache: Path) -> None:
-    for part in ("train", "test", "validation"):
+    for part in ("train", "test", "dev"):
         write_parquet(root / "own" / f"{part}.parquet", noise(4, 6, 6), [0, 1, 0, 1])
-    with pytest.warns(UserWarning, match=r"own: number of Parquet files left out: 1 \(validation\.parquet\); only"):
+    with pytest.warns(UserWarning, match=r"own: number of Parquet files left out: 1 \(dev\.parquet\); only"):
         load(DatasetConfig(name="own"), root, cache)
 
 

@@ -33,7 +33,7 @@ study: "{study}"
 dataset:
   name: {path}
   image_size: {image_size}  # both sides; {why[image_size]}
-  validation: {validation_text}  # {why[validation]}
+  {validation_line}
   pixels: standard  # mean 0 and deviation 1 over the training images
   augment: {{crop: {crop}}}  # add `flip: true` if a mirrored image is of the same class
 training:
@@ -63,6 +63,7 @@ class Summary:
         path: The folder, as the study file names it.
         classes: Images in `train` by class.
         test: Images in `test`, 0 without that folder.
+        own_validation: Images in `val`, 0 without that folder.
         sides: Width and height of some images, in pixels.
         gpu: True if torch sees a GPU here.
         grouped: True if the folder has a file `groups.csv`.
@@ -74,6 +75,7 @@ class Summary:
     sides: tuple[tuple[int, int], ...]
     gpu: bool
     grouped: bool = False
+    own_validation: int = 0
 
     @property
     def training(self) -> int:
@@ -161,9 +163,10 @@ def explain(summary: Summary, choice: Choice) -> dict[str, str]:
     device, side = "GPU" if summary.gpu else "CPU", _largest_side(summary)
     ratio = f"{summary.unevenness:.1f} to 1"
     even = "uneven" if choice.class_weights == "balanced" else "even"
+    share = "share of the training images that chooses" + (", in whole groups" if summary.grouped else "")
     return {
         "image_size": f"the images' median is {_median(summary)}, and the {device} gets {side} at most",
-        "validation": "share of the training images that chooses" + (", in whole groups" if summary.grouped else ""),
+        **({} if summary.own_validation else {"validation": share}),
         "filters": f"width of resnet9, 64 on a GPU and 16 on a CPU; a {device} is here",
         "objective": f"classes are {even}, {ratio} ({UNEVEN} and more is uneven)",
         "epochs": f"for {summary.training:,} training images",
@@ -171,7 +174,9 @@ def explain(summary: Summary, choice: Choice) -> dict[str, str]:
 
 
 def cautions(summary: Summary) -> list[str]:
-    """Warn of classes that are too small to be measured."""
+    """Warn of classes that are too small to be measured, and of groups that are not used."""
+    if summary.own_validation and summary.grouped:
+        return [f"Careful: {GROUPS} is not used, because the folder sets validation images apart"]
     rare = [name for name, count in summary.classes.items() if count < FEWEST]
     if not rare:
         return []
@@ -182,16 +187,24 @@ def cautions(summary: Summary) -> list[str]:
 def render(summary: Summary, choice: Choice) -> str:
     """Write a study file with a comment for each choice."""
     name = Path(summary.path).absolute().name
-    groups = json.dumps(f"{summary.path}/{GROUPS}", ensure_ascii=False)
     return STUDY.format(
         name=_shown(name),
         study=re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-")[:100] or "images",
         counts=_counts(summary),
         path=json.dumps(summary.path, ensure_ascii=False),
-        validation_text=f"{{groups: {groups}, share: {choice.validation}}}" if summary.grouped else choice.validation,
+        validation_line=_validation_line(summary, choice),
         **vars(choice),
         why=explain(summary, choice),
     )
+
+
+def _validation_line(summary: Summary, choice: Choice) -> str:
+    """Write the line of a study file that says which images choose."""
+    if summary.own_validation:
+        return f"# validation: the {summary.own_validation:,} images that the folder sets apart choose"
+    groups = json.dumps(f"{summary.path}/{GROUPS}", ensure_ascii=False)
+    value = f"{{groups: {groups}, share: {choice.validation}}}" if summary.grouped else choice.validation
+    return f"validation: {value}  # {explain(summary, choice)['validation']}"
 
 
 def summarize(folder: Path) -> Summary:
@@ -204,10 +217,10 @@ def summarize(folder: Path) -> Summary:
 
     if not folder.is_dir():
         raise DataError(f"{folder}: no folder here; allowed: a folder with train/<class>/ of images")
-    if parquet.layout(folder)[0]:
+    if parquet.layout(folder).train:
         raise DataError(f"{folder}: holds Parquet files; allowed: a folder with train/<class>/ of images")
     files = image_folder.layout(folder)
-    train = {name: path for name, path in files.items() if name.startswith("train/")}
+    train, apart, test = image_folder.names_by_part(files)
     is_plain = folder.is_absolute() or folder.parts[:1] == ("..",)
 
     import torch  # late, because it takes seconds
@@ -215,10 +228,11 @@ def summarize(folder: Path) -> Summary:
     return Summary(
         path=str(folder) if is_plain else f"./{folder}",
         classes=Counter(name.split("/")[1] for name in train),
-        test=len(files) - len(train),
-        sides=_sides(list(train.values())),
+        test=len(test),
+        sides=_sides([files[name] for name in train]),
         gpu=torch.cuda.is_available(),
         grouped=(folder / GROUPS).is_file(),
+        own_validation=len(apart),
     )
 
 
@@ -247,8 +261,9 @@ def _counts(summary: Summary) -> str:
     more = ", …" if len(summary.classes) > 5 else ""
     total, sides = sum(summary.classes.values()), [side for size in summary.sides for side in size]
     test = f"{summary.test:,} test images" if summary.test else "a fifth is held out for the test"
+    apart = f", {summary.own_validation:,} validation images" if summary.own_validation else ""
     sizes = f"{min(sides)} to {max(sides)} pixels a side" if len({*sides}) > 1 else f"{sides[0]}x{sides[0]} pixels"
-    return f"{total:,} images of {len(summary.classes)} classes ({', '.join(shown)}{more}), {sizes}, {test}"
+    return f"{total:,} images of {len(summary.classes)} classes ({', '.join(shown)}{more}), {sizes}{apart}, {test}"
 
 
 def _shown(name: str) -> str:

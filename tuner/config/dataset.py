@@ -78,7 +78,7 @@ def _check_validation(raw: Any) -> Any:
         form = next((form for key, form in FORMS.items() if key in raw), None)
         return form.model_validate(raw) if form else _refuse_validation(raw)
     number = isinstance(raw, int | float) and not isinstance(raw, bool)
-    if raw == "test" or (number and (0 < raw < 1 or (raw >= 1 and raw % 1 == 0))):
+    if raw is None or raw == "test" or (number and (0 < raw < 1 or (raw >= 1 and raw % 1 == 0))):
         return int(raw) if number and raw >= 1 else raw
     return raw if isinstance(raw, tuple(FORMS.values())) else _refuse_validation(raw)
 
@@ -95,12 +95,14 @@ def _write_validation(validation: Any) -> Any:
 
 
 Validation = Annotated[
-    int | float | LastFraction | NextImages | GroupedShare | Literal["test"],
+    int | float | LastFraction | NextImages | GroupedShare | Literal["test"] | None,
     PlainValidator(_check_validation),
     PlainSerializer(_write_validation),
 ]
 
 
+DEFAULT_SHARE = 0.1
+"""Share of the training images to validate on, where nothing else is named."""
 _LATER_KEYS = ("image", "label")
 """Keys that studies of the first version could not have."""
 
@@ -120,9 +122,9 @@ class DatasetConfig(Settings):
     """Pixels to which both sides of images from files are resized."""
     train: Annotated[int, Field(gt=0)] | None = None
     """Number of training images to use, the first in file order. None: all."""
-    validation: Validation = 0.1
+    validation: Validation = None
     """N | fraction (both stratified, seeded) | {last: 0.2} | {next: 10000} | {groups: groups.csv, share: 0.2} |
-    test (as published only)."""
+    test (as published only). None: the validation images that the data set sets apart, or else 0.1."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the validation split, the same for every trial."""
     augment: Augment = Augment()
@@ -140,6 +142,8 @@ class DatasetConfig(Settings):
         """Every value that decides the numbers of a training.
 
         Keys of later versions are left out while they are not set, because earlier checkpoints lack them.
+        A validation that is not set is the share that earlier versions had as default.
         """
         values = self.model_dump(mode="json")
+        values["validation"] = DEFAULT_SHARE if self.validation is None else values["validation"]
         return {key: value for key, value in values.items() if key not in _LATER_KEYS or value is not None}

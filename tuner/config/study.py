@@ -283,17 +283,18 @@ class StudyConfig(Settings):
         return TrainingConfig.model_validate({**self._constants(name), **parameters})
 
     def continuing(self, begun: "StudyConfig") -> "StudyConfig":
-        """Return this study with the sampler and ASHA that it began with.
+        """Return this study with the sampler, ASHA and validation that it began with.
 
         Settings that its file names stay as they are.
         """
         search = self.search.as_begun(begun.search, {"sampler"})
+        dataset = self.dataset.as_begun(begun.dataset, {"validation"})
         own, earlier = self.stopping.asha, begun.stopping.asha
         if own is None or earlier is None:
-            return self.model_copy(update={"search": search})
+            return self.model_copy(update={"search": search, "dataset": dataset})
         asha = own.as_begun(earlier, {"type", "min_trials"})
         stopping = self.stopping.model_copy(update={"asha": asha})
-        return self.model_copy(update={"search": search, "stopping": stopping})
+        return self.model_copy(update={"search": search, "dataset": dataset, "stopping": stopping})
 
     def differences(self, other: "StudyConfig") -> list[str]:
         """List changes that make rows incomparable: `search.seed: 0 -> 1`."""

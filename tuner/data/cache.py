@@ -136,8 +136,9 @@ def _build(entry: Path, source: sources.Source, fingerprint: str, image_size: in
         shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
         try:
             groups = source.groups() if source.groups else None
-            decoded = _complete(source, source.decode(image_size), groups, image_size)
-            write(unfinished, source.name, fingerprint, *decoded)
+            decoded = source.decode(image_size)
+            complete = _complete(source, decoded, groups, image_size)
+            write(unfinished, source.name, fingerprint, *complete, decoded.own_validation)
             unfinished.rename(entry)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -170,8 +171,14 @@ def _complete(
 
 def _check_classes(path: str, decoded: Decoded) -> None:
     """Refuse a class without images."""
-    for part, images in (("training", decoded.train), ("test", decoded.test)):
-        counts = np.ones(1) if images is None else np.bincount(images.labels, minlength=len(decoded.classes))
+    training = len(decoded.train.labels) - decoded.own_validation
+    parts = {"training": decoded.train.labels[:training]}
+    if decoded.own_validation:
+        parts["validation"] = decoded.train.labels[training:]
+    if decoded.test is not None:
+        parts["test"] = decoded.test.labels
+    for part, labels in parts.items():
+        counts = np.bincount(labels, minlength=len(decoded.classes))
         if len(empty := np.flatnonzero(counts == 0)):
             more = f" (nor of {len(empty) - 1} more classes)" if len(empty) > 1 else ""
             raise DataError(
@@ -197,8 +204,13 @@ def _check_known(source: sources.Source, classes: tuple[str, ...], train: Part, 
 
 
 def _held_out(path: str, decoded: Decoded, groups: Groups | None) -> tuple[Part, Part, Groups | None, Names]:
-    """Return training and test images, a stratified share of `decoded.train` held out."""
+    """Return training and test images, a stratified share of `decoded.train` held out.
+
+    Validation images that the source sets apart stay.
+    """
     images, labels = decoded.train
+    apart = np.arange(len(labels) - decoded.own_validation, len(labels))
+    labels = labels[: len(labels) - decoded.own_validation]
     if groups:
         check_groups(decoded.classes, groups.names, labels, groups.of_train, "the test")
         chosen = grouped_sample(labels, len(decoded.classes), groups.of_train, HELD_OUT, HELD_OUT_SEED)
@@ -212,7 +224,8 @@ def _held_out(path: str, decoded: Decoded, groups: Groups | None) -> tuple[Part,
             )
     if groups:
         groups = groups._replace(of_train=groups.of_train[kept])
-    train, test = Part(images[kept], labels[kept]), Part(images[chosen], labels[chosen])
+    kept = np.concatenate([kept, apart])
+    train, test = (Part(images[part], decoded.train.labels[part]) for part in (kept, chosen))
     names = decoded.names[0]
     return train, test, groups, ([names[i] for i in kept], [names[i] for i in chosen]) if names else ((), ())
 

@@ -47,14 +47,16 @@ class Groups(NamedTuple):
 class Decoded:
     """A data set in memory.
 
-    `test` is None if the source has no test images. `names` are those of training and test images,
-    where they have any.
+    `test` is None if the source has no test images. The last `own_validation` images of `train` are
+    those that the source sets apart for validation. `names` are those of `train` and `test`, where
+    they have any.
     """
 
     classes: tuple[str, ...]
     train: Part
     test: Part | None
     names: Names = ((), ())
+    own_validation: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,8 @@ class Dataset:
         fingerprint: Hash of the source's contents and decoding, 32 hexadecimal digits.
         folder: The cache entry.
         groups: Groups of the training images, if the configuration names them.
+        own_validation: Number of the last training images that the data set itself sets apart for
+            validation.
     """
 
     name: str
@@ -84,6 +88,7 @@ class Dataset:
     fingerprint: str
     folder: Path
     groups: Groups | None = None
+    own_validation: int = 0
 
     @property
     def in_channels(self) -> int:
@@ -119,7 +124,8 @@ class Dataset:
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
             groups = Groups(tuple(about["groups"]), np.load(folder / GROUPS_FILE)) if "groups" in about else None
             named = {"fingerprint": about["fingerprint"], "folder": folder, "groups": groups}
-            return cls(about["name"], tuple(about["classes"]), **arrays, **named)
+            own_validation = about.get("own_validation", 0)
+            return cls(about["name"], tuple(about["classes"]), **arrays, **named, own_validation=own_validation)
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{folder}: no intact cache entry ({reason(error)}); delete it to decode again") from error
 
@@ -136,6 +142,7 @@ def write(
     test: Part,
     groups: Groups | None = None,
     names: Names = ((), ()),
+    own_validation: int = 0,
 ) -> None:
     """Write the new cache entry `folder` and wait for the disk."""
     folder.mkdir(parents=True)
@@ -144,6 +151,8 @@ def write(
     if groups is not None:
         arrays[GROUPS_FILE] = groups.of_train
         about["groups"] = groups.names
+    if own_validation:
+        about["own_validation"] = own_validation
     for file, array in arrays.items():
         progress.report()
         with (folder / file).open("wb") as stream:

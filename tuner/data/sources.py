@@ -15,6 +15,7 @@ from tuner.data.dataset import Decoded, Groups
 from tuner.data.formats import digits, image_folder, parquet, torchvision
 from tuner.data.formats.shards import check_complete
 from tuner.data.groups import PLACE, number, read_csv
+from tuner.data.splits import check_own_validation
 from tuner.errors import DataError, suggest
 
 FORMAT = 1
@@ -38,6 +39,7 @@ class Source:
         groups: Function that reads the groups of the training images, if they are named.
         columns: Columns of Parquet files that the configuration names, in words.
         images: Function that yields name and encoded file of each image, if they are encoded.
+        has_validation: True if the data set sets validation images apart.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Source:
     groups: Callable[[], Groups] | None = None
     columns: str = ""
     images: Callable[[], Iterable[tuple[str, bytes | Path]]] | None = None
+    has_validation: bool = False
 
     def fingerprint(self, image_size: int | None) -> str:
         """Hash the files' contents, names and decoding, as 32 hexadecimal digits."""
@@ -75,8 +78,16 @@ def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
     Known data sets are looked for below `root`, then below `downloads`.
 
     Raises:
-        DataError: The data set is missing or incomplete.
+        DataError: The data set is missing or incomplete. Or the configuration names a validation
+            beside the validation images that the data set sets apart.
     """
+    source = _find(config, root, downloads)
+    if source.has_validation:
+        check_own_validation(config, source.path)
+    return source
+
+
+def _find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
     if config.name not in DATASETS:
         return _by_path(config, root)
     _refuse_columns(config, config.name)
@@ -103,11 +114,11 @@ def _below(name: str, base: Path) -> Source | None:
 
     Its layout is the hub's or torchvision's.
     """
-    train, test = parquet.layout(base / name)
-    if train:
-        if not test:
-            raise DataError(f"{base / name}: no test.parquet beside {train[0].name}")
-        return _of_parquet(name, base / name, train, test, torchvision.CLASSES[name])
+    found = parquet.layout(base / name)
+    if found.train:
+        if not found.test:
+            raise DataError(f"{base / name}: no test.parquet beside {found.train[0].name}")
+        return _of_parquet(name, base / name, found, torchvision.CLASSES[name])
     files = torchvision.layout(name, base)
     if not files:
         return None
@@ -128,14 +139,20 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
         path = found[0]
         if config.test is not None:
             raise DataError(f"dataset.test: '{config.test}'; only beside a Parquet file, and {path} is a folder")
-        train, test = parquet.layout(path)
-        if train:
-            source = _of_parquet(path.resolve().name, path, train, test, columns=_columns(config))
-            return _by_column(source, train, test, config.groups)
+        parts = parquet.layout(path)
+        if parts.train:
+            source = _of_parquet(path.resolve().name, path, parts, columns=_columns(config))
+            return _by_column(source, parts, config.groups)
         _refuse_columns(config, f"{path} without Parquet files")
         files = image_folder.layout(path)
-        name, images = path.resolve().name, files.items
-        source = Source(name, str(path), files, lambda size: image_folder.read(files, size), images=images)
+        source = Source(
+            path.resolve().name,
+            str(path),
+            files,
+            lambda size: image_folder.read(files, size),
+            images=files.items,
+            has_validation=bool(image_folder.names_by_part(files)[1]),
+        )
         return _by_file(source, config.groups, root)
     test = _matches(config.test, root) if config.test is not None else []
     if config.test is not None and not test:
@@ -143,8 +160,9 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
     for path in test:
         if any(path.samefile(file) for file in found):
             raise DataError(f"dataset.test: {path} is a file of training images too; allowed: other files")
-    source = _of_parquet(Path(config.name).stem, found[0].parent, found, test, columns=_columns(config))
-    return _by_column(source, found, test, config.groups)
+    parts = parquet.Files(found, test)
+    source = _of_parquet(Path(config.name).stem, found[0].parent, parts, columns=_columns(config))
+    return _by_column(source, parts, config.groups)
 
 
 def _by_file(source: Source, file: str | None, root: Path | None) -> Source:
@@ -162,13 +180,13 @@ def _by_file(source: Source, file: str | None, root: Path | None) -> Source:
     return replace(source, files={**source.files, "groups": found[0]}, groups=read)
 
 
-def _by_column(source: Source, train: list[Path], test: list[Path], column: str | None) -> Source:
+def _by_column(source: Source, files: parquet.Files, column: str | None) -> Source:
     """Return Parquet files with the groups of a column, if one is named."""
     if column is None:
         return source
 
     def read() -> Groups:
-        return number(parquet.read_column(train, column), parquet.read_column(test, column))
+        return number(parquet.read_column(files.train, column), parquet.read_column(files.test, column))
 
     return replace(source, groups=read, columns=f"{source.columns} groups {column!r}")
 
@@ -188,8 +206,7 @@ def _refuse_columns(config: DatasetConfig, source: str) -> None:
 def _of_parquet(
     name: str,
     path: Path,
-    train: list[Path],
-    test: list[Path],
+    files: parquet.Files,
     classes: tuple[str, ...] = (),
     columns: parquet.Columns = parquet.DEFAULT_COLUMNS,
 ) -> Source:
@@ -197,16 +214,14 @@ def _of_parquet(
 
     Known data sets give their class names.
     """
-    files = {
-        f"{part}/{i}": file for part, shards in (("train", train), ("test", test)) for i, file in enumerate(shards)
-    }
     return Source(
         name,
         str(path),
-        files,
-        lambda size: parquet.read(train, test, size, classes, columns),
+        {f"{part}/{i}": file for part, shards in files.by_part.items() for i, file in enumerate(shards)},
+        lambda size: parquet.read(files, size, classes, columns),
         known=bool(classes),
-        images=lambda: parquet.encoded([*train, *test], columns),
+        images=lambda: parquet.encoded(files.all, columns),
+        has_validation=bool(files.validation),
         columns="" if columns == parquet.DEFAULT_COLUMNS else f" columns {columns.image!r} {columns.label!r}",
     )
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.config.dataset import DatasetConfig, GroupedShare, LastFraction, NextImages
+from tuner.config.dataset import DEFAULT_SHARE, DatasetConfig, GroupedShare, LastFraction, NextImages
+from tuner.config.validation_messages import shown
 from tuner.data.dataset import Dataset
 from tuner.data.groups import PLACE, grouped_sample
 from tuner.errors import DataError, shorten
@@ -40,12 +41,18 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
     - `{next: N}`: the N images after the first T.
     - `{groups: …, share: f}`: whole groups, near that share of each class.
     - `test`: no image, because the test images are used instead.
+    - nothing: the validation images that the data set sets apart, or else a share of 0.1.
 
     Raises:
-        DataError: There are too few images, or a class would be missing in a half.
+        DataError: There are too few images, or a class would be missing in a half. Or `config` names
+            validation images beside those that the data set sets apart.
     """
-    available = len(dataset.train_labels)
+    available = len(dataset.train_labels) - dataset.own_validation
     train, validation = config.train or available, config.validation
+    if dataset.own_validation:
+        check_own_validation(config, dataset.name)
+    elif validation is None:
+        validation = DEFAULT_SHARE
     extra = 0
     if isinstance(validation, NextImages):
         extra = validation.next
@@ -55,6 +62,8 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
         asked = f"{train} and {extra} more for validation" if extra else str(train)
         raise DataError(f"dataset.train: {asked}; {dataset.name} has {available} training images")
     _check_reached(dataset, train + extra)
+    if validation is None:
+        return Split(np.arange(train), np.arange(available, len(dataset.train_labels)))
     if validation == "test":
         parts = Split(np.arange(train), np.arange(0), validation_is_test=True)
     elif isinstance(validation, NextImages):
@@ -68,6 +77,15 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
         return _stratified(dataset, train + extra, count, config.split_seed)
     _check_halves(dataset, parts)
     return parts
+
+
+def check_own_validation(config: DatasetConfig, path: str) -> None:
+    """Refuse a validation that is named beside the validation images of a data set."""
+    if config.validation is not None:
+        raise DataError(
+            f"dataset.validation: found {shown(config.model_dump()['validation'])}, but {path} has validation images of"
+            " its own; leave the key out, or move these images away"
+        )
 
 
 def _check_reached(dataset: Dataset, taken: int) -> None:

@@ -88,6 +88,8 @@ def survey(config: DatasetConfig, root: Path | None = None) -> Survey:
         if not files.broken:
             raise
         return Survey(source.path, files, None, None, [], [], [])
+    if dataset.own_validation:
+        notes.append("the validation images are those that the data set sets apart")
     parts = _parts(dataset, config, notes)
     return Survey(source.path, files, dataset, parts, exact_copies(dataset, parts), near_copies(dataset, parts), notes)
 

@@ -1,4 +1,4 @@
-"""Folders of images, one subfolder per class: `train/<class>/*.png`, `test/<class>/*.png`."""
+"""Folders of images, one subfolder per class: `train/<class>/*.png`, `val/…`, `test/…`."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +10,7 @@ from tuner.data import progress
 from tuner.data.class_names import all_spelled, differing, in_order
 from tuner.data.dataset import Decoded, Part
 from tuner.data.decoding import SUFFIXES, decode_all
+from tuner.data.formats.shards import VALIDATION, check_one
 from tuner.errors import DataError, printable
 
 PARTS = ("train", "test")
@@ -20,19 +21,22 @@ SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
 def layout(root: Path) -> dict[str, Path]:
     """Return every image below `root`, by its name `<part>/<class>/<file>`, sorted.
 
-    Folders inside a class folder belong to the class. A warning counts what is left out.
+    A part is train, test, or one of VALIDATION. Folders inside a class folder belong to the class. A
+    warning counts what is left out.
 
     Raises:
-        DataError: There is no `train` folder, a class has no images, or train and test have
-            different classes.
+        DataError: There is no `train` folder, a class has no images, parts have different classes,
+            or there are two folders of validation images.
     """
     if not (root / "train").is_dir():
         raise DataError(f"{root}: neither train.parquet nor train/<class>/ with images{_found(root)}")
-    classes = {part: _classes(root / part) for part in PARTS if (root / part).is_dir()}
-    if len(classes) == 2:
-        _check_same(root, classes)
+    apart = [part for part in VALIDATION if _has_classes(root / part)]
+    check_one([root / part for part in apart])
+    classes = {part: _classes(root / part) for part in (*PARTS, *apart) if (root / part).is_dir()}
+    for part in classes:
+        _check_same(root, classes, part)
     files: dict[str, Path] = {}
-    beside = (path for path in root.iterdir() if path.name not in PARTS)
+    beside = (path for path in root.iterdir() if path.name not in classes)
     left_out = [path.name for path in beside if _has_classes(path)]
     for part, folders in classes.items():
         unused = set((root / part).iterdir()).difference(folders.values())
@@ -54,18 +58,26 @@ def read(files: Mapping[str, Path], image_size: int | None) -> Decoded:
         DataError: An image is unreadable, or the images have several sizes.
     """
     classes = tuple(dict.fromkeys(name.split("/")[1] for name in files))
-    train = _part("train", files, classes, image_size)
-    test = _part("test", files, classes, image_size) if any(name.startswith("test/") for name in files) else None
-    names = [[name for name in files if name.startswith(f"{part}/")] for part in PARTS]
-    return Decoded(classes, train, test, (names[0], names[1]))
+    train, apart, test = names_by_part(files)
+    train_part = _part([*train, *apart], files, classes, image_size)
+    test_part = _part(test, files, classes, image_size) if test else None
+    return Decoded(classes, train_part, test_part, ([*train, *apart], test), len(apart))
 
 
-def _part(part: str, files: Mapping[str, Path], classes: tuple[str, ...], image_size: int | None) -> Part:
-    """Decode the images of one part: train | test."""
+def names_by_part(files: Mapping[str, Path]) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of training, validation and test images."""
+    names: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for name in files:
+        part = name.split("/")[0]
+        names[1 if part in VALIDATION else 2 * PARTS.index(part)].append(name)
+    return names
+
+
+def _part(names: list[str], files: Mapping[str, Path], classes: tuple[str, ...], image_size: int | None) -> Part:
+    """Decode the images of these names."""
     label = {name: i for i, name in enumerate(classes)}
-    chosen = [(label[name.split("/")[1]], path) for name, path in files.items() if name.startswith(f"{part}/")]
-    images = decode_all(((path, str(path)) for _, path in chosen), image_size)
-    return Part(images, np.array([i for i, _ in chosen], np.int64))
+    images = decode_all(((files[name], str(files[name])) for name in names), image_size)
+    return Part(images, np.array([label[name.split("/")[1]] for name in names], np.int64))
 
 
 def _found(root: Path) -> str:
@@ -90,9 +102,9 @@ def _classes(part: Path) -> dict[str, Path]:
     return {name: found[name] for name in in_order(found)}
 
 
-def _check_same(root: Path, classes: Mapping[str, Mapping[str, Path]]) -> None:
-    """Refuse a class that only one of train and test has."""
-    for has, lacks in (PARTS, PARTS[::-1]):
+def _check_same(root: Path, classes: Mapping[str, Mapping[str, Path]], part: str) -> None:
+    """Refuse a class that only one of train and another part has."""
+    for has, lacks in (("train", part), (part, "train")):
         if odd := differing(classes[has], classes[lacks]):
             raise DataError(f"{root / lacks}: no class {odd}, which {has} has")
 
@@ -149,7 +161,7 @@ def _warn_of_rest(root: Path, rest: Iterable[str]) -> None:
     """Warn of files below `root` that are not used, in one line."""
     if left_out := sorted(path for path in rest if not _is_of_system(_last(path))):
         shown = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
-        used_only = "only images in train/<class> and test/<class> are used"
+        used_only = "only images in train/<class>, val/<class> and test/<class> are used"
         message = f"{root}: number of files and folders left out: {len(left_out):,} ({shown}); {used_only}"
         progress.warn_once(printable(message))
 
@@ -161,4 +173,4 @@ def _is_of_system(name: str) -> bool:
 def _has_classes(folder: Path) -> bool:
     """Return True if a folder beside train and test holds image folders."""
     is_shown = folder.is_dir() and not _is_hidden(folder.name)
-    return is_shown and any(_is_image(path.name) for path in folder.glob("*/*"))
+    return is_shown and any(_is_image(path.name) for path in folder.glob("*/**/*"))

@@ -13,7 +13,7 @@ from tuner.data import progress
 from tuner.data.class_names import all_spelled, differing, in_order, spelled
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.data.decoding import decode_all
-from tuner.data.formats.shards import check_complete
+from tuner.data.formats.shards import VALIDATION, check_complete, check_one
 from tuner.errors import DataError, printable, suggest
 
 if TYPE_CHECKING:  # loaded on a cache miss only
@@ -21,6 +21,28 @@ if TYPE_CHECKING:  # loaded on a cache miss only
     import pyarrow.parquet as pq
 
 IMAGE_COLUMNS = ("image", "img")
+
+
+class Files(NamedTuple):
+    """Files of each part, shards by name.
+
+    Validation images are those that the data set itself sets apart.
+    """
+
+    train: Sequence[Path]
+    test: Sequence[Path] = ()
+    validation: Sequence[Path] = ()
+
+    @property
+    def by_part(self) -> dict[str, Sequence[Path]]:
+        """Files by the name of their part. Parts without files are left out."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {part: files for part, files in parts.items() if files}
+
+    @property
+    def all(self) -> list[Path]:
+        """Files of all parts."""
+        return [path for files in self.by_part.values() for path in files]
 
 
 class Columns(NamedTuple):
@@ -35,27 +57,29 @@ MOST_CLASSES = 2**31
 """Labels from here on are refused, because they would not fit into the arrays."""
 
 
-def layout(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the training and test files below `root`, shards by name.
+def layout(root: Path) -> Files:
+    """Return the files below `root`.
 
-    A warning names other Parquet files, such as those of a part `validation`.
+    A warning names other Parquet files.
 
     Raises:
         DataError: A shard is missing, or the files of one part are there twice.
     """
-    train, test = _shards(root, "train"), _shards(root, "test")
-    if train:
-        rest = sorted({*root.glob("*.parquet"), *root.glob("data/*.parquet")} - {*train, *test})
+    apart = [files for part in VALIDATION if (files := _shards(root, part))]
+    check_one([files[0] for files in apart])
+    found = Files(_shards(root, "train"), _shards(root, "test"), apart[0] if apart else ())
+    if found.train:
+        rest = sorted({*root.glob("*.parquet"), *root.glob("data/*.parquet")} - {*found.all})
         names = ", ".join(path.relative_to(root).as_posix() for path in rest[:3]) + (", …" if len(rest) > 3 else "")
         if rest:
-            message = f"{root}: number of Parquet files left out: {len(rest):,} ({names}); only train and test are used"
+            used_only = "only train, validation and test are used"
+            message = f"{root}: number of Parquet files left out: {len(rest):,} ({names}); {used_only}"
             progress.warn_once(printable(message))
-    return train, test
+    return found
 
 
 def read(
-    train: Sequence[Path],
-    test: Sequence[Path],
+    files: Files,
     image_size: int | None,
     classes: tuple[str, ...] = (),
     columns: Columns = DEFAULT_COLUMNS,
@@ -63,8 +87,7 @@ def read(
     """Decode Parquet files in the order of files and rows.
 
     Args:
-        train: Files of training images.
-        test: Files of test images, if any.
+        files: The files.
         image_size: Pixels to resize both sides to; None keeps the size.
         classes: Class names if the files' metadata has none. Without both they are '0', '1', …
             Files whose metadata names the classes in another order are brought into one. Labels
@@ -75,8 +98,8 @@ def read(
         DataError: A file or an image is unreadable, a column is missing, or a label is out of
             range.
     """
-    texts = _text_labels([*train, *test], columns)
-    own = {path: () if texts else _class_names(path, columns) for path in (*train, *test)}
+    texts = _text_labels(files.all, columns)
+    own = {path: () if texts else _class_names(path, columns) for path in files.all}
     names = tuple(in_order({*texts.values()})) or next(filter(None, own.values()), classes)
     orders = {path: _order(path, own[path], names) for path in own}
     numbers = {text: names.index(name) for text, name in texts.items()}
@@ -87,10 +110,12 @@ def read(
         number, order = _checked_label(label, len(names), origin), orders[path]
         return number if order is None else order[number]
 
+    train = [*files.train, *files.validation]
     train_part = _part(train, image_size, columns, label_of)
     names = names or _numbered(train_part.labels, train[0])
-    test_part = _part(test, image_size, columns, label_of) if test else None
-    return Decoded(names, train_part, test_part, (_row_names(train), _row_names(test)))
+    test_part = _part(files.test, image_size, columns, label_of) if files.test else None
+    row_names, apart = _row_names(train), len(_row_names(files.validation))
+    return Decoded(names, train_part, test_part, (row_names, _row_names(files.test)), apart)
 
 
 def _text_labels(paths: Sequence[Path], columns: Columns) -> dict[str, str]:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from tuner.errors import DataError
 
+VALIDATION = ("validation", "valid", "val")
+"""Names of the part that a data set sets apart for validation."""
 NUMBERED = re.compile(r"(?P<part>.*?)-?(?P<number>\d+)-of-(?P<total>\d+)(?:-[0-9A-Za-z]+)?\.parquet")
+
+
+def check_one(found: Sequence[Path]) -> None:
+    """Refuse two places with validation images."""
+    if len(found) > 1:
+        raise DataError(f"{found[1]}: there are validation images in {found[0].name} too; keep one of them")
 
 
 def check_complete(files: Sequence[Path], pattern: str = "*") -> None:
