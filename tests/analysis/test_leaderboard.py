@@ -122,11 +122,14 @@ def test_leaderboard_gives_mean_and_deviation_of_repeats(results: Write) -> None
             repeat(7, of=2, value=0.99),
         )
     ).set_index("number")
-    assert list(board.index) == [1, 2, 0]
+    assert list(board.index) == [2, 1, 0]  # by the means of the repeats
+    assert list(board.columns[:3]) == ["repeats", "repeats_mean", "repeats_half"]
+    assert (board["test_mean"][1], board["test_half"][1]) == (0.5, 0.0)
+    assert list(board["val_accuracy"]) == [0.8, 0.9, 0.7]  # of the search
     assert (board["repeats"][1], board["repeats_mean"][1]) == (2, pytest.approx(0.85))
     assert board["repeats_std"][1] == pytest.approx(0.1 / 2**0.5)
     assert (board["repeats"][2], board["repeats_mean"][2]) == (1, 0.99)
-    assert board["repeats_std"].isna().tolist() == [False, True, True]
+    assert board["repeats_std"].isna().tolist() == [True, False, True]
 
 
 def test_leaderboard_of_several_objectives_is_the_front(results: Write) -> None:

@@ -270,8 +270,23 @@ LOW = ((0, "PRUNED", 0.01), (7, "RUNNING", 0.01), (8, "COMPLETE", 0.1), (9, "COM
 def test_best_is_earliest_complete_by_objective(folder: StudyFolder, direction: str, metric: str, best: int) -> None:
     spec = study(direction, metric)
     write_trials(folder, spec, *ROWS, *LOW)
-    write_trials(folder, spec, (10, "COMPLETE", 0.999), (11, "COMPLETE", 0.0), purpose="repeat", repeat_of=1)
     assert load_study(str(folder)).best["number"] == best
+
+
+def test_best_is_that_of_the_repeats(folder: StudyFolder) -> None:
+    write_trials(folder, study(), *ROWS)
+    write_trials(folder, study(), (10, "COMPLETE", 0.8), (11, "COMPLETE", 0.4), purpose="repeat", repeat_of=1)
+    write_trials(folder, study(), (12, "COMPLETE", 0.7), (13, "RUNNING", 0.1), purpose="repeat", repeat_of=2)
+    best = load_study(str(folder)).best
+    assert (best["number"], best["value"], best["confirmed"]) == (2, 0.9, 0.7)
+
+
+def test_best_of_repeats_is_lowest_loss(folder: StudyFolder) -> None:
+    spec = study("minimize", "val_loss")
+    write_trials(folder, spec, *ROWS)
+    for number, of, value in ((10, 3, 0.8), (11, 1, 0.75), (12, 2, 0.9)):
+        write_trials(folder, spec, (number, "COMPLETE", value), purpose="repeat", repeat_of=of)
+    assert load_study(str(folder)).best["number"] == 1
 
 
 def test_best_needs_a_complete_trial(folder: StudyFolder) -> None:

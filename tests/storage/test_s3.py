@@ -22,7 +22,8 @@ from tests.support.rebuilding import assert_rebuilt
 from tests.support.trainables import HeldTrial
 from tests.support.waiting import PATIENCE, wait_until
 from tuner.errors import StudyError
-from tuner.results.folder import StudyFolder, find_studies, rank
+from tuner.results.folder import StudyFolder, find_studies
+from tuner.results.ranking import rank
 from tuner.results.schema import FINISHED
 from tuner.storage import ObjectStorage, StoreError, lock, open_storage
 from tuner.study import writer

@@ -22,7 +22,7 @@ from tuner.errors import DataError, SpecError, StudyError
 from tuner.results.folder import StudyFolder, StudyResults, load_study
 from tuner.results.identity import identify
 from tuner.results.tables import now
-from tuner.study.final import best_trial, train_final
+from tuner.study.final import train_final
 from tuner.training.loop import Trainer
 
 DATASET = {"name": "digits", "train": 100, "validation": 40, "pixels": "standard", "augment": {"crop": 1}}
@@ -123,15 +123,6 @@ def test_loaded_model_predicts_alike_in_other_process(make_study: MakeStudy, tmp
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, timeout=PATIENCE, check=True)
     expected = tuner.load_model(tmp_path / "model").predict(images)
     assert np.array_equal(np.load(tmp_path / "found.npy"), expected.numpy())
-
-
-def test_best_trial_is_chosen_by_mean_of_repeats(make_study: MakeStudy) -> None:
-    assert best_trial(make_study(repeats={1: (0.6, 0.7), 2: (0.8, 0.75)})) == 2
-
-
-def test_best_trial_is_lowest_loss(make_study: MakeStudy) -> None:
-    repeats = {0: (0.6, 0.7), 2: (0.8, 0.75)}
-    assert best_trial(make_study(repeats=repeats, objective={"minimize": "val_loss"})) == 0
 
 
 def test_final_trains_several_seeds(make_study: MakeStudy, tmp_path: Path) -> None:

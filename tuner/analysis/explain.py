@@ -7,7 +7,8 @@ import pandas as pd
 
 from tuner.analysis.formatting import is_missing, metric_text, parameters_text
 from tuner.errors import StudyError, printable
-from tuner.results.folder import StudyResults, rank
+from tuner.results.folder import StudyResults
+from tuner.results.ranking import rank
 
 RUNG_COLUMNS = ["rung", "epoch", "value", "cutoff", "rank", "of", "verdict"]
 _VERDICTS = {

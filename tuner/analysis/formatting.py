@@ -70,6 +70,30 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
 
 
+def join_intervals(board: "pd.DataFrame", metric: str) -> "pd.DataFrame":
+    """Write the means of repeats with their intervals: `0.8161 ± 0.0150`.
+
+    Args:
+        board: A table of `tuner.analysis.leaderboard.leaderboard`.
+        metric: The first objective.
+    """
+    if "repeats" not in board:
+        return board
+    joined = board.drop(columns=["repeats_std", "repeats_half", "test_half"])
+    for mean, half, measured in (
+        ("repeats_mean", "repeats_half", metric),
+        ("test_mean", "test_half", "test_accuracy"),
+    ):
+        pairs = zip(board[mean], board[half], strict=True)
+        joined[mean] = [_interval_text(measured, *pair) for pair in pairs]
+    return joined
+
+
+def _interval_text(metric: str, mean: Any, half: Any) -> str:
+    text = metric_text(metric, mean)
+    return text if is_missing(half) else f"{text} ± {metric_text(metric, half)}"
+
+
 def board_table(board: "pd.DataFrame", parameters: list[str], console: Console) -> RenderableType:
     """Draw a leaderboard, with one parameter column in narrow terminals.
 
@@ -91,7 +115,7 @@ def _table(board: "pd.DataFrame", narrow: bool = False) -> Table:
     columns: list[list[str]] = []
     for name, column in board.items():
         is_text = name == "parameters"
-        as_metric = str(name).endswith(_METRICS)
+        as_metric = str(name).endswith(_METRICS) and not isinstance(column.iloc[0], str)
         cells = [metric_text(str(name), cell) if as_metric else number_text(cell) for cell in column]
         header = str(name).replace("number", "trial").replace("_", " ")
         # A number must stay in one piece: half of it reads like another.

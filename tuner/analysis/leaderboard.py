@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tuner.analysis.confirmation import confirmed
 from tuner.config.parameters import Constant
 from tuner.config.study import StudyConfig
-from tuner.results.folder import StudyFolder, StudyResults, rank
+from tuner.results.folder import StudyFolder, StudyResults
+from tuner.results.ranking import rank_confirmed
 from tuner.results.schema import is_search
 
 STATES = ("COMPLETE", "PRUNED", "FAILED", "PAUSED", "RUNNING")
@@ -27,20 +29,22 @@ def load_or_empty(spec: StudyConfig, results: str | Path) -> StudyResults:
 
 
 def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
-    """Rank the completed trials of the search, best first.
+    """Rank the completed trials of the search as `rank_confirmed` does, best first.
 
     Of equal trials the earliest is first.
 
     Columns: `number`, the objectives by name, `val_accuracy`, `test_accuracy`, `epochs`, `train_seconds`, the searched
-    parameters by name. If trials were repeated with other seeds, also `repeats` (their number), and `repeats_mean`
-    and `repeats_std` of the first objective (the sample's deviation, missing for a single repeat).
+    parameters by name. These values are those of the search. If trials were repeated with other seeds, columns
+    of the repeats follow `number`: `repeats` (their number), `diverged` where any did, `repeats_mean` of the first
+    objective with `repeats_half` (half of its 95 % interval) and `repeats_std` (the sample's deviation), and
+    `test_mean` with `test_half`. Both are missing for a single repeat.
     With several objectives only trials of the Pareto front are ranked, by the first objective.
 
     Args:
         study: The study.
         top: Number of rows at most. None: all.
     """
-    ranked = rank(study.spec, study.trials)
+    ranked = rank_confirmed(study.spec, study.trials)
     names = [objective.metric for objective in study.spec.objective]
     values = np.array(ranked["values"].tolist()).reshape(len(ranked), len(names))
     if len(names) > 1:
@@ -55,7 +59,7 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
     }
     for column, name in kept.items():
         columns.setdefault(name, ranked[column])
-    return _with_repeats(pd.DataFrame(columns), study.trials).iloc[:top]
+    return _with_repeats(study, pd.DataFrame(columns)).iloc[:top]
 
 
 def _not_dominated(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
@@ -68,12 +72,20 @@ def _not_dominated(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarr
     )
 
 
-def _with_repeats(table: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    repeats = trials[(trials["purpose"] == "repeat") & (trials["state"] == "COMPLETE")]
-    if repeats.empty:
+def _with_repeats(study: StudyResults, table: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns of the repeats after the number, if there are repeats."""
+    found = confirmed(study.spec, study.trials, ["value", "test_accuracy"]).set_index("number")
+    if not found["seeds"].any():
         return table
-    values = repeats.groupby("repeat_of")["value"].agg(repeats="size", repeats_mean="mean", repeats_std="std")
-    return table.join(values, on="number")
+    repeats = study.trials[study.trials["state"] == "COMPLETE"].groupby("repeat_of")
+    columns = {"repeats": found["seeds"]}
+    if found["diverged"].any():
+        columns["diverged"] = found["diverged"]
+    columns |= {"repeats_mean": found["value"], "repeats_half": found["value_half"]}
+    columns |= {"repeats_std": repeats["value"].std()}
+    columns |= {"test_mean": found["test_accuracy"], "test_half": found["test_accuracy_half"]}
+    joined = table[["number"]].join(pd.DataFrame(columns, index=found.index), on="number")
+    return pd.concat([joined, table.drop(columns="number")], axis=1)
 
 
 def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:

@@ -97,14 +97,15 @@ def show_studies(folders: "Iterable[StudyFolder]") -> None:
 
 
 def _study_cells(folder: "StudyFolder") -> dict[str, str]:
-    from tuner.analysis.formatting import format_duration, metric_text
+    from tuner.analysis.formatting import format_duration
     from tuner.analysis.leaderboard import counts_by_state
-    from tuner.results.folder import load_study, rank
+    from tuner.results.folder import load_study
+    from tuner.results.ranking import rank_confirmed
 
     study = load_study(str(folder))
     trials, metric = study.trials, study.spec.objective[0].metric
-    ranked = rank(study.spec, trials)
-    best = "" if ranked.empty else f"{metric_text(metric, ranked['value'][0])} {metric}"
+    ranked = rank_confirmed(study.spec, trials)
+    best = "" if ranked.empty else _best_text(metric, ranked.iloc[0])
     updated = (
         ""
         if trials.empty
@@ -112,6 +113,15 @@ def _study_cells(folder: "StudyFolder") -> dict[str, str]:
     )
     counts = [*counts_by_state(trials).values(), study.spec.search.trials]
     return {**dict(zip(_COUNTS, map(str, counts), strict=True)), "best": best, "updated": updated}
+
+
+def _best_text(metric: str, row: "pd.Series") -> str:
+    """Write the best value, which is the mean of the repeats where there are some."""
+    from tuner.analysis.formatting import is_missing, metric_text
+
+    if is_missing(row["confirmed"]):
+        return f"{metric_text(metric, row['value'])} {metric}"
+    return f"{metric_text(metric, row['confirmed'])} {metric} (mean of repeats)"
 
 
 def show_jobs(jobs: "list[Job]", address: str) -> None:
@@ -140,7 +150,8 @@ def show_nodes(reports: "Iterable[NodeReport]") -> None:
 
 def show_study(study: "StudyResults", top: int) -> None:
     """Print a study's objective, counts by state, failures and leaderboard."""
-    from tuner.analysis.formatting import board_table
+    from tuner.analysis.confirmation import winner_lines
+    from tuner.analysis.formatting import board_table, join_intervals
     from tuner.analysis.leaderboard import leaderboard
 
     objectives = ", ".join(f"{objective.direction} {objective.metric}" for objective in study.spec.objective)
@@ -155,7 +166,9 @@ def show_study(study: "StudyResults", top: int) -> None:
     board = leaderboard(study, top)
     if len(board):
         parameters = [name for name in study.spec.space.root if name in board and name != "epochs"]
-        print_table(board_table(board, parameters, out))
+        print_table(board_table(join_intervals(board, study.spec.objective[0].metric), parameters, out))
+    for line in winner_lines(study.spec, study.trials):
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def print_next_steps(

@@ -15,6 +15,7 @@ import pandas as pd
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.config.yaml import parse_yaml
 from tuner.errors import SpecError, StudyError, first_line
+from tuner.results.ranking import rank, rank_confirmed
 from tuner.results.schema import FINISHED, ORDER, is_search
 from tuner.results.tables import Tables
 from tuner.storage import StoreError, open_storage
@@ -248,25 +249,18 @@ class StudyResults:
 
     @property
     def best(self) -> pd.Series:
-        """The completed trial with the best first objective, the earliest of equals.
+        """The completed trial that `rank_confirmed` puts first.
+
+        It has the best mean of its repeats, in `confirmed`, or the best first objective if none was
+        repeated. The other values are those of the search.
 
         Raises:
             StudyError: No trial is complete.
         """
-        ranked = rank(self.spec, self.trials)
+        ranked = rank_confirmed(self.spec, self.trials)
         if ranked.empty:
             raise StudyError(f"{self.folder}: no trial is complete yet")
         return ranked.iloc[0]
-
-
-def rank(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
-    """Sort the search's completed trials by the first objective, best first.
-
-    Equals keep the order of their numbers.
-    """
-    complete = trials[(trials["state"] == "COMPLETE") & is_search(trials)]
-    ascending = spec.objective[0].direction == "minimize"
-    return complete.sort_values("value", ascending=ascending, kind="stable", ignore_index=True)
 
 
 def is_finished(spec: StudyConfig, trials: pd.DataFrame) -> bool:

@@ -15,6 +15,8 @@ Table = Literal["epochs", "steps", "decisions", "predictions", "classes", "trial
 State = Literal["RUNNING", "PAUSED", "COMPLETE", "PRUNED", "FAILED"]
 IN_FLIGHT: tuple[State, ...] = ("RUNNING", "PAUSED")
 FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAILED")
+PARAMETERS_AT_FAULT = ("diverged", "memory", "configuration")
+"""Kinds of failures that tell of the trial's parameters."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()

@@ -21,7 +21,7 @@ from tuner.config.parameters import Choice, Constant, Float, Int, Parameter
 from tuner.config.space import Space
 from tuner.config.study import StudyConfig
 from tuner.config.values import Value
-from tuner.results.schema import State, is_search, parameters_from_row
+from tuner.results.schema import PARAMETERS_AT_FAULT, State, is_search, parameters_from_row
 from tuner.search.optuna_internals import BulkStorage, load_attributes
 
 STATES: Mapping[State, TrialState] = {
@@ -161,7 +161,7 @@ def counts_as_worst(spec: StudyConfig, kind: Any) -> bool:
     Its parameters are at fault, and Optuna's TPE returns to what is told as FAIL. Optuna allows
     anything else with one objective only.
     """
-    return kind in ("diverged", "memory", "configuration") and len(spec.objective) == 1
+    return kind in PARAMETERS_AT_FAULT and len(spec.objective) == 1
 
 
 def reported_values(epochs: pd.DataFrame, metric: str) -> dict[int, dict[int, float]]:

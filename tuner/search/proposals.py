@@ -8,7 +8,7 @@ import pandas as pd
 
 from tuner.config.study import StudyConfig
 from tuner.config.values import Value
-from tuner.results.folder import rank
+from tuner.results.ranking import rank
 from tuner.results.schema import State, parameters_from_row
 from tuner.search.samplers import derive_trial_seed
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from tuner.analysis.confirmation import confirmed
 from tuner.analysis.formatting import format_clock
 from tuner.config.study import StudyConfig
 from tuner.data.device import DeviceDataset
@@ -43,7 +42,7 @@ def train_final(
     Args:
         study: The study.
         out: The folder to write, which must not exist. Several models are in folders 1, 2, … below it.
-        trial: The trial with the configuration. None: the best, see `best_trial`.
+        trial: The trial with the configuration. None: `study.best`.
         seeds: Number of models, each with another seed.
         data: Folder in which data sets are searched first. None: as in `tuner.data.load`.
         say: Called with a line for each epoch.
@@ -53,7 +52,7 @@ def train_final(
             its weights were edited, or the configuration cannot be trained.
         DataError: The images are missing or broken.
     """
-    row = _row(study, best_trial(study) if trial is None else trial)
+    row = _row(study, int(study.best["number"]) if trial is None else trial)
     with _new_folder(out) as folder:
         job = _prepare(study, row, data, say)
         say(f"Trial {row['number']} of {study.folder.name} is trained on {len(job.images.train):,} images")
@@ -61,22 +60,6 @@ def train_final(
             below = folder if seeds == 1 else folder / str(number)
             below.mkdir(exist_ok=True)
             job.train(below, number, say, "" if seeds == 1 else f"model {number}/{seeds}, ")
-
-
-def best_trial(study: StudyResults) -> int:
-    """Return the number of the best trial.
-
-    It is the one with the best mean of its repeats, or the best value if none was repeated. Values are
-    of the first objective.
-
-    Raises:
-        StudyError: No trial is complete.
-    """
-    means = confirmed(study.spec, study.trials, ["value"]).dropna(subset="value")
-    if means.empty:
-        return int(study.best["number"])
-    order = means["value"] * -study.spec.objective[0].sign
-    return int(means["number"].iloc[order.argsort(kind="stable").iloc[0]])
 
 
 def _row(study: StudyResults, number: int) -> Mapping[Any, Any]:
