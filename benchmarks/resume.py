@@ -20,6 +20,7 @@ from tuner.results.folder import StudyFolder
 from tuner.results.tables import Tables
 from tuner.search.schedulers import make_scheduler
 from tuner.search.searcher import OptunaSearcher
+from tuner.study.budget import BudgetMeter, Spent
 from tuner.study.observer import NullObserver
 from tuner.study.recorder import Recorder
 from tuner.study.restore import read_past, restore_scheduler
@@ -90,7 +91,7 @@ def resume(spec: StudyConfig, folder: StudyFolder) -> None:
         with timed("recorder"):
             recorder = Recorder(
                 spec, folder, tables, past, NullObserver(),
-                retries=retries, stopping=lambda: False, lost=lambda: False,
+                retries=retries, meter=BudgetMeter(spec, Spent()), stopping=lambda: False, lost=lambda: False,
             )  # fmt: skip
         with timed("rungs"):
             restore_scheduler(spec, past, make_scheduler(spec, recorder.decide))

@@ -14,6 +14,7 @@
     └── TrialError                 one configuration cannot be trained; the study continues
         ├── NotFiniteError         the loss is NaN or infinite
         ├── OutOfMemoryError       the trial does not fit into memory
+        ├── OutOfTimeError         the trial takes longer than its budget
         └── DeviceError            a GPU that torch does not see
 """
 
@@ -89,6 +90,10 @@ class NotFiniteError(TrialError):
 
 class OutOfMemoryError(TrialError):
     """A trial that does not fit into the memory of its device."""
+
+
+class OutOfTimeError(TrialError):
+    """A trial that takes longer than its budget."""
 
 
 class DeviceError(TrialError):

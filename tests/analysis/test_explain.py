@@ -103,6 +103,11 @@ def test_every_committed_trial_is_explained(cifar: StudyResults) -> None:
             "PRUNED after 1 of 9 epochs: val_accuracy 0.5000; rung 1 stopped it, where 0.7500 was needed",
         ),
         (
+            {"state": "PRUNED", "value": 0.5, "epochs_run": 2},
+            {"rung": 2.0, "epoch": 2, "verdict": "time", "rank": None, "of": None},
+            "PRUNED after 2 of 9 epochs: val_accuracy 0.5000; it took longer than budget.trial_minutes",
+        ),
+        (
             {"state": "PAUSED", "value": 0.5, "epochs_run": 1},
             {"rung": 1.0, "verdict": "wait"},
             "PAUSED after 1 of 9 epochs: val_accuracy 0.5000; it waits at rung 1",

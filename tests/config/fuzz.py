@@ -81,7 +81,12 @@ SECTIONS: dict[str, list[Any]] = {
     ],
     "stopping": ["none", "asha", {"asha": {"grace_period": 2, "reduction_factor": 1.01}}, {"hyperband": {}}, "median"],
     "resources": [{"cpu": 2, "gpu": 0.5}, {"concurrent": 3}],
-    "budget": [{"hours": 1e-9}, {"hours": 2}],
+    "budget": [
+        {"hours": 1e-9},
+        {"hours": 2, "epochs": 9, "trials": 4},
+        {"target": {"val_accuracy": 0.9}},
+        {"plateau": 3, "trial_minutes": 2},
+    ],
     "repeats": [{"top": 3, "seeds": 2}, {"top": "all"}],
     "retries": [0, 5],
     "predictions": [["test"], ["validation", "test"]],

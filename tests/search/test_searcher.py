@@ -5,6 +5,7 @@ import math
 import pickle
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tuner.search.samplers import FIRST_TRIALS, derive_trial_seed, make_sampler
 from tuner.search.schedulers import make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage import Storage
+from tuner.study.budget import BudgetMeter, Spent
 from tuner.study.observer import NullObserver
 from tuner.study.recorder import Recorder
 from tuner.study.restore import read_past
@@ -105,6 +107,7 @@ class Driven:
             past,
             NullObserver(),
             retries=Retries(0, past.failures),
+            meter=BudgetMeter(spec, Spent()),
             stopping=lambda: self.is_stopping,
             lost=lambda: False,
         )
@@ -773,3 +776,72 @@ def test_sampler_has_its_seed() -> None:
             draws.append(suggest_value(optuna_study.ask(), "dropout", spec.space["dropout"]))
         assert draws[0] == draws[1]
         assert len(set(draws)) > 1
+
+
+# --- budgets ---------------------------------------------------------------------------------------
+
+
+def numbers(driven: Driven) -> list[int]:
+    return sorted(driven.recorder.trials()["number"])
+
+
+def test_trial_budget_begins_no_more(tmp_path: Path) -> None:
+    spec = study(trials=12, budget={"trials": 5})
+    first = Driven(spec, tmp_path).run()
+    assert numbers(first) == list(range(5))
+    assert first.searcher.limit == "budget.trials"
+    assert not set(first.recorder.trials()["state"]) & {"RUNNING", "PAUSED"}
+    raised = first.killed(study(trials=12, budget={"trials": 50})).run()
+    assert numbers(raised) == list(range(12))
+    assert raised.searcher.limit is None
+
+
+def test_trial_budget_keeps_waiting_trials(tmp_path: Path) -> None:
+    promoting = {"asha": {"reduction_factor": 2}}
+    first = Driven(study(trials=12, stopping=promoting, budget={"trials": 8}), tmp_path).run()
+    assert {"PAUSED", "COMPLETE"} <= set(first.recorder.trials()["state"])
+    raised = first.killed(study(trials=12, stopping=promoting)).run()
+    assert numbers(raised) == list(range(12))
+    assert "PAUSED" not in set(raised.recorder.trials()["state"])
+
+
+@pytest.mark.parametrize(("most", "repeated"), [(12, 0), (15, 3), (18, 6)])
+def test_trial_budget_counts_repeats(most: int, repeated: int, tmp_path: Path) -> None:
+    repeats = {"top": 2, "seeds": 3}
+    driven = Driven(study(trials=12, repeats=repeats, budget={"trials": most}), tmp_path).run()
+    assert (driven.recorder.trials()["purpose"] == "repeat").sum() == repeated
+    assert driven.searcher.limit == (None if repeated == 6 else "budget.trials")
+    after = driven.killed(study(trials=12, repeats=repeats)).run()
+    assert (after.recorder.trials()["purpose"] == "repeat").sum() == 6
+
+
+def test_plateau_ends_a_search_without_progress(tmp_path: Path) -> None:
+    spec = study(trials=60, budget={"plateau": 6})
+    driven = Driven(spec, tmp_path, slots=1).run()
+    trials, epochs = driven.recorder.trials(), driven.tables.epochs()
+    assert driven.searcher.limit == "budget.plateau"
+    assert len(trials) < 60
+    leader = epochs.loc[epochs["val_accuracy"].idxmax(), "number"]
+    assert len(trials) == leader + 1 + 6
+    bests = epochs.groupby("number")["val_accuracy"].max()
+    records = [number for number in bests.index if bests[number] == bests[:number].max()]
+    gaps = [later - earlier - 1 for earlier, later in pairwise(records)]
+    assert max(gaps, default=0) < 6  # or else it would have ended before
+
+
+@pytest.mark.parametrize("calls", [7, 41])
+def test_plateau_counts_over_a_kill(calls: int, tmp_path: Path) -> None:
+    spec = study(trials=60, budget={"plateau": 6})
+    whole = Driven(spec, tmp_path / "whole", slots=1).run()
+    killed = Driven(spec, tmp_path / "killed", slots=1).run(calls).killed().run()
+    assert numbers(killed) == numbers(whole)
+    raised = killed.killed(study(trials=60, budget={"plateau": 20})).run()
+    assert len(numbers(raised)) > len(numbers(whole))
+
+
+def test_plateau_of_two_objectives_follows_the_front(tmp_path: Path) -> None:
+    two = [{"maximize": "val_accuracy"}, {"minimize": "val_loss"}]  # whose order is the same
+    spec = study(trials=60, budget={"plateau": 6})
+    assert numbers(Driven(study(trials=60, objective=two, budget={"plateau": 6}), tmp_path / "two", slots=1).run()) == (
+        numbers(Driven(spec, tmp_path / "one", slots=1).run())
+    )

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from tuner.config.study import parse_spec
+from tuner.config.budget import Budget
+from tuner.config.study import StudyConfig, parse_spec
+from tuner.config.yaml import parse_yaml
 from tuner.results.tables import Tables
 from tuner.storage import Storage
-from tuner.study.budget import spent_seconds
+from tuner.study.budget import BudgetMeter, Spent, describe_budget, describe_limit, read_spent, spent_seconds
 from tuner.study.halting import StudyStopper
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -52,11 +54,79 @@ def test_spent_seconds_sum_up_all_runs(runs: list[Any], seconds: float, tables: 
     assert spent_seconds({"runs": runs}, tables) == seconds
 
 
+def study(**budget: Any) -> StudyConfig:
+    objective = [{"maximize": "val_accuracy"}, {"minimize": "parameters_count"}]
+    training = {"architecture": "vazquez_base"}
+    return parse_spec({"study": "s", "training": training, "objective": objective, "space": {}, "budget": budget})
+
+
 def test_stopper_counts_what_earlier_runs_spent() -> None:
     def stopper(spent: float) -> StudyStopper:
-        return StudyStopper(1.0, spent, check=lambda: None, is_hopeless=lambda: False)
+        return StudyStopper(BudgetMeter(study(hours=1), Spent(spent)), check=lambda: None, is_hopeless=lambda: False)
 
     assert not stopper(3500).stop_all()
     used_up = stopper(3600)
     assert used_up.stop_all()
-    assert used_up.reason == "budget"
+    assert used_up.reason == "budget.hours"
+
+
+def test_epoch_budget_counts_every_attempt(tables: Tables) -> None:
+    tables.append("epochs", {"number": 0, "attempt": 1, "epoch": 0, "at": at(80)})  # the untrained network
+    tables.append("epochs", {"number": 0, "attempt": 2, "epoch": 1, "at": at(1010)})  # trained again
+    tables.flush()
+    meter = BudgetMeter(study(epochs=5), read_spent(study(epochs=5), {}, tables))
+    meter.trained()
+    assert meter.limit is None
+    meter.trained()
+    assert meter.limit == "epochs"
+
+
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [((0.99, 100), "target"), ((0.995, 99), "target"), ((0.989, 100), None), ((0.99, 101), None)],
+)
+def test_target_is_every_value_of_one_trial(values: tuple[float, float], limit: str | None, tables: Tables) -> None:
+    spec = study(target={"parameters_count": 100, "val_accuracy": 0.99})
+    meter = BudgetMeter(spec, Spent())
+    meter.completed((0.999, 1000))
+    meter.completed((0.5, 1))
+    assert meter.limit is None
+    meter.completed(values)
+    assert meter.limit == limit
+    done = {"number": 1, "attempt": 1, "purpose": "search", "values": [*map(float, values)], "updated_at": at(70)}
+    tables.append("trials", {**done, "state": "COMPLETE"})
+    tables.flush()
+    assert BudgetMeter(spec, read_spent(spec, {}, tables)).limit == limit
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds", "epochs", "is_short"),
+    [
+        ({}, 1e9, 10**6, False),
+        ({"hours": 1}, 3000, 1, True),
+        ({"hours": 1}, 1000, 1, False),
+        ({"epochs": 10}, 1, 6, True),
+        ({"epochs": 10}, 1, 5, False),
+    ],
+)
+def test_budget_is_short_of_a_trial_in_time(
+    budget: dict[str, Any], seconds: float, epochs: int, is_short: bool
+) -> None:
+    assert BudgetMeter(study(**budget), Spent()).is_short_of(seconds, epochs) is is_short
+
+
+def test_every_limit_can_be_raised() -> None:
+    limits = {"hours": 2, "epochs": 50, "trials": 9, "plateau": 4, "target": {"val_accuracy": 0.99}}
+    spec = study(**limits)
+    assert [*spec.budget.limits] == [name for name in Budget.model_fields if name in limits]
+    for key in limits:
+        raised = study(**limits | {key: read_setting(describe_limit(spec.budget, key)[1])})
+        assert raised.budget != spec.budget, key
+    assert describe_budget(study(hours=2, target={"val_accuracy": 0.99}, trial_minutes=5).budget) == (
+        "ends after 2 hours, or a trial with val_accuracy 0.99, or 5 minutes of each trial"
+    )
+    assert describe_budget(study().budget) == "none"
+
+
+def read_setting(setting: str) -> Any:
+    return parse_yaml(setting.partition("=")[2], "--set")

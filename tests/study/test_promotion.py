@@ -14,7 +14,6 @@ from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable
 from tuner.search.asha import Decision
 from tuner.study import retries
-from tuner.study.halting import StudyStopper
 from tuner.study.observer import NullObserver, Row
 from tuner.study.run import StudyRun
 
@@ -115,15 +114,6 @@ def test_waiting_trials_outlive_their_worker(tmp_path: Path, monkeypatch: pytest
     failed = history(study).query("state == 'FAILED'")
     assert set(failed["error_kind"]) == {"environment"}
     assert len(failed) == 1  # the trial that had just begun, or gone on
-
-
-def test_budget_is_short_of_a_trial_in_time() -> None:
-    def stopper(hours: float | None) -> StudyStopper:
-        return StudyStopper(hours, 0.0, lambda: None, lambda: False)
-
-    assert not stopper(None).is_short_of(1e9)
-    assert stopper(1).is_short_of(3000)
-    assert not stopper(1).is_short_of(1000)
 
 
 # --- studies of earlier versions ------------------------------------------------------------------

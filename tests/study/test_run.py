@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from optuna.trial import TrialState
 from ray.tune.experiment import Trial
+from typer.testing import CliRunner
 
 import tuner
 from tests.support.schedulers import AS_RAY
@@ -20,6 +21,7 @@ from tests.support.trainables import (
     MendedTrial,
     StudiousTrial,
 )
+from tuner.cli.main import app
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
 from tuner.search.optuna_study import rebuild_study
@@ -358,14 +360,34 @@ class Clock(NullObserver):
 
 def test_budget_leaves_trials_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("tuner.study.halting.time", clock)
+    monkeypatch.setattr("tuner.study.budget.time", clock)
     training = {"architecture": "vazquez_base", "epochs": 1_000_000}
     spec = digits(training=training, budget={"hours": 1})
     run = StudyRun(spec, tmp_path, observer=clock, trainable=FreeTrial)
     results = run.run()
-    assert run.stop_reason == "budget"
+    assert run.stop_reason == "budget.hours"
     assert set(results.trials["state"]) == {"RUNNING"}
     assert len(results.epochs)
+
+
+def test_epoch_budget_counts_over_runs(tmp_path: Path) -> None:
+    training = {"architecture": "vazquez_base", "epochs": 3}
+    common = {"training": training, "search": {"sampler": "random", "trials": 6}}
+    spec = digits(**common, budget={"epochs": 4})
+    first = StudyRun(spec, tmp_path, trainable=FreeTrial)
+    trained = len(first.run().epochs)
+    assert first.stop_reason == "budget.epochs"
+    assert 4 <= trained < 18
+    file = tmp_path / "study.yaml"
+    file.write_text(spec.to_yaml())
+    again = CliRunner().invoke(app, ["run", str(file), "--results", str(tmp_path)])  # which needs no Ray
+    assert again.exit_code == 0, again.output
+    assert "The budget ends the study after 4 epochs" in again.output
+    assert "--set budget.epochs=8" in again.output
+    assert len(tuner.load_study(tmp_path / "small").epochs) == trained
+    raised = StudyRun(digits(**common, budget={"epochs": 1000}), tmp_path, trainable=FreeTrial)
+    assert (raised.run().trials["state"] == "COMPLETE").all()
+    assert raised.stop_reason is None
 
 
 def test_trial_stopped_before_a_kill_is_pruned(tmp_path: Path) -> None:

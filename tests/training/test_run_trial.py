@@ -12,13 +12,14 @@ import torch
 
 from tests.support.waiting import PATIENCE
 from tuner import models
+from tuner.config.budget import Budget
 from tuner.config.registry import METRICS, TEST_METRICS
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.data import load
 from tuner.data.device import device_data
-from tuner.errors import DataError, NotFiniteError, SpecError
+from tuner.errors import DataError, NotFiniteError, OutOfTimeError, SpecError
 from tuner.results.folder import StudyFolder
-from tuner.results.schema import COLUMNS, EpochResult
+from tuner.results.schema import COLUMNS, EpochResult, outcome
 from tuner.training import checkpoint as checkpoints
 from tuner.training.checkpoint import Checkpointer, identity
 from tuner.training.loop import Trainer, train
@@ -124,6 +125,36 @@ def test_run_trial_reports_epochs_and_test(
     assert reports[2]["val_accuracy"] > 0.5
     assert reports[2]["test_accuracy"] > 0.5
     assert reports[2]["done"] is True
+
+
+class Clock:
+    """A clock on which every epoch takes the same number of seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.seconds = seconds
+        monkeypatch.setattr(Checkpointer, "seconds", property(lambda keeper: len(keeper.reports) * seconds))
+        monkeypatch.setattr(Trainer, "epoch_seconds", property(lambda trainer: trainer._step / STEPS * seconds))
+
+
+@pytest.mark.parametrize(("minutes", "epochs"), [(1, 1), (2.5, 2), (3, 3)])
+def test_trial_out_of_time_ends_at_its_last_epoch(
+    minutes: float, epochs: int, run: Run, undisturbed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clock(monkeypatch, 60)
+    limited = SPEC.model_copy(update={"budget": Budget(trial_minutes=minutes)})
+    reports = numbers(run(limited))
+    assert [report["val_loss"] for report in reports[:epochs]] == [each["val_loss"] for each in undisturbed[:epochs]]
+    if epochs == 3:
+        assert "out_of_time" not in reports[-1]
+    else:
+        assert reports[-1] == {**reports[-2], "out_of_time": True, "done": True}
+        assert outcome(reports[-1]) == "PRUNED"
+
+
+def test_trial_out_of_time_within_its_first_epoch_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch, 60)
+    with pytest.raises(OutOfTimeError, match=r"no epoch was complete after budget.trial_minutes, 0.5"):
+        list(run(SPEC.model_copy(update={"budget": Budget(trial_minutes=0.5)})))
 
 
 def test_checkpoint_identity_of_earlier_versions_holds() -> None:

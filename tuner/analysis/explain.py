@@ -18,6 +18,7 @@ _VERDICTS = {
     "promote": "was promoted",
     "finish": "went on to its end, as the best that waited",
     "complete": "completed",
+    "time": "was out of time",
 }
 
 
@@ -98,6 +99,8 @@ def _reason(study: StudyResults, rungs: pd.DataFrame) -> str:
     if rungs.empty:
         return "; no verdict on it is kept"
     last = rungs.iloc[-1]
+    if last["verdict"] == "time":
+        return "; it took longer than budget.trial_minutes"
     if last["verdict"] != "stop":
         return f"; it waited at rung {last['rung']:g} until the search ended"
     cutoff = metric_text(study.spec.objective[0].metric, last["cutoff"])

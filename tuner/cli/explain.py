@@ -18,7 +18,7 @@ def explain(study: StudyName, trial: Number, results: Results = DEFAULT_RESULTS)
     """Explain a trial: its proposal, each rung's verdict, and its end."""
     from tuner.analysis.explain import explain as explain_trial
     from tuner.analysis.explain import verdict_text
-    from tuner.analysis.formatting import metric_text
+    from tuner.analysis.formatting import is_missing, metric_text
     from tuner.results.folder import load_study
 
     loaded = load_study(str(find_study(study, results)))
@@ -30,7 +30,7 @@ def explain(study: StudyName, trial: Number, results: Results = DEFAULT_RESULTS)
             table.add_column(column, justify="left" if column == "verdict" else "right", no_wrap=True)
         for row in found.rungs.to_dict("records"):
             values = [metric_text(metric, row[column]) for column in ("value", "cutoff")]
-            place = f"{row['rank']} of {row['of']}"
+            place = "" if is_missing(row["rank"]) else f"{row['rank']} of {row['of']}"
             table.add_row(f"{row['rung']:g}", str(row["epoch"]), *values, place, verdict_text(row["verdict"]))
         print_table(table)
     out.print(found.end, soft_wrap=True, markup=False)

@@ -111,7 +111,7 @@ def _run_and_show(
     print_next_steps(after, results, stop_reason, again, settings)
     if stop_reason == "interrupt":
         return 130
-    if not (after.trials["state"] == "COMPLETE").any():
+    if stop_reason is None and not (after.trials["state"] == "COMPLETE").any():
         err.print("No trial was completed.", style="red")
         return 1
     return 0
@@ -155,17 +155,20 @@ def run_here(
     """
     from tuner.cli.live import watching
     from tuner.results.folder import StudyFolder, is_finished
-    from tuner.study.budget import spent_seconds
+    from tuner.study.budget import BudgetMeter, read_spent
     from tuner.study.progress import Progress
 
     reopens = retry_failed and earlier is not None and bool((earlier.trials["state"] == "FAILED").any())
     if earlier is not None and is_finished(spec, earlier.trials) and not reopens:
         out.print(f"Study {spec.study} has all its trials; nothing is left to do")
         return None
-    print_start(spec, earlier)
     folder = StudyFolder(f"{results}/{spec.study}")
+    spent = read_spent(spec, folder.provenance(), folder.tables(spec))
+    if limit := BudgetMeter(spec, spent).limit:
+        return f"budget.{limit}"
+    print_start(spec, earlier)
     rows = [] if earlier is None else earlier.trials.to_dict("records")
-    progress = Progress(spec, rows, spent_seconds(folder.provenance(), folder.tables(spec)))
+    progress = Progress(spec, rows, spent)
     with folder.lock(), watching(out, progress) as observer:  # because Ray is for the winner of two drivers
         from tuner.cluster import connection
 

@@ -188,6 +188,7 @@ def print_next_steps(
         settings: The settings of this run.
     """
     from tuner.results.schema import IN_FLIGHT
+    from tuner.study.budget import describe_limit
 
     spec, trials = study.spec, study.trials
     options = [] if results == DEFAULT_RESULTS else ["--results", results]
@@ -198,10 +199,11 @@ def print_next_steps(
     if halted:
         in_flight = int(trials["state"].isin(IN_FLIGHT).sum())
         why, when = "Interrupted", "it is run again"
-        if halted == "budget" and spec.budget.hours:  # which is the study's, not each run's
-            why, when = "The budget is used up", "it is raised"
-            kept = [setting for setting in settings if not setting.startswith("budget.hours=")]
-            settings = [*kept, f"budget.hours={2 * spec.budget.hours:g}"]
+        if halted.startswith("budget."):  # which is the study's, not each run's
+            limit, more = describe_limit(spec.budget, halted.removeprefix("budget."))
+            why, when = f"The budget ends the study after {limit}", "it is raised"
+            kept = [setting for setting in settings if not setting.startswith(f"{halted}=")]
+            settings = [*kept, more]
         out.print(f"\n{why}; {in_flight} trials in flight go on where they were when {when}", style="yellow")
         steps = {"go on": command(settings), **steps}
     elif (trials["state"] == "COMPLETE").any() and spec.search.sampler != "grid" and not spec.single:
@@ -216,6 +218,7 @@ def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Itera
     """Print what a run would do, and how long it should take."""
     from tuner.analysis.formatting import format_duration
     from tuner.search.description import describe_rule, describe_sampler
+    from tuner.study.budget import describe_budget
 
     out.print(spec.to_yaml(), markup=False, soft_wrap=True)
     rungs = ", ".join(f"{rung:g}" for rung in milestones) or "none, every trial runs to its end"
@@ -226,7 +229,6 @@ def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Itera
         if spec.stopping.rule is None
         else f" ({format_duration(cost.hours_without_stopping * 3600)} if nothing were stopped)"
     )
-    budget = f"; the budget ends it after {format_duration(spec.budget.hours * 3600)}" if spec.budget.hours else ""
     plan = {
         "trials": f"{spec.search.trials}{repeats}",
         "sampler": f"{spec.search.sampler}: {describe_sampler(spec)}",
@@ -234,7 +236,8 @@ def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Itera
         "rungs (epoch)": rungs,
         "slots": f"{slots}  (trials side by side, each with {resources})",
         "images/s": f"{speeds}  (training, one trial)",
-        "time": f"about {format_duration(cost.hours * 3600)} of training{full}{budget}",
+        "time": f"about {format_duration(cost.hours * 3600)} of training{full}",
+        "budget": describe_budget(spec.budget),
     }
     for name, text in plan.items():
         out.print(f"{name:15}{text}", markup=False, soft_wrap=True)

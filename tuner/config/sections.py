@@ -193,13 +193,6 @@ class Resources(Settings):
     """Trials side by side (slots). auto: as many as the cores and GPUs allow."""
 
 
-class Budget(Settings):
-    """Limit after which trials in flight are interrupted, resumable."""
-
-    hours: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
-    """Hours of the study. None: no limit."""
-
-
 class Repeats(Settings):
     """Training of the best trials with other seeds, after the search."""
 

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from tuner.config.budget import Budget, check_target
 from tuner.config.dataset import DatasetConfig
 from tuner.config.parameters import Choice, Constant, Parameter
 from tuner.config.plain import check_plain
@@ -30,7 +31,6 @@ from tuner.config.registry import (
 from tuner.config.samplers import NSGA, check_sampler
 from tuner.config.sections import (
     NSGA_POPULATION,
-    Budget,
     Objective,
     Repeats,
     Resources,
@@ -82,7 +82,7 @@ class StudyConfig(Settings):
     resources: Resources = Resources()
     """Cores and GPUs of a trial, and trials side by side."""
     budget: Budget = Budget()
-    """Limit of the study's time."""
+    """Limits of the whole study, over all its runs."""
     repeats: Repeats | None = None
     """Training of the best trials with other seeds. None: no repeats."""
     protocol: Literal["clean", "as_published"] = "clean"
@@ -126,6 +126,7 @@ class StudyConfig(Settings):
         if not stored:
             self._check_evaluation()
         self._check_stopping()
+        check_target(self.budget.target, self.objective)
         check_sampler(self.search, self.space, self.objective, stored=bool(stored))
         return self
 

@@ -221,8 +221,8 @@ def rungs(decisions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 def _rung_counts(decisions: pd.DataFrame) -> pd.DataFrame:
     """Count `reached` and `stopped` by rung.
 
-    Each trial counts once, by its latest verdict.
+    Each trial counts once, by its latest verdict of the stopping rule.
     """
-    latest = decisions.drop_duplicates(["number", "rung"], keep="last")
+    latest = decisions[decisions["verdict"] != "time"].drop_duplicates(["number", "rung"], keep="last")
     stopped = (latest["verdict"] == "stop").groupby(latest["rung"])
     return pd.DataFrame({"reached": stopped.size(), "stopped": stopped.sum()})

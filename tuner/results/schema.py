@@ -104,7 +104,7 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "cutoff": Column(_FLOAT, "Value to reach; empty while too few trials stand at the rung."),
         "rank": Column(_INT, "Rank of the trial among those at the rung, from 1."),
         "of": Column(_INT, "Trials at the rung, this one included."),
-        "verdict": Column(_TEXT, "go, stop, wait, promote, finish or complete."),
+        "verdict": Column(_TEXT, "go, stop, wait, promote, finish, complete, or time: out of `trial_minutes`."),
         "at": Column(_TIME, "Time of the verdict."),
     },
     "predictions": {

@@ -22,6 +22,7 @@ from tuner.search.optuna_study import (
     to_optuna,
 )
 from tuner.search.paused import PausedTrials
+from tuner.search.plateau import Plateau
 from tuner.search.proposals import Proposal, Retry, finalists, missing_repeats, proposals_in
 from tuner.search.samplers import derive_trial_seed, learns_from_rungs, make_sampler, proposing_sampler
 from tuner.search.waiting import NobodyWaits, WaitingRule
@@ -88,6 +89,7 @@ class OptunaSearcher(Searcher):
             proposals_in(spec, trials, "PAUSED"),
             is_urgent,
         )
+        self._plateau = Plateau(spec, trials, epochs)
         self._live: dict[str, Proposal] = {}
         self._failed: dict[int, Proposal] = {}
         self._retries: list[Retry] = []
@@ -161,13 +163,19 @@ class OptunaSearcher(Searcher):
             return paused
         if not self._waiting and not self._has_begun_all():
             self._waiting.append(self._ask())
-        if not self._waiting and self._is_idle():
+        if not self._waiting and self._is_idle() and self._has_searched_all():
             self._prune_paused()
-        if not self._waiting and self._is_idle() and not self._repeats_asked:
-            self._repeats_asked = True
-            self._waiting = missing_repeats(self.spec, self._latest(), self._next_number)
-            self._next_number += len(self._waiting)
+        if not self._waiting and self._is_idle() and self._has_searched_all() and not self._repeats_asked:
+            self._ask_repeats()
         return self._waiting.pop(0) if self._waiting else None
+
+    def _ask_repeats(self) -> None:
+        """Propose the repeats of the best trials, as many as the budget allows."""
+        missing = missing_repeats(self.spec, self._latest(), self._next_number)
+        most = self.spec.budget.trials
+        self._waiting = missing if most is None else missing[: max(0, most - self._next_number)]
+        self._next_number += len(self._waiting)
+        self._repeats_asked = len(self._waiting) == len(missing)
 
     def _next_paused(self) -> Proposal | None:
         """Return the waiting trial that goes on next.
@@ -185,8 +193,22 @@ class OptunaSearcher(Searcher):
             self._on_prune([proposal.number for proposal in ended])
 
     def _has_begun_all(self) -> bool:
-        """Return True if no new trial is left to begin."""
+        """Return True if no new trial is left to begin, or none may."""
+        return self._has_searched_all() or self.limit is not None
+
+    def _has_searched_all(self) -> bool:
+        """Return True if all trials of the search have begun."""
         return self._searched >= (self.spec.search.trials or 0)
+
+    @property
+    def limit(self) -> str | None:
+        """Key of the limit that lets no new trial begin, while some are left to begin."""
+        if self._has_searched_all() and self._repeats_asked:
+            return None
+        most = self.spec.budget.trials
+        if most is not None and self._next_number >= most:
+            return "budget.trials"
+        return "budget.plateau" if self._plateau.is_reached and not self._has_searched_all() else None
 
     def _is_idle(self) -> bool:
         """Return True if no trial runs and no retry waits."""
@@ -194,6 +216,8 @@ class OptunaSearcher(Searcher):
 
     def _is_over(self) -> bool:
         """Return True if nothing will be proposed any more."""
+        if self.limit is not None:
+            return self._is_idle()
         may_go_on = self._paused.can_wait and not self._is_idle()
         return self._repeats_asked and not self._retries and not may_go_on
 
@@ -245,6 +269,8 @@ class OptunaSearcher(Searcher):
 
     def _report(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
         metric, trial = self.spec.objective[0].metric, self._asked.get(proposal.number)
+        if proposal.purpose == "search":
+            self._plateau.report(proposal.number, result)
         if trial is None or len(self.spec.objective) > 1 or metric not in result:
             return
         if result["epoch"] not in self._reported.setdefault(proposal.number, set()):
@@ -267,6 +293,7 @@ class OptunaSearcher(Searcher):
             self._tell_failure(proposal, result.get("error_kind", "configuration"))
         elif self._paused.takes(proposal):
             self._report(proposal, result)
+            self._plateau.ended(proposal.number)
         else:
             self._tell(proposal, result)
 
@@ -314,6 +341,8 @@ class OptunaSearcher(Searcher):
     def _let_go(self, proposal: Proposal, result: Mapping[str, Any]) -> optuna.Trial | None:
         """Report the last value and return Optuna's trial, None for a repeat."""
         self._report(proposal, result)
+        if proposal.purpose == "search":
+            self._plateau.ended(proposal.number)
         self._reported.pop(proposal.number, None)
         return self._asked.get(proposal.number)
 

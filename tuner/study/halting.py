@@ -2,39 +2,37 @@
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 from ray.tune import Stopper
 
-SPARE = 2.0
-"""Factor by which a trial may take longer than it seems, when the budget is almost used up."""
-StopReason = Literal["budget", "interrupt", "environment"]
+from tuner.study.budget import BudgetMeter
+
+StopReason = str
+"""interrupt, environment, or the key of the limit that is reached: budget.hours."""
 
 
 class StudyStopper(Stopper):
     """A stopper of the whole study, whose trials in flight stay resumable.
 
     Args:
-        hours: Budget of the study. None: no limit.
-        spent: Seconds of the budget that earlier runs have taken.
+        meter: Counts what the study spends of its budget.
         check: Raises an error if the folder cannot be written any more.
         is_hopeless: Returns True if the environment makes every trial fail.
     """
 
     def __init__(
         self,
-        hours: float | None,
-        spent: float,
+        meter: BudgetMeter,
         check: Callable[[], None],
         is_hopeless: Callable[[], bool],
     ) -> None:
+        self._meter = meter
         self._check = check
         self._is_hopeless = is_hopeless
-        self._deadline = None if hours is None else time.monotonic() + hours * 3600 - spent
         self.reason: StopReason | None = None
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002
@@ -46,16 +44,9 @@ class StudyStopper(Stopper):
         self._check()
         if self.reason is None and self._is_hopeless():
             self.reason = "environment"
-        if self.reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
-            self.reason = "budget"
+        if self.reason is None and (limit := self._meter.limit):
+            self.reason = f"budget.{limit}"
         return self.reason is not None
-
-    def is_short_of(self, seconds: float) -> bool:
-        """Return True if the budget leaves too little for so many seconds.
-
-        Enough is `SPARE` times their number.
-        """
-        return self._deadline is not None and self._deadline - time.monotonic() < SPARE * seconds
 
     def is_stopping(self) -> bool:
         """Return True if a reason to stop is known."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from tuner.analysis.formatting import whole_number
 from tuner.config.study import StudyConfig
 from tuner.results.schema import is_search
+from tuner.study.budget import Spent
 from tuner.study.observer import Row
 
 Phase = Literal["starting", "first epoch", "training", "stopping", "finishing"]
@@ -22,17 +23,17 @@ class Progress:
     Args:
         spec: The study.
         earlier: Rows of its trials from earlier runs.
-        spent: Seconds of its budget that earlier runs have taken.
+        spent: What earlier runs have spent of its budget.
     """
 
     def __init__(
         self,
         spec: StudyConfig,
         earlier: Iterable[Mapping[Any, Any]] = (),
-        spent: float = 0.0,
+        spent: Spent | None = None,
     ) -> None:
         self.spec = spec
-        self._spent = spent
+        self._spent = spent or Spent()
         self.counts: Counter[str] = Counter()
         self.running: dict[int, Row] = {}
         self.waiting: dict[int, Row] = {}
@@ -67,7 +68,9 @@ class Progress:
         if repeats is not None:
             repeated = earning if repeats.top == "all" else min(repeats.top, earning)
         earned = 0 if repeats is None else repeats.seeds * repeated
-        return max(trials + earned, self.done + len(self.running))
+        most = self.spec.budget.trials
+        planned = trials + earned if most is None else min(trials + earned, most)
+        return max(planned, self.done + len(self.running))
 
     @property
     def elapsed(self) -> float:
@@ -92,7 +95,7 @@ class Progress:
         to have as many epochs as the finished and the waiting ones, stopped ones included.
         """
         hours = self.spec.budget.hours
-        budget = None if hours is None else max(0.0, hours * 3600 - self._spent - self.elapsed)
+        budget = None if hours is None else max(0.0, hours * 3600 - self._spent.seconds - self.elapsed)
         if self._training_since is None:
             return budget
         pace = (monotonic() - self._training_since) / self._epochs_now
@@ -101,7 +104,10 @@ class Progress:
         stopped = [whole_number(row.get("epochs_run")) for row in self.waiting.values()]
         typical = [*self._epochs_ended, *stopped] or [planned for planned, _ in running]
         to_come = (self.total - self.done - len(running)) * (mean(typical) if typical else 0.0)
-        left: float = pace * (to_come + sum(planned - run for planned, run in running))
+        epochs = to_come + sum(planned - run for planned, run in running)
+        if self.spec.budget.epochs is not None:
+            epochs = min(epochs, max(0, self.spec.budget.epochs - self._spent.epochs - self._epochs_now))
+        left: float = pace * epochs
         return left if budget is None else min(left, budget)
 
     def started(self, row: Row) -> None:

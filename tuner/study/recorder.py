@@ -17,10 +17,11 @@ from tuner.search.proposals import Proposal, proposal_from_row
 from tuner.search.ray_internals import error_of, worker_of
 from tuner.search.schedulers import Scheduler
 from tuner.search.searcher import OptunaSearcher
+from tuner.study.budget import BudgetMeter
 from tuner.study.failures import Failure, describe_failure
 from tuner.study.kept_weights import KeptWeights
 from tuner.study.observer import Observer, Row
-from tuner.study.reports import append_report, apply_report
+from tuner.study.reports import append_report, apply_report, out_of_time
 from tuner.study.restore import Past, restore_scheduler
 from tuner.study.retries import Retries
 from tuner.study.writer import Writer
@@ -43,6 +44,7 @@ class Recorder(tune.Callback):
         past: What earlier runs left in the tables.
         observer: The observer of the study.
         retries: Decides what follows a failed attempt.
+        meter: Counts epochs and completed trials for the budget.
         stopping: Returns True if the study is being stopped.
         lost: Returns True if Ray is lost, so that its trials have not failed.
 
@@ -61,11 +63,12 @@ class Recorder(tune.Callback):
         observer: Observer,
         *,
         retries: Retries,
+        meter: BudgetMeter,
         stopping: Callable[[], bool],
         lost: Callable[[], bool],
     ) -> None:
         self._spec, self._folder, self._tables, self._observer = spec, folder, tables, observer
-        self._retries, self._stopping, self._lost = retries, stopping, lost
+        self._retries, self._meter, self._stopping, self._lost = retries, meter, stopping, lost
         self._writer = Writer(folder, tables)
         self._attempts = past.attempts
         self._epochs = past.reports  # of running trials, in the order of their reports
@@ -195,7 +198,10 @@ class Recorder(tune.Callback):
             append_report(self._writer, row, report, result)
             known.pop(result["epoch"], None)
             known[result["epoch"]] = report
+            self._meter.trained()
         apply_report(self._spec, row, result, known)
+        if result.get("out_of_time"):
+            self.decide(out_of_time(row))
         self._retries.succeeded(number)
         self._observer.epoch_reported(row)
 
@@ -294,17 +300,18 @@ class Recorder(tune.Callback):
         self._writer.defer(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
         if row["state"] == "COMPLETE" and is_search(row):
             self._weights.rank([(row["value"], number)])
+            self._meter.completed(row["values"])
         for other in self._weights.superseded(number):
             self._writer.defer(partial(self._folder.storage.remove, self._folder.weights(other)))
 
-    def seconds_to_finish(self, number: int) -> float:
-        """Return the seconds that a waiting trial needs to its end.
+    def left_of(self, number: int) -> tuple[float, int]:
+        """Return the seconds and epochs that a waiting trial needs to its end.
 
-        The estimate is from its pace so far.
+        The seconds are estimated from its pace so far.
         """
         row = self._rows[number]
         left = row["epochs_planned"] - row["epochs_run"]
-        return float(row["seconds"] / row["epochs_run"] * left)
+        return float(row["seconds"] / row["epochs_run"] * left), left
 
     def _sampler_attrs(self, row: Row) -> Any:
         """Return what the sampler keeps about a trial.

@@ -66,6 +66,12 @@ def apply_report(spec: StudyConfig, row: Row, report: Mapping[str, Any], epochs:
         row["best_epoch"] = _best_epoch(spec, epochs) or report["epoch"]
 
 
+def out_of_time(row: Row) -> Row:
+    """Make the verdict on a trial that has run out of time."""
+    at = {"rung": float(row["epochs_run"]), "epoch": row["epochs_run"], "value": row["value"]}
+    return {"number": row["number"], "bracket": 0, **at, "verdict": "time"}
+
+
 def _best_epoch(spec: StudyConfig, epochs: Mapping[int, Row]) -> int | None:
     """Return the epoch with the best first objective, the earliest of equals."""
     metric, sign = spec.objective[0].metric, spec.objective[0].sign

@@ -32,7 +32,7 @@ from tuner.search.ray_internals import silent_progress
 from tuner.search.schedulers import Scheduler, make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage.scratch import ScratchFolder
-from tuner.study.budget import spent_seconds
+from tuner.study.budget import BudgetMeter, read_spent
 from tuner.study.dataset import load_fitting
 from tuner.study.halting import StopReason, StudyStopper, stop_on_signals
 from tuner.study.observer import NullObserver, Observer, TolerantObserver
@@ -137,10 +137,12 @@ class StudyRun:
         """Connect to Ray, run what is left, and record the run."""
         past = read_past(tables)
         retries = Retries(self.spec.retries, past.failures)
-        spent = spent_seconds(self.folder.provenance(), tables)
+        meter = BudgetMeter(self.spec, read_spent(self.spec, self.folder.provenance(), tables))
+        if meter.limit:
+            self.stop_reason = f"budget.{meter.limit}"
+            return
         stopper = StudyStopper(
-            self.spec.budget.hours,
-            spent,
+            meter,
             self.folder.storage.check_writable,
             lambda: retries.stop_reason is not None,
         )
@@ -154,10 +156,10 @@ class StudyRun:
             stack.callback(self._end_provenance, self._begin_provenance(dataset, accepted, placement))
             self.folder.write_identity(identity)
             stack.callback(_flush_if_possible, tables)
-            recorder = self._prepare(tables, past, retries, stopper, placement)
+            recorder = self._prepare(tables, past, retries, stopper, meter, placement)
             del past  # because it holds all rows of earlier runs
             self._fit(recorder, stopper, placement, dataset.folder)
-            self.stop_reason = stopper.reason
+            self.stop_reason = stopper.reason or self.searcher.limit
             self._tidy(tables)
         if stopper.reason == "environment":
             raise StudyError(
@@ -218,6 +220,7 @@ class StudyRun:
         past: Past,
         retries: Retries,
         stopper: StudyStopper,
+        meter: BudgetMeter,
         placement: Placement,
     ) -> Recorder:
         """Make recorder, scheduler and searcher, and restore the study's state."""
@@ -228,6 +231,7 @@ class StudyRun:
             past,
             self._observer,
             retries=retries,
+            meter=meter,
             stopping=stopper.is_stopping,
             lost=lambda: not is_alive(),
         )
@@ -246,7 +250,7 @@ class StudyRun:
             latest=recorder.trials,
             stopping=stopper.stop_all,
             rule=self.scheduler,
-            is_urgent=lambda number: stopper.is_short_of(recorder.seconds_to_finish(number)),
+            is_urgent=lambda number: meter.is_short_of(*recorder.left_of(number)),
             on_prune=partial(recorder.end, state="PRUNED"),
         )
         return recorder

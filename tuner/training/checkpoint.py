@@ -58,6 +58,11 @@ class Checkpointer:
         """Seconds of training in the epochs reported so far."""
         return float(self.reports[-1]["train_seconds"]) if self.reports else 0.0
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of the epochs reported so far, evaluation included."""
+        return float(sum(report["seconds"] for report in self.reports))
+
     def resume(self) -> list[dict[str, Any]]:
         """Resume from the trial's checkpoint, if sound, and return its reports."""
         content = self._read()

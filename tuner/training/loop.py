@@ -190,7 +190,7 @@ class Trainer:
             "correct": self._correct.item(),
             "lines": [asdict(line) for line in self._lines],
             "line_loss_sum": self._line_loss_sum.item(),
-            "train_seconds": self._train_seconds(),
+            "train_seconds": self.epoch_seconds,
             "precision": asdict(self._preparer.precision),
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -299,7 +299,7 @@ class Trainer:
         count, steps = len(self.data.train), self._step
         train_loss, train_accuracy = self._loss_sum.item() / count, self._correct.item() / count
         self._check_finite(train_loss)
-        train_seconds = self._train_seconds()
+        train_seconds = self.epoch_seconds
         trained = time.perf_counter()
         self.epoch += 1
         measured = self._measure()
@@ -334,8 +334,9 @@ class Trainer:
         self.model.to(memory_format=chosen.memory_format)
         self.evaluated_model.to(memory_format=chosen.memory_format)
 
-    def _train_seconds(self) -> float:
-        """Return the seconds spent training in the current epoch."""
+    @property
+    def epoch_seconds(self) -> float:
+        """Seconds spent training in the current epoch."""
         return self._earlier_seconds + (time.perf_counter() - self._started if self._started else 0.0)
 
     def _check_finite(self, loss: float) -> None:

@@ -12,7 +12,7 @@ from tuner.config.study import StudyConfig
 from tuner.config.values import Value
 from tuner.data.cache import ensure_cached
 from tuner.data.device import ImageSubset, device_data
-from tuner.errors import DeviceError
+from tuner.errors import DeviceError, OutOfTimeError
 from tuner.results.folder import StudyFolder
 from tuner.training.checkpoint import Checkpointer, identity, write_state
 from tuner.training.loop import Trainer
@@ -42,7 +42,8 @@ def run_trial(
     `test_accuracy` and `done`. If the study asks for them, the first report has `untrained` (loss
     and accuracy before the training) and the last `predictions` and `classes`, a dict for each kind
     of images.
-    Reports from the checkpoint come first, marked `replayed`.
+    Reports from the checkpoint come first, marked `replayed`. A trial that runs out of time repeats
+    its last report, marked `out_of_time` and `done`.
 
     Args:
         spec: The study.
@@ -66,7 +67,7 @@ def run_trial(
         device_data(ensure_cached(dataset, spec.dataset, data), spec.dataset, device),
         seed=seed,
         log_every=spec.log_every,
-        on_step=lambda: keeper.save_if_due(),
+        on_step=lambda: _after_step(keeper, trainer, spec.budget.trial_minutes),
         capability=capability,
         metrics=spec.extra_metrics,
         root=data,
@@ -76,7 +77,13 @@ def run_trial(
     keeper = Checkpointer(study, number, identity(spec, dataset, parameters, seed), trainer)
     for report in keeper.resume():
         yield {**report, "replayed": True}
-    yield from _train(trainer, keeper, before, spec.stopping.waits_at)
+    try:
+        yield from _train(trainer, keeper, before, spec.stopping.waits_at)
+    except OutOfTimeError:
+        if not keeper.reports:
+            raise
+        yield {**keeper.reports[-1], "replayed": True, "out_of_time": True, "done": True}
+        return
     if spec.keep_weights:
         write_state(study.storage, study.weights(number), trainer.model.state_dict())
     yield {
@@ -99,6 +106,17 @@ def _prepare_process(spec: StudyConfig, device: str, gpu: float) -> None:
             raise DeviceError("Ray gave the trial a GPU, but torch sees none; is this torch built for its driver?")
         limit_memory(gpu, torch.device("cuda", 0))
         release_memory(torch.device("cuda", 0))  # what the trial before this one has left
+
+
+def _after_step(keeper: Checkpointer, trainer: Trainer, minutes: float | None) -> None:
+    """Save a checkpoint if one is due, unless the trial is out of time.
+
+    Raises:
+        OutOfTimeError: It has trained and evaluated for longer than the budget allows.
+    """
+    if minutes is not None and keeper.seconds + trainer.epoch_seconds > 60 * minutes:
+        raise OutOfTimeError(f"no epoch was complete after budget.trial_minutes, {minutes:g}")
+    keeper.save_if_due()
 
 
 def _train(
