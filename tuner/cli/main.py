@@ -22,6 +22,7 @@ from tuner.cli.data import data
 from tuner.cli.explain import explain, importance
 from tuner.cli.final import final
 from tuner.cli.init import init
+from tuner.cli.replay import replay
 from tuner.cli.reproduce import reproduce
 from tuner.cli.run import run, validate
 from tuner.cli.show import list_studies, show
@@ -59,6 +60,7 @@ app.command("ls")(list_studies)
 app.command()(show)
 app.command()(explain)
 app.command()(importance)
+app.command()(replay)
 app.command()(final)
 app.command()(data)
 app.command()(reproduce)
