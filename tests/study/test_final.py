@@ -165,7 +165,7 @@ def test_final_tells_of_folder_that_vanished(make_study: MakeStudy, tmp_path: Pa
 
 
 def test_final_refuses_unknown_trial(make_study: MakeStudy, tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no trial 9; allowed: 0 to 2"):
+    with pytest.raises(StudyError, match=r"no trial 9; did you mean 2\? allowed: 0 to 2"):
         train_final(make_study(), tmp_path / "model", trial=9)
 
 

@@ -1,6 +1,8 @@
 import gc
 import json
 import os
+import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from tests.support.trainables import (
 from tuner.cli.main import app
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
+from tuner.results.folder import StudyFolder
 from tuner.search.optuna_study import rebuild_study
 from tuner.study import retries
 from tuner.study.observer import NullObserver, Row
@@ -86,6 +89,38 @@ def test_study_keeps_only_the_best_weights(study: StudyRun) -> None:
     kept = list(study.folder.storage.path("checkpoints").rglob("*.pt"))
     assert len(kept) == min(3, len(complete))
     assert {path.name for path in kept} == {"weights.pt"}
+
+
+def contents(study: StudyRun) -> dict[str, bytes]:
+    root = study.folder.storage.path("")
+    return {str(path): path.read_bytes() for path in Path(root).rglob("*") if path.is_file()}
+
+
+def test_rerun_is_the_same_and_writes_nothing(study: StudyRun) -> None:
+    before = contents(study)
+    states = tuner.load_study(str(study.folder)).trials.groupby("state").head(1)
+    for number, epochs, state in states[["number", "epochs_run", "state"]].itertuples(index=False):
+        done = CliRunner().invoke(app, ["rerun", str(study.folder), str(number)])
+        assert done.exit_code == 0, done.output
+        *_, last = done.output.splitlines()
+        numbers = epochs * 5 + (2 if state == "COMPLETE" else 0)
+        assert last == f"The same to the last bit: {numbers} numbers of {epochs} epochs"
+    assert contents(study) == before
+
+
+def test_rerun_names_what_differs(study: StudyRun, tmp_path: Path) -> None:
+    copied = shutil.copytree(study.folder.storage.path(""), tmp_path / "copied")
+    folder = StudyFolder(copied)
+    tables = folder.tables(folder.spec())
+    first = {**tables.epochs().iloc[0].to_dict(), "attempt": 2, "val_loss": 0.5, "peak_memory_bytes": None}
+    tables.append("epochs", first)
+    tables.flush()
+    done = CliRunner().invoke(app, ["rerun", str(copied), str(first["number"])])
+    assert done.exit_code == 1
+    assert re.search(r"^epoch 1: val_loss [0-9.]+ instead of 0.5$", done.output, re.MULTILINE)
+    assert re.search(
+        r"^Not the same: 1 of \d+ numbers differ \(code, device and versions are the same", done.output, re.M
+    )
 
 
 def test_study_starts_from_weights_of_another(study: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

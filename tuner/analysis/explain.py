@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from tuner.analysis.formatting import is_missing, metric_text, parameters_text
-from tuner.errors import StudyError, printable
+from tuner.errors import printable
 from tuner.results.folder import StudyResults
 from tuner.results.ranking import rank
 
@@ -45,7 +45,7 @@ def explain(study: StudyResults, number: int) -> Explanation:
     Raises:
         StudyError: The study has no such trial. The nearest number is named.
     """
-    row = _row(study, number)
+    row = study.trial(number)
     decisions = study.decisions
     rungs = decisions.loc[decisions["number"] == number, RUNG_COLUMNS].reset_index(drop=True)
     return Explanation(number, _proposal(row), rungs, _end(study, row, rungs))
@@ -54,20 +54,6 @@ def explain(study: StudyResults, number: int) -> Explanation:
 def verdict_text(verdict: str) -> str:
     """Write a verdict in words: `was promoted`."""
     return _VERDICTS.get(verdict, verdict)
-
-
-def _row(study: StudyResults, number: int) -> dict[str, Any]:
-    trials = study.trials
-    found = trials[trials["number"] == number]
-    if len(found):
-        return {str(key): value for key, value in found.iloc[0].to_dict().items()}
-    if trials.empty:
-        raise StudyError(f"{study.folder}: no trial has begun")
-    nearest = min(trials["number"], key=lambda other: (abs(int(other) - number), other))
-    raise StudyError(
-        f"{study.folder}: no trial {number}; did you mean {nearest}? allowed: {trials['number'].min()} to"
-        f" {trials['number'].max()}"
-    )
 
 
 def _proposal(row: dict[str, Any]) -> str:

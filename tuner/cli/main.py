@@ -3,7 +3,7 @@
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | the study ran but no trial completed, or Ray was lost |
+| 1 | the study ran but no trial completed, a rerun differs, or Ray was lost |
 | 2 | the user's mistake |
 | 130 | interrupted, and can be resumed |
 """
@@ -24,6 +24,7 @@ from tuner.cli.final import final
 from tuner.cli.init import init
 from tuner.cli.replay import replay
 from tuner.cli.reproduce import reproduce
+from tuner.cli.rerun import rerun
 from tuner.cli.run import run, validate
 from tuner.cli.show import list_studies, show
 from tuner.cli.streams import flush_or_discard, outlive_readers
@@ -61,6 +62,7 @@ app.command()(show)
 app.command()(explain)
 app.command()(importance)
 app.command()(replay)
+app.command()(rerun)
 app.command()(final)
 app.command()(data)
 app.command()(reproduce)

@@ -247,6 +247,23 @@ class StudyResults:
         """One row per completed trial, split and class (`classes`)."""
         return self.folder.tables(self.spec).classes()
 
+    def trial(self, number: int) -> dict[str, Any]:
+        """Return the row of a trial.
+
+        Raises:
+            StudyError: The study has no such trial. The nearest number is named.
+        """
+        found = self.trials[self.trials["number"] == number].to_dict("records")
+        if found:
+            return {str(key): value for key, value in found[0].items()}
+        if self.trials.empty:
+            raise StudyError(f"{self.folder}: no trial has begun")
+        numbers = self.trials["number"]
+        nearest = min(numbers, key=lambda other: (abs(int(other) - number), other))
+        raise StudyError(
+            f"{self.folder}: no trial {number}; did you mean {nearest}? allowed: {numbers.min()} to {numbers.max()}"
+        )
+
     @property
     def best(self) -> pd.Series:
         """The completed trial that `rank_confirmed` puts first.

@@ -52,7 +52,7 @@ def train_final(
             its weights were edited, or the configuration cannot be trained.
         DataError: The images are missing or broken.
     """
-    row = _row(study, int(study.best["number"]) if trial is None else trial)
+    row = study.trial(int(study.best["number"]) if trial is None else trial)
     with _new_folder(out) as folder:
         job = _prepare(study, row, data, say)
         say(f"Trial {row['number']} of {study.folder.name} is trained on {len(job.images.train):,} images")
@@ -60,16 +60,6 @@ def train_final(
             below = folder if seeds == 1 else folder / str(number)
             below.mkdir(exist_ok=True)
             job.train(below, number, say, "" if seeds == 1 else f"model {number}/{seeds}, ")
-
-
-def _row(study: StudyResults, number: int) -> Mapping[Any, Any]:
-    """Return the row of a trial."""
-    trials = study.trials
-    rows = trials[trials["number"] == number].to_dict("records")
-    if not rows:
-        numbers = f"{trials['number'].min()} to {trials['number'].max()}" if len(trials) else "none yet"
-        raise StudyError(f"{study.folder}: no trial {number}; allowed: {numbers}; `tuner show` lists the best")
-    return rows[0]
 
 
 def _refuse_existing(out: Path) -> None:
