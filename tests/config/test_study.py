@@ -88,7 +88,7 @@ dataset.augment.flip=yes              | dataset.augment.flip: found 'yes'; allow
 dataset.augment.crop=-1               | dataset.augment.crop: found -1; should be greater than or equal to 0
 dataset.train=0                       | dataset.train: found 0; should be greater than 0
 dataset.train=1.5                     | dataset.train: found 1.5; allowed: a whole number
-dataset.pixels=units                  | dataset.pixels: found 'units'; did you mean 'unit'? allowed: raw,
+dataset.pixels=units                  | dataset.pixels: found 'units'; did you mean 'unit'? allowed: auto, raw,
 dataset.validation=0                  | dataset.validation: found 0; allowed: a number of images, a fraction below 1,
 dataset.validation=1.5                | dataset.validation: found 1.5; allowed: a number of images
 dataset.validation=.inf               | dataset.validation: found inf; allowed: a number of images
@@ -469,7 +469,6 @@ def test_study_lists_the_weights_of_its_trials() -> None:
 @pytest.mark.parametrize(
     ("pretrained", "line"),
     [
-        ("true", "pretrained: found true for vazquez_deep; allowed: false, or a path to a state dict"),
         ("3", "training.pretrained: found 3; allowed: true or false or text"),
         ("null", "training.pretrained: found null; allowed: true or false or text"),
         ("[a.pt]", "training.pretrained: found ['a.pt']; allowed: true or false or text"),

@@ -168,7 +168,7 @@ def test_pixels_are_scaled_by_given_means(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     ("pixels", "line"),
     [
-        ("unti", "dataset.pixels: found 'unti'; did you mean 'unit'? allowed: raw, standard, symmetric, unit"),
+        ("unti", "dataset.pixels: found 'unti'; did you mean 'unit'? allowed: auto, raw, standard, symmetric, unit"),
         ({"mean": [2.0], "deviation": [0.5]}, "dataset.pixels.mean[0]: found 2.0; should be less than or equal to 1"),
         ({"mean": [0.5], "deviation": [0.0]}, "dataset.pixels.deviation[0]: found 0.0; should be greater than 0"),
         ({"mean": [0.5], "std": [0.5]}, "dataset.pixels: unknown key 'std'; allowed: deviation, mean"),

@@ -101,7 +101,7 @@ def test_read_weights_refuses_cut_files(tmp_path: Path) -> None:
 def test_load_weights_replaces_head_of_other_classes(name: str) -> None:
     source, target = built(name, classes=12, size=32, seed=1), built(name, classes=5, size=32, seed=2)
     fresh = {key: value.clone() for key, value in target.state_dict().items()}
-    head = load_weights(target, source.state_dict(), 5, "w.pt")
+    head = load_weights(target, source.state_dict(), 5, "w.pt").head
     assert head == find_head(target, 5)
     for key, value in target.state_dict().items():
         expected = fresh if key.startswith(f"{head}.") else source.state_dict()
@@ -110,13 +110,13 @@ def test_load_weights_replaces_head_of_other_classes(name: str) -> None:
 
 def test_load_weights_keeps_head_of_equal_classes() -> None:
     source, target = built(seed=1), built(seed=2)
-    assert load_weights(target, source.state_dict(), 10, "w.pt") is None
+    assert load_weights(target, source.state_dict(), 10, "w.pt") == (None, None)
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in target.state_dict().items())
 
 
 def test_load_weights_allows_absent_batch_counters() -> None:
     source = {key: value for key, value in built(RESNET, size=32).state_dict().items() if "num_batches" not in key}
-    assert load_weights(built(RESNET, size=32, seed=2), source, 10, "w.pt") is None
+    assert load_weights(built(RESNET, size=32, seed=2), source, 10, "w.pt") == (None, None)
 
 
 def misfit(state: dict[str, Tensor], model: nn.Module) -> str:
@@ -131,10 +131,10 @@ def misfit(state: dict[str, Tensor], model: nn.Module) -> str:
 
 def test_load_weights_names_what_does_not_fit() -> None:
     state = built().state_dict()
-    state["0.weight"], state["odd"] = torch.ones(6, 3, 5, 5), state.pop("3.bias")
+    state["0.weight"], state["odd"] = torch.ones(6, 2, 5, 5), state.pop("3.bias")
     assert misfit(state, built()) == (
         "training.pretrained: w.pt for lenet5 does not fit: 1 missing from the file (3.bias);"
-        " 1 unknown to the network (odd); 1 of another shape (0.weight (6, 3, 5, 5) for (6, 1, 5, 5))"
+        " 1 unknown to the network (odd); 1 of another shape (0.weight (6, 2, 5, 5) for (6, 1, 5, 5))"
     )
 
 
@@ -149,5 +149,6 @@ def test_load_weights_shortens_weights_of_another_network() -> None:
 def test_start_from_reads_weights_that_a_study_kept(tmp_path: Path) -> None:
     file = saved(built(seed=1).state_dict(), tmp_path / "00003.pt")
     model = built(seed=2)
-    assert start_from(model, "lenet5", str(file), None, 10) is None
+    fit = start_from(model, "lenet5", str(file), None, in_channels=1, classes=10, image_size=28)
+    assert fit == (None, None)
     assert torch.equal(model.state_dict()["0.weight"], built(seed=1).state_dict()["0.weight"])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.support.image_files import write_folder
+from tests.support.published import TINY, publish, use_caches
 from tests.support.waiting import PATIENCE, wait_until
 from tuner import models
 from tuner.config.study import StudyConfig, parse_spec
@@ -234,3 +235,48 @@ def test_mirrored_digits_are_warned_of(
     load_fitting(parse_spec(spec), None)
     assert [line for line in said if line.startswith("dataset.augment: ")] == said
     assert [f"found {found}, but digits" in line for line in said] == ([True] if found else [])
+
+
+@pytest.fixture
+def published_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    use_caches(tmp_path, monkeypatch)
+    return publish(TINY)
+
+
+def published_study(**dataset: Any) -> StudyConfig:
+    images = {"name": "digits", "image_size": 32, **dataset}
+    return parse_spec({"study": "a", "dataset": images, "training": {"architecture": TINY, "pretrained": True}, "space": {}})  # fmt: skip # noqa: E501
+
+
+def test_published_weights_are_described_before_the_start(published_file: Path) -> None:
+    lines: list[str] = []
+    load_fitting(published_study(), None, lines.append)
+    size = f"{published_file.stat().st_size / 1e6:.1f} MB"
+    assert lines == [
+        f"{TINY} starts from test_resnet.r160_in1k ({published_file}, {size}); its head fc is new, for 10 classes;"
+        " the weights of its three colors are added, for gray images"
+    ]
+
+
+@pytest.mark.usefixtures("published_file")
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        ("unit", "unit"),
+        ({"mean": [0.13], "deviation": [0.3]}, "mean [0.13], deviation [0.3]"),
+        ({"mean": [0.503], "deviation": [0.495]}, None),
+        ("symmetric", None),
+        ("auto", None),
+    ],
+)
+def test_pixels_of_another_network_are_warned_of(
+    pixels: Any, found: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "warn_once", said.append)
+    load_fitting(published_study(pixels=pixels), None)
+    line = (
+        f"dataset.pixels: found {found}, but the weights of {TINY} were trained with mean [0.5], deviation [0.5];"
+        " better: pixels: auto, or no `pixels`"
+    )
+    assert said == ([line] if found else [])

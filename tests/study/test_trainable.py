@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.published import TINY, publish, use_caches
 from tuner import data, models
 from tuner.config.study import StudyConfig, parse_spec
-from tuner.data.weights import hash_all
+from tuner.data.weights import hash_all, hash_weights
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
 from tuner.results.identity import identify
@@ -69,5 +70,22 @@ def test_trial_refuses_weights_edited_meanwhile(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"^weights .*weights\.pt: \w{12} -> \w{12}: edited while the study runs"):
         trial.step()
     save(1)
+    trial.reset_config(trial.config)
+    assert trial.step()["epoch"] == 1
+
+
+def test_trial_starts_from_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_caches(tmp_path, monkeypatch)
+    file = publish(TINY)
+    dataset = {"name": "digits", "image_size": 16, "train": 200, "validation": 0.2}
+    training = {"architecture": TINY, "epochs": 1, "pretrained": True}
+    trial = begin(parse_spec({"study": "s", "dataset": dataset, "training": training, "space": {}}), tmp_path / "s")
+    kept = StudyFolder(tmp_path / "s").identity()
+    assert kept is not None
+    assert kept["weights test_resnet.r160_in1k"] == hash_weights(file)
+    publish(TINY, seed=2)
+    with pytest.raises(StudyError, match=r"^weights test_resnet\.r160_in1k: \w{12} -> \w{12}: edited while"):
+        trial.step()
+    publish(TINY)
     trial.reset_config(trial.config)
     assert trial.step()["epoch"] == 1

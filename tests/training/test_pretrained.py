@@ -44,6 +44,17 @@ def test_pretrained_network_learns_from_its_weights(tmp_path: Path) -> None:
     assert again.evaluate(data.validation) == (last.val_loss, last.val_accuracy)
 
 
+def test_pixels_follow_the_published_weights(tmp_path: Path) -> None:
+    data = opened(DatasetConfig(pixels="auto"), tmp_path)
+    assert data.scaled_for("vazquez_base") is data
+    assert data.scale.flatten().tolist() == pytest.approx([1 / 255])
+    scaled = data.scaled_for("torchvision:squeezenet1_1")
+    assert scaled.scale.flatten().tolist() == pytest.approx([1 / (255 * 0.226)])
+    assert scaled.offset.flatten().tolist() == pytest.approx([-0.449 / 0.226])
+    plain = opened(DatasetConfig(), tmp_path)
+    assert plain.scaled_for("torchvision:squeezenet1_1") is plain
+
+
 def test_weights_are_part_of_a_checkpoint_of_new_studies_only() -> None:
     spec = parse_spec(
         {

@@ -134,10 +134,15 @@ def check_before_start(
     if not fresh:
         check_comparable(folder, spec)
     with folder.lock():  # first, because decoding images may take minutes
-        dataset = load_fitting(spec, data, partial(out.print, markup=False, highlight=False, soft_wrap=True))
+        dataset = load_fitting(spec, data, _say)
         if not fresh:
             identity = identify(spec, dataset.fingerprint, hash_all(spec.weights, data))
             check_identity(folder, identity, accept=accept_changes)
+
+
+def _say(line: str) -> None:
+    """Print a line as it is."""
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def run_here(
@@ -254,7 +259,7 @@ def print_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> N
     """Print what a run would do, after a moment of training."""
     from tuner.study.dataset import load_fitting
 
-    dataset = load_fitting(spec, data)
+    dataset = load_fitting(spec, data, _say)
     with out.status("A few configurations are trained for a moment …"):
         from tuner.cluster.connection import connected
         from tuner.cluster.placement import choose_resources

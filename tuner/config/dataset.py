@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Pla
 
 from tuner.config.settings import Settings
 from tuner.config.validation_messages import shown
+from tuner.errors import SpecError
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -55,7 +56,8 @@ class Normalization(Settings):
 
 
 Pixels = Annotated[
-    Annotated[Literal["unit", "symmetric", "standard", "raw"], Tag("name")] | Annotated[Normalization, Tag("moments")],
+    Annotated[Literal["unit", "symmetric", "standard", "raw", "auto"], Tag("name")]
+    | Annotated[Normalization, Tag("moments")],
     Discriminator(lambda raw: "moments" if isinstance(raw, Mapping | Normalization) else "name"),
 ]
 
@@ -118,8 +120,11 @@ class DatasetConfig(Settings):
     """Column of the images in Parquet files. None: `image` or `img`."""
     label: Annotated[str, Field(min_length=1)] | None = None
     """Column of the labels in Parquet files, whole numbers or text. None: `label`."""
-    image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
-    """Pixels to which both sides of images from files are resized."""
+    image_size: Annotated[int, Field(ge=4, le=1024)] | Literal["auto"] | None = None
+    """Pixels to which both sides of images are resized. auto: those of the networks' published weights.
+
+    None: images keep their size, unless every trial has `pretrained: true`, which means auto.
+    """
     train: Annotated[int, Field(gt=0)] | None = None
     """Number of training images to use, the first in file order. None: all."""
     validation: Validation = None
@@ -130,7 +135,19 @@ class DatasetConfig(Settings):
     augment: Augment = Augment()
     """Random changes of the training images."""
     pixels: Pixels = "unit"
-    """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255 | {mean: [M], deviation: [D]}."""
+    """[0, 1] | [-1, 1] | mean and deviation of the training images | 0 to 255 | {mean: [M], deviation: [D]} |
+    mean and deviation of a network's published weights, which is the default with `pretrained: true`."""
+
+    @property
+    def size(self) -> int | None:
+        """Pixels to which both sides of images are resized. None: they keep their size.
+
+        Raises:
+            SpecError: The size is `auto`, which only a study file turns into that of its networks.
+        """
+        if self.image_size == "auto":
+            raise SpecError("dataset.image_size: found auto without networks; allowed: a number")
+        return self.image_size
 
     @property
     def groups(self) -> str | None:

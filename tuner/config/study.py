@@ -20,6 +20,7 @@ from tuner.config.budget import Budget, check_target
 from tuner.config.dataset import DatasetConfig
 from tuner.config.parameters import Choice, Constant, Parameter
 from tuner.config.plain import check_plain
+from tuner.config.published import check_published, common_size
 from tuner.config.registry import (
     ARCHITECTURE_NAMES,
     DATASETS,
@@ -151,6 +152,24 @@ class StudyConfig(Settings):
             )
 
     @model_validator(mode="after")
+    def _follow_networks(self, info: ValidationInfo) -> Self:
+        """Take the size of the images and the scale of their pixels from published weights.
+
+        A stored study has them already.
+        """
+        if (info.context or {}).get("stored"):
+            return self
+        dataset, given = self.dataset, self.dataset.image_size
+        used = [value for name in self.architectures for value in self._pretrained(name) or [False]]
+        if given == "auto" or (given is None and all(value is True for value in used)):
+            found = "auto" if given else "none with `pretrained: true`"
+            dataset = dataset.model_copy(update={"image_size": common_size(self.architectures, found)})
+        if "pixels" not in dataset.model_fields_set and any(value is True for value in used):
+            dataset = dataset.model_copy(update={"pixels": "auto"})
+        object.__setattr__(self, "dataset", dataset)
+        return self
+
+    @model_validator(mode="after")
     def _fill_defaults(self) -> Self:
         constants = {key: self.training[key] for key in TrainingConfig.model_fields if key in self.training}
         recipe = _check_recipe("training", constants | {"architecture": "lenet5"}).model_dump(mode="json")
@@ -184,7 +203,7 @@ class StudyConfig(Settings):
             self._check_values(name)
         for name, pretrained in self.weights:
             if pretrained is True:
-                raise ValueError(f"pretrained: found true for {name}; allowed: false, or a path to a state dict")
+                check_published(name)
 
     def _positional(self, key: str) -> str | None:
         """Return the remedy for a positional hyperparameter of a user's network.
@@ -200,7 +219,10 @@ class StudyConfig(Settings):
 
     def _check_image_size(self, name: str) -> None:
         known = DATASETS.get(self.dataset.name)
-        size = self.dataset.image_size or (known.size if known else None)
+        given = self.dataset.image_size
+        if given == "auto":  # because the networks of libraries take every size
+            return
+        size = given or (known.size if known else None)
         least = architecture(name).min_size
         if size is not None and size < least:
             raise ValueError(

@@ -88,7 +88,7 @@ class TrainingConfig(BaseModel):
     pretrained: bool | str = False
     """Path to a state dict (.pt, .pth or .safetensors) that the network starts from. Its head may be of other classes.
 
-    See [pretrained networks](pretrained.md).
+    true: the weights that torchvision or timm publishes for the network. See [pretrained networks](pretrained.md).
     """
     freeze: Annotated[int, Field(ge=0, le=1_000_000)] | Literal["all"] = 0
     """Epochs in which only the head is trained, before the whole network is. all: the head alone."""

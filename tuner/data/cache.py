@@ -43,10 +43,10 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
     root, cache = _places(root, cache)
     try:
         source = sources.find(config, root, cache / "data")
-        fingerprint = source.fingerprint(config.image_size)
+        fingerprint = source.fingerprint(config.size)
         entry = cache / "arrays" / (re.sub(r"[^\w.-]", "_", source.name) + f"-{fingerprint}")
         if not entry.exists():
-            _build(entry, source, fingerprint, config.image_size)
+            _build(entry, source, fingerprint, config.size)
     except OSError as error:
         raise DataError(f"{error.filename or cache}: {reason(error)}{_remedy(error, cache)}") from error
     return Dataset.open(entry)

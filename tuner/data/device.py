@@ -1,6 +1,6 @@
 """Images of one split as tensors on one device, cut into batches and normalized."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from tuner.config.dataset import DatasetConfig, Normalization
+from tuner.config.published import describe_published
+from tuner.config.user_models import library_of
 from tuner.data import progress
 from tuner.data.dataset import Dataset
 from tuner.data.splits import Indices, split
@@ -121,6 +123,17 @@ class DeviceDataset:
         """Device of the images."""
         return self.train.pool.device
 
+    def scaled_for(self, architecture: str) -> Self:
+        """Return these images with the pixels of a network, if `config.pixels` is `auto`.
+
+        Networks without published weights keep pixels in [0, 1].
+        """
+        if self.config.pixels != "auto" or library_of(architecture) is None:
+            return self
+        mean, deviation = describe_published(architecture).moments(self.in_channels)
+        scale, offset = (values.to(self.device) for values in _standardization(mean, deviation))
+        return replace(self, scale=scale, offset=offset)
+
     def normalize(self, images: Tensor) -> Tensor:
         """Return new float32 images, scaled as `config.pixels` says.
 
@@ -184,7 +197,7 @@ def _normalization(config: DatasetConfig, train: ImageSubset) -> tuple[Tensor, T
     match config.pixels:
         case "raw":
             return ones, 0 * ones
-        case "unit":
+        case "unit" | "auto":  # because `scaled_for` knows the network
             return ones / 255, 0 * ones
         case "symmetric":
             return ones / 127.5, -ones
@@ -193,8 +206,13 @@ def _normalization(config: DatasetConfig, train: ImageSubset) -> tuple[Tensor, T
             deviation = torch.where(deviation > 0, deviation, 1.0)  # because a channel may be constant
             return (1 / (255 * deviation)).float(), (-mean / deviation).float()
         case Normalization(mean=means, deviation=deviations):
-            mean, deviation = (torch.tensor(each, dtype=torch.float64).view_as(ones) for each in (means, deviations))
-            return (1 / (255 * deviation)).float(), (-mean / deviation).float()
+            return _standardization(means, deviations)
+
+
+def _standardization(means: tuple[float, ...], deviations: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Return scale and offset, (1, C, 1, 1) float32 each, for pixels of a mean and a deviation."""
+    mean, deviation = (torch.tensor(each, dtype=torch.float64).view(1, -1, 1, 1) for each in (means, deviations))
+    return (1 / (255 * deviation)).float(), (-mean / deviation).float()
 
 
 def _moments(train: ImageSubset) -> tuple[Tensor, Tensor]:

@@ -78,7 +78,7 @@ def survey(config: DatasetConfig, root: Path | None = None) -> Survey:
         return Survey(source.path, files, None, None, [], [], [])
     notes: list[str] = []
     is_one_square = len(files.sizes) == 1 and all(width == height for width, height in files.sizes)
-    if files.sizes and config.image_size is None and not is_one_square:
+    if files.sizes and config.size is None and not is_one_square:
         config = config.model_copy(update={"image_size": COMPARED_SIDE})
         notes.append(f"compared at {COMPARED_SIDE}x{COMPARED_SIDE} pixels; a study needs dataset.image_size")
     try:

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from tuner.config.published import describe_published
 from tuner.config.validation_messages import shown
+from tuner.data.published import fetch_published
 from tuner.data.sources import hash_file
 from tuner.errors import DataError, suggest
 
@@ -58,15 +60,22 @@ def _weights_beside(file: Path) -> list[str]:
 def hash_all(weights: Iterable[tuple[str, bool | str]], root: Path | None) -> dict[str, str]:
     """Hash files of pretrained weights, by the words that name them: `weights resnet18.pth`.
 
+    Published weights that this machine lacks are downloaded.
+
     Args:
         weights: Architectures with their weights.
         root: Folder in which weights are searched after the working directory.
 
     Raises:
-        DataError: A file is missing or cannot be read.
+        DataError: A file is missing, cannot be read or cannot be downloaded.
     """
-    paths = sorted({str(path) for _, path in weights})
-    return {f"weights {path}": hash_weights(find_weights(path, root)) for path in paths}
+    files: dict[str, Path] = {}
+    for architecture, pretrained in weights:
+        if pretrained is True:
+            files[f"weights {describe_published(architecture).name}"] = fetch_published(architecture)
+        else:
+            files[f"weights {pretrained}"] = find_weights(str(pretrained), root)
+    return {name: hash_weights(files[name]) for name in sorted(files)}
 
 
 def hash_weights(file: Path) -> str:

@@ -79,10 +79,17 @@ def _of_timm(name: str, in_channels: int, classes: int, image_size: int) -> nn.M
     """Build a network of timm for images of another size or number of channels."""
     import timm  # late, because it takes seconds
 
-    config = timm.get_pretrained_cfg(name)
-    settings: dict[str, Any] = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
-    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=in_channels, **settings)
+    settings = {"num_classes": classes, "in_chans": in_channels, **timm_settings(name, image_size)}
+    model: nn.Module = timm.create_model(name, pretrained=False, **settings)
     return model
+
+
+def timm_settings(name: str, image_size: int) -> dict[str, Any]:
+    """Return the settings of a network of timm that depend on the size of the images."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    return {"img_size": image_size} if config is not None and config.fixed_input_size else {}
 
 
 def _fitted(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:

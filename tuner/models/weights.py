@@ -2,20 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tuner.config.validation_messages import shown
+from tuner.data.published import fetch_published
 from tuner.data.weights import find_weights
 from tuner.errors import DataError, SpecError, shorten, type_and_line
 from tuner.models.head import belongs_to, find_head
+from tuner.models.published import published_state
 
 WRAPPERS = ("state_dict", "model")
 """Keys under which checkpoints of other programs hold their state dict."""
 MOST_NAMES = 3
 """Names of parameters to list of each kind of mismatch."""
+
+
+class Fit(NamedTuple):
+    """Parts of a network that a state dict does not fill as they are.
+
+    Attributes:
+        head: Path of the head, if it keeps its own weights.
+        summed: Name of the first convolution's weights, if those of the colors were added for gray images.
+    """
+
+    head: str | None
+    summed: str | None
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -56,19 +70,39 @@ def _reason(error: Exception) -> str:
     return shorten(cause.partition("\n")[0]) or type_and_line(error).partition(". ")[0]
 
 
-def start_from(model: nn.Module, architecture: str, path: str, root: Path | None, classes: int) -> str | None:
-    """Let a network start from a file of weights.
+def start_from(
+    model: nn.Module,
+    architecture: str,
+    pretrained: bool | str,
+    root: Path | None,
+    *,
+    in_channels: int,
+    classes: int,
+    image_size: int,
+) -> Fit:
+    """Let a network start from pretrained weights.
 
-    Arguments and errors are those of `find_weights`, `read_weights` and `load_weights`.
+    Errors are those of `fetch_published`, `find_weights`, `read_weights` and `load_weights`.
 
-    Returns:
-        The path of the head if it keeps its own weights, or None.
+    Args:
+        model: The network.
+        architecture: Its name.
+        pretrained: Path to a file of weights. True: the weights that the network's library publishes.
+        root: Folder in which a file is searched after the working directory.
+        in_channels: Channels of the images.
+        classes: Number of logits.
+        image_size: Width and height of the images.
     """
-    file = find_weights(path, root)
-    return load_weights(model, read_weights(file), classes, f"{file} for {architecture}")
+    if pretrained is True:
+        file = fetch_published(architecture)
+        state = published_state(architecture, file, read_weights, in_channels, image_size)
+    else:
+        file = find_weights(str(pretrained), root)
+        state = read_weights(file)
+    return load_weights(model, state, classes, f"{file} for {architecture}")
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], classes: int, place: str) -> str | None:
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], classes: int, place: str) -> Fit:
     """Copy a state dict into a network.
 
     The head keeps its own weights if those of the file do not fit, because they are for other classes.
@@ -79,21 +113,35 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], classes: int, pl
         classes: Number of logits.
         place: The file and the architecture, for the message.
 
-    Returns:
-        The path of the head if it keeps its own weights, or None.
-
     Raises:
         SpecError: Another part does not fit.
     """
     own = model.state_dict()
     head = find_head(model, classes)
+    summed = _first_of_colors(model, own, state)
+    if summed:
+        state = {**state, summed: state[summed].sum(dim=1, keepdim=True)}
     misfits = _misfits(own, state)
     if wrong := {name: problem for name, problem in misfits.items() if not belongs_to(name, head)}:
         raise SpecError(f"training.pretrained: {place} does not fit: {_summarize(wrong)}")
     for name, value in own.items():
         if name in state and not (misfits and belongs_to(name, head)):
             value.copy_(state[name])
-    return head if misfits else None
+    return Fit(head if misfits else None, summed)
+
+
+def _first_of_colors(model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first convolution's weights, if they are for gray images and the file's for RGB.
+
+    The sum of the weights gives what three equal channels would, because a convolution adds its channels.
+    """
+    first = next((path for path, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
+    name = f"{first}.weight"
+    if name not in own or name not in state:
+        return None
+    shape = own[name].shape
+    is_for_colors = shape[1] == 1 and state[name].shape == (shape[0], 3, *shape[2:])
+    return name if is_for_colors else None
 
 
 def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from tuner import data
 from tuner.config.dataset import DatasetConfig, Normalization
+from tuner.config.published import describe_published
 from tuner.config.registry import architecture
 from tuner.config.study import StudyConfig
 from tuner.config.user_models import is_own
 from tuner.data import progress
 from tuner.data.duplicates import warn_of_copies
+from tuner.data.published import fetch_published, format_bytes
 from tuner.errors import DataError, SpecError
 from tuner.training import watchdog
 
@@ -24,6 +26,8 @@ DIGITS = ("digits", "mnist")
 """Data sets whose classes change when an image is mirrored or turned over."""
 LARGEST_TURN = 45
 """Degrees up to which a digit stays the same."""
+PIXEL_TOLERANCE = 0.01
+"""Largest difference of a mean or deviation from that of published weights, with pixels in [0, 1]."""
 
 
 def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], object] = lambda _: None) -> data.Dataset:
@@ -34,7 +38,7 @@ def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], obje
     Args:
         spec: The study.
         root: Folder in which data sets are searched first. None: as in `tuner.data.load`.
-        say: Called with a line for each file of pretrained weights.
+        say: Called with a line for each file of pretrained weights, and before a download.
 
     Raises:
         DataError: The images or pretrained weights are missing or broken, or reading them hangs.
@@ -52,8 +56,9 @@ def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], obje
             raise SpecError(f"architecture: {name} needs images of {least}x{least}, {found}")
         if ":" in name:
             _try_foreign(spec, name, dataset, root)
-    for name, path in spec.weights:
-        say(_try_weights(spec, name, str(path), dataset, root))
+    _warn_of_other_pixels(spec, dataset)
+    for name, pretrained in spec.weights:
+        _try_weights(spec, name, pretrained, dataset, root, say)
     return dataset
 
 
@@ -90,16 +95,60 @@ def _check_pixels(pixels: str | Normalization, dataset: data.Dataset) -> None:
                 )
 
 
-def _try_weights(spec: StudyConfig, name: str, path: str, dataset: data.Dataset, root: Path | None) -> str:
+def _warn_of_other_pixels(spec: StudyConfig, dataset: data.Dataset) -> None:
+    """Warn of pixels on another scale than those that a network's published weights were trained with."""
+    pixels = spec.dataset.pixels
+    names = [name for name, pretrained in spec.weights if pretrained is True]
+    for name in names if pixels != "auto" else ():
+        published = describe_published(name).moments(dataset.in_channels)
+        if not _agree(pixels, published):
+            mean, deviation = ([round(value, 3) for value in values] for values in published)
+            progress.warn_once(
+                f"dataset.pixels: found {_describe_pixels(pixels)}, but the weights of {name} were trained with"
+                f" mean {mean}, deviation {deviation}; better: pixels: auto, or no `pixels`"
+            )
+
+
+def _agree(pixels: str | Normalization, published: tuple[tuple[float, ...], tuple[float, ...]]) -> bool:
+    """Return True if pixels are on the scale of a mean and a deviation, to two digits."""
+    if isinstance(pixels, Normalization):
+        found = zip((*pixels.mean, *pixels.deviation), (*published[0], *published[1]), strict=True)
+        return all(abs(own - theirs) <= PIXEL_TOLERANCE for own, theirs in found)
+    is_half = all(abs(value - 0.5) <= PIXEL_TOLERANCE for values in published for value in values)
+    return pixels == "symmetric" and is_half
+
+
+def _describe_pixels(pixels: str | Normalization) -> str:
+    if isinstance(pixels, str):
+        return pixels
+    return f"mean {list(pixels.mean)}, deviation {list(pixels.deviation)}"
+
+
+def _try_weights(
+    spec: StudyConfig,
+    name: str,
+    pretrained: bool | str,
+    dataset: data.Dataset,
+    root: Path | None,
+    say: Callable[[str], object],
+) -> None:
     """Fit pretrained weights to a network, and describe the fit in a line."""
     import torch  # here, because it takes seconds
 
     from tuner.models.weights import start_from
 
-    classes = len(dataset.classes)
+    source = str(pretrained)
+    if pretrained is True:
+        file = fetch_published(name, say)
+        source = f"{describe_published(name).name} ({file}, {format_bytes(file.stat().st_size)})"
+    classes, network = len(dataset.classes), _outline(spec, name, dataset)
+    images = {"in_channels": dataset.in_channels, "classes": classes, "image_size": dataset.image_size}
     with torch.random.fork_rng(devices=[]):
-        head = start_from(_outline(spec, name, dataset), name, path, root, classes)
-    return f"{name} starts from {path}" + (f"; its head {head} is new, for {classes} classes" if head else "")
+        fit = start_from(network, name, pretrained, root, **images)
+    head = f"; its head {fit.head} is new, for {classes} classes" if fit.head else ""
+    is_summed = fit.summed or (pretrained is True and dataset.in_channels == 1)
+    summed = "; the weights of its three colors are added, for gray images" if is_summed else ""
+    say(f"{name} starts from {source}{head}{summed}")
 
 
 def _outline(spec: StudyConfig, name: str, dataset: data.Dataset) -> "nn.Module":

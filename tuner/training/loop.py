@@ -90,6 +90,7 @@ class Trainer:
             DataError: The file of pretrained weights is missing or damaged.
             OutOfMemoryError: The network does not fit into the memory of the device.
         """
+        data = data.scaled_for(config.architecture)
         self.config, self.data, self.seed = config, data, seed
         self.device = data.device
         self._log_every, self._on_step = log_every, on_step

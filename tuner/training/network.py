@@ -31,17 +31,15 @@ def build_network(config: TrainingConfig, data: DeviceDataset, seed: int, root: 
         DataError: The file of pretrained weights is missing or damaged.
     """
     torch.default_generator.manual_seed(derive_step_seed(seed, "weights"))
+    channels, classes, size = data.in_channels, len(data.classes), data.image_size
     model = models.build(
-        config.architecture,
-        in_channels=data.in_channels,
-        classes=len(data.classes),
-        image_size=data.image_size,
-        **config.hyperparameters,
+        config.architecture, in_channels=channels, classes=classes, image_size=size, **config.hyperparameters
     )
     if config.init == "keras":
         keras_(model)
     if config.pretrained:
-        start_from(model, config.architecture, str(config.pretrained), root, len(data.classes))
+        images = {"in_channels": channels, "classes": classes, "image_size": size}
+        start_from(model, config.architecture, config.pretrained, root, **images)
     normalized = any(isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) for module in model.modules())
     if normalized and min(config.batch_size, len(data.train)) == 1:
         raise SpecError(
