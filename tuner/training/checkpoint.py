@@ -60,8 +60,8 @@ class Checkpointer:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the epochs reported so far, evaluation included."""
-        return float(sum(report["seconds"] for report in self.reports))
+        """Seconds of the epochs reported so far, evaluation included, and of the current one."""
+        return float(sum(report["seconds"] for report in self.reports)) + self._trainer.epoch_seconds
 
     def resume(self) -> list[dict[str, Any]]:
         """Resume from the trial's checkpoint, if sound, and return its reports."""

@@ -67,7 +67,7 @@ def run_trial(
         device_data(ensure_cached(dataset, spec.dataset, data), spec.dataset, device),
         seed=seed,
         log_every=spec.log_every,
-        on_step=lambda: _after_step(keeper, trainer, spec.budget.trial_minutes),
+        on_step=lambda: _after_step(keeper, spec.budget.trial_minutes),
         capability=capability,
         metrics=spec.extra_metrics,
         root=data,
@@ -108,13 +108,13 @@ def _prepare_process(spec: StudyConfig, device: str, gpu: float) -> None:
         release_memory(torch.device("cuda", 0))  # what the trial before this one has left
 
 
-def _after_step(keeper: Checkpointer, trainer: Trainer, minutes: float | None) -> None:
+def _after_step(keeper: Checkpointer, minutes: float | None) -> None:
     """Save a checkpoint if one is due, unless the trial is out of time.
 
     Raises:
         OutOfTimeError: It has trained and evaluated for longer than the budget allows.
     """
-    if minutes is not None and keeper.seconds + trainer.epoch_seconds > 60 * minutes:
+    if minutes is not None and keeper.seconds > 60 * minutes:
         raise OutOfTimeError(f"no epoch was complete after budget.trial_minutes, {minutes:g}")
     keeper.save_if_due()
 
