@@ -60,8 +60,13 @@ class Checkpointer:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the epochs reported so far, evaluation included, and of the current one."""
-        return float(sum(report["seconds"] for report in self.reports)) + self._trainer.epoch_seconds
+        """Seconds of the epochs reported so far, evaluation included."""
+        return float(sum(report["seconds"] for report in self.reports))
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds of the epochs reported so far, and of the current one."""
+        return float(self.seconds + self._trainer.epoch_seconds)
 
     def resume(self) -> list[dict[str, Any]]:
         """Resume from the trial's checkpoint, if sound, and return its reports."""

@@ -114,7 +114,7 @@ def _after_step(keeper: Checkpointer, minutes: float | None) -> None:
     Raises:
         OutOfTimeError: It has trained and evaluated for longer than the budget allows.
     """
-    if minutes is not None and keeper.seconds > 60 * minutes:
+    if minutes is not None and keeper.elapsed_seconds > 60 * minutes:
         raise OutOfTimeError(f"no epoch was complete after budget.trial_minutes, {minutes:g}")
     keeper.save_if_due()
 
