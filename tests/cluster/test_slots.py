@@ -35,16 +35,18 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Nodes:
 
 
 def test_slots_follow_nodes_that_come_and_go(cluster: Nodes) -> None:
-    count = Slots(study("auto"), CORE)
+    counted: list[int] = []
+    count = Slots(study("auto"), CORE, counted.append)
     for living, expected in ((1, 1), (3, 3), (0, 1), (2, 2)):  # a trial waits for a lost cluster
         cluster[:] = [ONE] * living
         assert count() == expected
+    assert counted == [1, 3, 1, 2]
 
 
 def test_slots_are_counted_seldom(cluster: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "COUNT_SECONDS", 3600.0)
     cluster.append(ONE)
-    count = Slots(study("auto"), CORE)
+    count = Slots(study("auto"), CORE, lambda _: None)
     assert count() == 1
     cluster.append(ONE)
     assert count() == 1

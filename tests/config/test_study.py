@@ -194,6 +194,7 @@ REFUSED_SPACES = """
 {filters: {int: [1, 999]}, dense: {int: [1, 999]}}, search: {sampler: grid} | space.dense: makes a grid of more than
 {}, objective: [{maximize: val_accuracy}, {minimize: val_loss}], search: {sampler: gp} | search.sampler: gp has one obj
 {dense: {int: [8, 99]}, filters: {choice: [8, 16]}}, search: {sampler: cmaes} | search.sampler: cmaes learns nothing
+{}, budget: {gpu_hours: 1}, resources: {gpu: 0} | budget.gpu_hours: trials have no GPU; allowed: with `resources.gpu`
 {}, search: {sampler: nsga2, trials: 50} | search.trials: found 50; nsga2 draws its first 50 at random, so it needs more
 {}, search: {sampler: nsga3, trials: 9} | search.trials: found 9; nsga3 draws its first 50 at random, so it needs more
 """

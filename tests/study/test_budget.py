@@ -115,8 +115,34 @@ def test_budget_is_short_of_a_trial_in_time(
     assert BudgetMeter(study(**budget), Spent()).is_short_of(seconds, epochs) is is_short
 
 
+class Clock:
+    """A clock that a test sets."""
+
+    passed = 0.0
+
+    def monotonic(self) -> float:
+        return self.passed
+
+
+def test_gpu_hours_count_trials_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("tuner.study.budget.time", clock)
+    meter = BudgetMeter(study(gpu_hours=1), Spent(gpu_seconds=2400))
+    meter.gpu = 0.5
+    meter.began(0)
+    meter.began(1)
+    clock.passed = 600.0
+    assert meter.is_short_of(700, 1)  # 600 seconds are left of the GPUs
+    assert not meter.is_short_of(500, 1)
+    meter.ended(1)
+    clock.passed = 1700.0
+    assert meter.limit is None
+    clock.passed = 1800.0
+    assert meter.limit == "gpu_hours"
+
+
 def test_every_limit_can_be_raised() -> None:
-    limits = {"hours": 2, "epochs": 50, "trials": 9, "plateau": 4, "target": {"val_accuracy": 0.99}}
+    limits = {"hours": 2, "gpu_hours": 1, "epochs": 50, "trials": 9, "plateau": 4, "target": {"val_accuracy": 0.99}}
     spec = study(**limits)
     assert [*spec.budget.limits] == [name for name in Budget.model_fields if name in limits]
     for key in limits:

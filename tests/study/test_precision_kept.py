@@ -8,8 +8,9 @@ from tuner import data
 from tuner.cluster.placement import Placement
 from tuner.cluster.slots import TrialResources
 from tuner.config.study import parse_spec
-from tuner.study import run
-from tuner.study.run import StudyRun
+from tuner.results.folder import StudyFolder
+from tuner.study import run_record
+from tuner.study.run_record import RunRecord
 
 SPEC = {"study": "kept", "training": {"architecture": "vazquez_base"}, "space": {}}
 
@@ -20,10 +21,9 @@ def test_capability_of_the_first_run_is_kept(
 ) -> None:
     spec = parse_spec(SPEC)
     dataset = data.load(spec.dataset, cache=tmp_path / "cache")
-    found = []
+    folder, found = StudyFolder(tmp_path / spec.study), []
     for capability in ((8, 0), (7, 5)):
-        monkeypatch.setattr(run, "lowest_capability", lambda capability=capability: capability)
-        study = StudyRun(spec, tmp_path)
-        study._begin_provenance(dataset, [], Placement(TrialResources(1.0, gpu), slots=1))
-        found.append(study._capability)
+        monkeypatch.setattr(run_record, "lowest_capability", lambda capability=capability: capability)
+        placement = Placement(TrialResources(1.0, gpu), slots=1)
+        found.append(RunRecord(folder, spec, dataset, [], placement).capability)
     assert found == expected

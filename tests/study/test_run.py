@@ -23,6 +23,7 @@ from tests.support.trainables import (
     MendedTrial,
     StudiousTrial,
 )
+from tuner.analysis.ledger import ledger
 from tuner.cli.main import app
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.errors import StudyError
@@ -80,6 +81,19 @@ def test_study_rebuilds_what_optuna_was_told(study: StudyRun) -> None:
     for live, again in zip(study.searcher.study.trials, rebuilt.trials, strict=True):
         assert (live.state, live.params, live.value) == (again.state, again.params, again.value)
         assert live.intermediate_values == again.intermediate_values
+
+
+def test_study_accounts_for_the_time_of_its_slots(study: StudyRun) -> None:
+    found = ledger(tuner.load_study(str(study.folder)))
+    assert found is not None
+    assert sum(found.seconds.values()) == pytest.approx(found.slot_seconds, rel=0.02)
+    assert {name for name in ("completed", "evaluation", "start-up", "idle") if found.seconds[name] > 0} == {
+        "completed",
+        "evaluation",
+        "start-up",
+        "idle",
+    }
+    assert found.seconds["failed"] == found.seconds["lost"] == 0
 
 
 def test_study_keeps_only_the_best_weights(study: StudyRun) -> None:
@@ -306,8 +320,16 @@ def test_faulty_study_ends(trials: pd.DataFrame) -> None:
     assert "COMPLETE" in set(trials["state"])
 
 
+def test_faulty_study_accounts_for_lost_time(faulty: StudyRun) -> None:
+    found = ledger(tuner.load_study(str(faulty.folder)))
+    assert found is not None
+    assert sum(found.seconds.values()) == pytest.approx(found.slot_seconds, rel=0.02)
+    assert min(found.seconds[name] for name in ("completed", "stopped", "failed", "lost", "checkpoints")) > 0
+
+
 def test_faulty_study_retries_crashes(faulty: StudyRun, trials: pd.DataFrame) -> None:
     history = faulty.folder.tables(faulty.spec).history("trials")
+    history = history.drop_duplicates(["number", "attempt", "state"])  # a retry has a row for its start, too
     states = {n: list(zip(rows["attempt"], rows["state"], strict=True)) for n, rows in history.groupby("number")}
     assert states[1][:3] == [(1, "RUNNING"), (1, "FAILED"), (2, "RUNNING")]
     assert states[2] == [(1, "RUNNING"), (1, "FAILED"), (2, "RUNNING"), (2, "FAILED")]

@@ -102,7 +102,7 @@ def opened(digits: Dataset) -> Callable[..., DeviceDataset]:
 
 def numbers(result: EpochResult) -> dict[str, Any]:
     """Return what does not depend on the clock."""
-    clock = {"seconds", "train_seconds", "images_per_second"}
+    clock = {"seconds", "train_seconds", "evaluation_seconds", "images_per_second"}
     return {key: value for key, value in dataclasses.asdict(result).items() if key not in clock}
 
 

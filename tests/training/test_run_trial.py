@@ -35,7 +35,14 @@ SPEC = parse_spec(
 )
 STEPS = 5  # of an epoch
 PARAMETERS = {"learning_rate": 2e-2, "dropout": 0.3}
-CLOCK = {"seconds", "train_seconds", "images_per_second", "replayed"}
+CLOCK = {
+    "seconds",
+    "train_seconds",
+    "evaluation_seconds",
+    "checkpoint_seconds",
+    "images_per_second",
+    "replayed",
+}
 Reports = Iterator[dict[str, Any]]
 Run = Callable[..., Reports]
 
@@ -111,7 +118,8 @@ def test_run_trial_reports_epochs_and_test(
 ) -> None:
     reports = list(run())
     assert [report["epoch"] for report in reports] == [1, 2, 3]
-    fields = {*EpochResult.__dataclass_fields__, "epochs_planned", "parameters_count", "device"}
+    fields = {*EpochResult.__dataclass_fields__, "checkpoint_seconds"}
+    fields |= {"epochs_planned", "parameters_count", "device"}
     assert [set(report) - fields for report in reports] == [
         set(),
         set(),
@@ -127,20 +135,20 @@ def test_run_trial_reports_epochs_and_test(
     assert reports[2]["done"] is True
 
 
-class Clock:
-    """A clock on which every epoch takes the same number of seconds."""
+def slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every epoch take a minute."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-        self.seconds = seconds
-        monkeypatch.setattr(Checkpointer, "seconds", property(lambda keeper: len(keeper.reports) * seconds))
-        monkeypatch.setattr(Trainer, "epoch_seconds", property(lambda trainer: trainer._step / STEPS * seconds))
+    def seconds(keeper: Checkpointer) -> float:
+        return 60 * (len(keeper.reports) + keeper._trainer._step / STEPS)
+
+    monkeypatch.setattr(Checkpointer, "elapsed_seconds", property(seconds))
 
 
 @pytest.mark.parametrize(("minutes", "epochs"), [(1, 1), (2.5, 2), (3, 3)])
 def test_trial_out_of_time_ends_at_its_last_epoch(
     minutes: float, epochs: int, run: Run, undisturbed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Clock(monkeypatch, 60)
+    slow_down(monkeypatch)
     limited = SPEC.model_copy(update={"budget": Budget(trial_minutes=minutes)})
     reports = numbers(run(limited))
     assert [report["val_loss"] for report in reports[:epochs]] == [each["val_loss"] for each in undisturbed[:epochs]]
@@ -152,7 +160,7 @@ def test_trial_out_of_time_ends_at_its_last_epoch(
 
 
 def test_trial_out_of_time_within_its_first_epoch_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    Clock(monkeypatch, 60)
+    slow_down(monkeypatch)
     with pytest.raises(OutOfTimeError, match=r"no epoch was complete after budget.trial_minutes, 0.5"):
         list(run(SPEC.model_copy(update={"budget": Budget(trial_minutes=0.5)})))
 

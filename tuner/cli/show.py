@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.ledger import show_ledger
 from tuner.cli.options import Results, StudyName, Top
 from tuner.cli.submit import connect_jobs
 from tuner.cli.tables import DEFAULT_RESULTS, out, program, show_jobs, show_studies, show_study
@@ -39,10 +40,12 @@ def list_studies(
 
 
 def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) -> None:
-    """Show a study's state and its best trials."""
+    """Show a study's state, its best trials, and what its time was spent on."""
     from tuner.results.folder import load_study
 
-    show_study(load_study(str(find_study(study, results))), top)
+    loaded = load_study(str(find_study(study, results)))
+    show_study(loaded, top)
+    show_ledger(loaded)
 
 
 def find_study(study: str, results: str) -> "StudyFolder":

@@ -47,11 +47,13 @@ class Slots:
     Args:
         spec: The study.
         trial: Resources of each trial.
+        on_change: Called with each new number.
     """
 
-    def __init__(self, spec: StudyConfig, trial: TrialResources) -> None:
+    def __init__(self, spec: StudyConfig, trial: TrialResources, on_change: Callable[[int], None]) -> None:
         self._spec = spec
         self._trial = trial
+        self._on_change = on_change
         self._count = 0
         self._counted_at = -COUNT_SECONDS
 
@@ -61,7 +63,10 @@ class Slots:
         It is at least one, so that a trial waits where nodes are lost.
         """
         if time.monotonic() - self._counted_at >= COUNT_SECONDS:
-            self._count = max(1, _slots(self._spec, self._trial))
+            count = max(1, _slots(self._spec, self._trial))
+            if count != self._count:
+                self._on_change(count)
+            self._count = count
             self._counted_at = time.monotonic()
         return self._count
 

@@ -19,6 +19,8 @@ class Budget(Settings):
 
     hours: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     """Hours of the study. Trials in flight are then interrupted. None: no limit."""
+    gpu_hours: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    """Hours of the GPUs that trials hold, summed up. Trials in flight are then interrupted."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Epochs that all trials train together. Trials in flight are then interrupted."""
     target: Annotated[dict[str, float], Field(min_length=1)] | None = None
@@ -34,6 +36,12 @@ class Budget(Settings):
     def limits(self) -> Mapping[str, object]:
         """The limits of the study that are set, by their keys."""
         return {name: value for name, value in self.model_dump(exclude={"trial_minutes"}).items() if value is not None}
+
+
+def check_gpu_hours(budget: Budget, gpu: float | str) -> None:
+    """Raise ValueError for hours of GPUs that no trial has."""
+    if budget.gpu_hours is not None and gpu == 0:
+        raise ValueError("budget.gpu_hours: trials have no GPU; allowed: with `resources.gpu` above 0, or budget.hours")
 
 
 def check_target(target: Mapping[str, float] | None, objectives: Sequence[Objective]) -> None:

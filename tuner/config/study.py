@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from tuner.config.budget import Budget, check_target
+from tuner.config.budget import Budget, check_gpu_hours, check_target
 from tuner.config.dataset import DatasetConfig
 from tuner.config.parameters import Choice, Constant, Parameter
 from tuner.config.plain import check_plain
@@ -127,6 +127,7 @@ class StudyConfig(Settings):
         if not stored:
             self._check_evaluation()
         self._check_stopping()
+        check_gpu_hours(self.budget, self.resources.gpu)
         check_target(self.budget.target, self.objective)
         check_sampler(self.search, self.space, self.objective, stored=bool(stored))
         return self

@@ -79,6 +79,8 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "train_seconds": Column(_FLOAT, "Seconds of training steps so far, evaluation left out."),
         "parameters_count": Column(_INT, "Trainable parameters of the network."),
         "seconds": Column(_FLOAT, "Seconds of the whole epoch, evaluation included."),
+        "evaluation_seconds": Column(_FLOAT, "Seconds of evaluation before the report, test images included."),
+        "checkpoint_seconds": Column(_FLOAT, "Seconds of saving checkpoints and weights before the report."),
         "images_per_second": Column(_FLOAT, "Training images per second of training."),
         "peak_memory_bytes": Column(_INT, "Peak memory of tensors on a CUDA device, else empty."),
         "at": Column(_TIME, "Time of the report."),
@@ -232,6 +234,8 @@ class EpochResult:
     """Seconds of the training part of the epoch."""
     images_per_second: float
     """Training images per second of `train_seconds`."""
+    evaluation_seconds: float
+    """Seconds of the epoch's evaluation, that of the step log included."""
     peak_memory_bytes: int | None
     """Peak memory of tensors on a CUDA device during the epoch; None on a CPU."""
     val_auroc: float | None = None

@@ -1,13 +1,15 @@
 """The part of a study's budget that is spent, over all its runs."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
+from tuner.analysis.ledger import read_attempts
 from tuner.config.budget import Budget
 from tuner.config.study import StudyConfig
+from tuner.results.runs import Run, read_runs
 from tuner.results.schema import is_search
 from tuner.results.tables import Tables
 
@@ -21,11 +23,13 @@ class Spent:
 
     Attributes:
         seconds: Time of the runs.
+        gpu_seconds: Time for which trials held GPUs, times their number.
         epochs: Epochs that were trained, those of failed attempts included.
         is_on_target: True if a completed trial has reached the target.
     """
 
     seconds: float = 0.0
+    gpu_seconds: float = 0.0
     epochs: int = 0
     is_on_target: bool = False
 
@@ -36,13 +40,30 @@ class BudgetMeter:
     Args:
         spec: The study.
         spent: What earlier runs have spent.
+
+    Attributes:
+        gpu: GPUs of a trial. The study sets it when it knows.
     """
+
+    gpu: float = 0.0
 
     def __init__(self, spec: StudyConfig, spent: Spent) -> None:
         self._spec, self._budget = spec, spec.budget
         self._epochs, self._is_on_target = spent.epochs, spent.is_on_target
+        self._gpu_seconds = spent.gpu_seconds
+        self._since: dict[int, float] = {}
         hours = self._budget.hours
         self._deadline = None if hours is None else time.monotonic() + hours * 3600 - spent.seconds
+
+    def began(self, number: int) -> None:
+        """Record that a trial holds its GPUs from now on."""
+        self._since[number] = time.monotonic()
+
+    def ended(self, number: int) -> None:
+        """Record that a trial has left its GPUs."""
+        since = self._since.pop(number, None)
+        if since is not None:
+            self._gpu_seconds += self.gpu * (time.monotonic() - since)
 
     def trained(self) -> None:
         """Count an epoch."""
@@ -59,7 +80,16 @@ class BudgetMeter:
             return "target"
         if self._budget.epochs is not None and self._epochs >= self._budget.epochs:
             return "epochs"
+        if self._gpu_seconds_left <= 0:
+            return "gpu_hours"
         return "hours" if self._deadline is not None and time.monotonic() >= self._deadline else None
+
+    @property
+    def _gpu_seconds_left(self) -> float:
+        if self._budget.gpu_hours is None:
+            return math.inf
+        running = sum(time.monotonic() - since for since in self._since.values())
+        return self._budget.gpu_hours * 3600 - self._gpu_seconds - self.gpu * running
 
     def is_short_of(self, seconds: float, epochs: int) -> bool:
         """Return True if too little is left for a trial that needs so much.
@@ -67,6 +97,8 @@ class BudgetMeter:
         Enough is `SPARE` times as much.
         """
         if self._budget.epochs is not None and self._budget.epochs - self._epochs < SPARE * epochs:
+            return True
+        if self._gpu_seconds_left < SPARE * self.gpu * seconds:
             return True
         return self._deadline is not None and self._deadline - time.monotonic() < SPARE * seconds
 
@@ -86,6 +118,8 @@ def describe_limit(budget: Budget, key: str) -> tuple[str, str]:
     match key:
         case "hours":
             return f"{budget.hours:g} hours", f"budget.hours={2 * (budget.hours or 0):g}"
+        case "gpu_hours":
+            return f"{budget.gpu_hours:g} hours of GPUs", f"budget.gpu_hours={2 * (budget.gpu_hours or 0):g}"
         case "epochs":
             return f"{budget.epochs} epochs", f"budget.epochs={2 * (budget.epochs or 0)}"
         case "trials":
@@ -111,6 +145,8 @@ def read_spent(spec: StudyConfig, provenance: Mapping[str, Any], tables: Tables)
     Tables are read only for the limits that need them.
     """
     spent = Spent(spent_seconds(provenance, tables))
+    if spec.budget.gpu_hours is not None:
+        spent.gpu_seconds = _gpu_seconds(read_runs(provenance, tables), tables)
     if spec.budget.epochs is not None:
         spent.epochs = int((tables.history("epochs")["epoch"] > 0).sum())
     if spec.budget.target is not None:
@@ -120,35 +156,16 @@ def read_spent(spec: StudyConfig, provenance: Mapping[str, Any], tables: Tables)
     return spent
 
 
+def _gpu_seconds(runs: Sequence[Run], tables: Tables) -> float:
+    """Return the time for which trials held GPUs, times their number."""
+    rows = tables.history("trials")
+    if not runs or rows.empty:
+        return 0.0
+    attempts = read_attempts(rows, runs)
+    seconds = (attempts["end"] - attempts["begin"]).dt.total_seconds().groupby(attempts["run"]).sum()
+    return float(sum(run.gpu * seconds.get(index, 0.0) for index, run in enumerate(runs)))
+
+
 def spent_seconds(provenance: Mapping[str, Any], tables: Tables) -> float:
-    """Return the seconds of the study's budget that earlier runs took.
-
-    A run that was killed has no end in the provenance, and ends with its last row.
-    """
-    runs = [(_time(run.get("started_at")), _time(run.get("stopped_at"))) for run in _runs(provenance)]
-    known = [(start, end) for start, end in runs if start is not None]
-    times = [] if all(end for _, end in known) else _row_times(tables)
-    limits = [*(start for start, _ in known[1:]), None]
-    spent = 0.0
-    for (start, end), limit in zip(known, limits, strict=False):  # no run has one limit
-        rows = (at for at in times if limit is None or at < limit)
-        spent += max(0.0, ((end or max(rows, default=start)) - start).total_seconds())
-    return spent
-
-
-def _runs(provenance: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [run for run in provenance.get("runs", ()) if isinstance(run, Mapping)]
-
-
-def _row_times(tables: Tables) -> list[datetime]:
-    """Return the times of all rows of trials and epochs."""
-    columns = (tables.history("trials")["updated_at"], tables.history("epochs")["at"])
-    return [at.to_pydatetime() for column in columns for at in column.dropna()]
-
-
-def _time(text: Any) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    """Return the seconds of the study's budget that earlier runs took."""
+    return sum(run.seconds for run in read_runs(provenance, tables))

@@ -89,13 +89,16 @@ class Recorder(tune.Callback):
     def propose(self, proposal: Proposal) -> None:
         """Write a trial's RUNNING row, before Ray receives the trial.
 
-        A retry has its row already.
+        A retry has its row already, and gets another with the time of its start.
         """
         row = self._rows.get(proposal.number)
         if row is None:
             self.open(proposal)
         elif row["state"] == "PAUSED":
             self._open_again(row, proposal)
+        else:
+            self._write(row)
+        self._meter.began(proposal.number)
         self._observer.trial_started(self._rows[proposal.number])
 
     def open(self, proposal: Proposal) -> None:
@@ -247,6 +250,7 @@ class Recorder(tune.Callback):
         Both rows are in one part.
         """
         number = row["number"]
+        self._meter.ended(number)
         failed = {**row, **error, "state": "FAILED", "updated_at": now()}
         self._attempts[number] += 1
         row.update(attempt=self._attempts[number], updated_at=now())
@@ -266,6 +270,7 @@ class Recorder(tune.Callback):
 
     def pause(self, number: int) -> None:
         """Write that a trial waits at a rung."""
+        self._meter.ended(number)
         row = self._rows[number]
         row["state"] = "PAUSED"
         row["sampler_attrs"] = self._sampler_attrs(row)
@@ -322,6 +327,7 @@ class Recorder(tune.Callback):
         return searcher.sampler_attrs(row["number"]) if searcher else row["sampler_attrs"]
 
     def _forget(self, number: int) -> None:
+        self._meter.ended(number)
         self._retries.ended(number)
         if hasattr(self, "searcher"):
             self.searcher.forget(number)

@@ -13,20 +13,19 @@ from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from tuner import data
 from tuner.cluster.connection import connected
-from tuner.cluster.gpus import lowest_capability
 from tuner.cluster.health import is_alive, watched
 from tuner.cluster.hidden_modules import refuse_hidden_modules
 from tuner.cluster.nodes import alive
 from tuner.cluster.placement import Placement, place
 from tuner.cluster.slots import Slots, TrialResources, capacity
+from tuner.config.budget import check_gpu_hours
 from tuner.config.study import StudyConfig
 from tuner.data.weights import hash_all
-from tuner.errors import RayLostError, StudyError, StudyInterruptedError
+from tuner.errors import RayLostError, SpecError, StudyError, StudyInterruptedError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.results.identity import check_identity, identify
-from tuner.results.provenance import describe_run
 from tuner.results.schema import FINISHED
-from tuner.results.tables import Tables, now
+from tuner.results.tables import Tables
 from tuner.search.proposals import proposal_from_row
 from tuner.search.ray_internals import silent_progress
 from tuner.search.schedulers import Scheduler, make_scheduler
@@ -40,6 +39,7 @@ from tuner.study.process import unchanged_process
 from tuner.study.recorder import Recorder
 from tuner.study.restore import Past, read_past
 from tuner.study.retries import Retries
+from tuner.study.run_record import RunRecord
 from tuner.study.trainable import TrialContext, TrialTrainable
 
 
@@ -152,11 +152,16 @@ class StudyRun:
             stack.enter_context(watched(on_lost, joined=self._address is not None))
             stack.enter_context(stop_on_signals(stopper))
             placement = self._place(dataset.folder, stopper)
+            meter.gpu = _gpu_of(placement, self.spec)
             self.folder.write_spec(self.spec)
-            stack.callback(self._end_provenance, self._begin_provenance(dataset, accepted, placement))
+            record = RunRecord(self.folder, self.spec, dataset, accepted, placement)
+            stack.callback(lambda: record.end(self.stop_reason))
+            self._capability = record.capability
             self.folder.write_identity(identity)
             stack.callback(_flush_if_possible, tables)
-            recorder = self._prepare(tables, past, retries, stopper, meter, placement)
+            slots = Slots(self.spec, placement.trial, record.count_slots)
+            recorder = self._prepare(tables, past, retries, stopper, meter, slots)
+            self.scheduler.has_other_node = partial(_has_other_node, placement.trial)
             del past  # because it holds all rows of earlier runs
             self._fit(recorder, stopper, placement, dataset.folder)
             self.stop_reason = stopper.reason or self.searcher.limit
@@ -197,23 +202,6 @@ class StudyRun:
             ended = trials.loc[trials["state"].isin(FINISHED), "number"]
             storage.each(storage.remove, [self.folder.checkpoint(int(number)) for number in ended])
 
-    def _begin_provenance(self, dataset: data.Dataset, accepted: list[str], placement: Placement) -> dict[str, Any]:
-        record = self.folder.provenance() or {"study": self.spec.study, "runs": []}
-        described = {"name": dataset.name, "fingerprint": dataset.fingerprint}
-        run = describe_run(described, self.spec.search.seed) | {"accepted_changes": accepted}
-        run |= {"started_at": now().isoformat(), "stopped_at": None}
-        record["runs"].append(run)
-        if placement.trial.gpu and not record.get("gpu_capability"):  # kept, so that all trials compute alike
-            record["gpu_capability"] = lowest_capability()
-        self._capability = tuple(record.get("gpu_capability") or ()) or None
-        self.folder.write_provenance(record)
-        return record
-
-    def _end_provenance(self, record: dict[str, Any]) -> None:
-        record["runs"][-1] |= {"stopped_at": now().isoformat(), "halted": self.stop_reason}
-        with suppress(OSError):  # because it then reads like a run that was killed
-            self.folder.write_provenance(record)
-
     def _prepare(
         self,
         tables: Tables,
@@ -221,7 +209,7 @@ class StudyRun:
         retries: Retries,
         stopper: StudyStopper,
         meter: BudgetMeter,
-        placement: Placement,
+        slots: Slots,
     ) -> Recorder:
         """Make recorder, scheduler and searcher, and restore the study's state."""
         recorder = Recorder(
@@ -236,7 +224,6 @@ class StudyRun:
             lost=lambda: not is_alive(),
         )
         self.scheduler = make_scheduler(self.spec, recorder.decide)
-        self.scheduler.has_other_node = partial(_has_other_node, placement.trial)
         recorder.restore(past, self.scheduler)
         if self._retry_failed:
             for row in past.failed:
@@ -245,7 +232,7 @@ class StudyRun:
             self.spec,
             recorder.trials(),
             past.epochs,
-            slots=Slots(self.spec, placement.trial),
+            slots=slots,
             on_propose=recorder.propose,
             latest=recorder.trials,
             stopping=stopper.stop_all,
@@ -319,6 +306,15 @@ class StudyRun:
         )
         shared = tune.with_parameters(self._trainable or TrialTrainable, context=context)
         return tune.with_resources(shared, PlacementGroupFactory([trial.for_ray]))
+
+
+def _gpu_of(placement: Placement, spec: StudyConfig) -> float:
+    """Return the GPUs of a trial. Raise SpecError if a budget of them has none to count."""
+    try:
+        check_gpu_hours(spec.budget, placement.trial.gpu)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+    return placement.trial.gpu
 
 
 def _has_other_node(trial: TrialResources, avoid: str) -> bool:

@@ -50,6 +50,7 @@ class Checkpointer:
         self._identity = identity
         self._trainer = weakref.proxy(trainer)  # because a cycle would keep its memory after the trial
         self.reports: list[dict[str, Any]] = []
+        self._save_seconds = 0.0
         self._wait = CHECKPOINT_SECONDS
         self._saved_at = time.monotonic()
 
@@ -115,7 +116,14 @@ class Checkpointer:
         kept = {"identity": self._identity, "reports": self.reports, "training": self._trainer.state_dict()}
         write_state(self._storage, self._name, kept)
         self._saved_at = time.monotonic()
+        self._save_seconds += self._saved_at - now
+        self._trainer.leave_out(self._saved_at - now)
         self._wait = max(CHECKPOINT_SECONDS, (self._saved_at - now) / CHECKPOINT_SHARE)
+
+    def take_seconds(self) -> float:
+        """Return the seconds of saving since the last call."""
+        seconds, self._save_seconds = self._save_seconds, 0.0
+        return seconds
 
 
 def write_state(storage: Storage, name: str, state: dict[str, Any]) -> None:

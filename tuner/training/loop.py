@@ -99,6 +99,7 @@ class Trainer:
         self._step = 0  # completed steps of the current epoch
         self._earlier_seconds = 0.0  # of the current epoch, trained before a checkpoint
         self._started = 0.0
+        self._line_seconds = 0.0  # of the current epoch's step log
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._lines: list[StepResult] = []  # of the current epoch
@@ -293,7 +294,8 @@ class Trainer:
         self._lines.append(StepResult(step, train_loss, val_loss, val_accuracy))
         self._line_loss_sum.zero_()
         self._set_training_mode()
-        self._started += time.perf_counter() - paused
+        self.leave_out(time.perf_counter() - paused)
+        self._line_seconds += time.perf_counter() - paused
 
     def _finish_epoch(self) -> EpochResult:
         """Evaluate after an epoch's last step and return the epoch's result."""
@@ -306,7 +308,8 @@ class Trainer:
         measured = self._measure()
         if not math.isfinite(measured["val_loss"]):
             raise NotFiniteError(f"validation loss is {measured['val_loss']} after epoch {self.epoch}")
-        self._step, self._earlier_seconds, self._started = 0, 0.0, 0.0
+        evaluation_seconds = time.perf_counter() - trained + self._line_seconds
+        self._step, self._earlier_seconds, self._started, self._line_seconds = 0, 0.0, 0.0, 0.0
         self._loss_sum.zero_()
         self._correct.zero_()
         lines, self._lines = tuple(self._lines), []
@@ -318,6 +321,7 @@ class Trainer:
             seconds=train_seconds + time.perf_counter() - trained,
             train_seconds=train_seconds,
             images_per_second=count / train_seconds,
+            evaluation_seconds=evaluation_seconds,
             peak_memory_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             steps=lines,
             **measured,
@@ -334,6 +338,11 @@ class Trainer:
         self._preparer.precision = chosen
         self.model.to(memory_format=chosen.memory_format)
         self.evaluated_model.to(memory_format=chosen.memory_format)
+
+    def leave_out(self, seconds: float) -> None:
+        """Leave seconds out of the training time of the current epoch."""
+        if self._started:
+            self._started += seconds
 
     @property
     def epoch_seconds(self) -> float:

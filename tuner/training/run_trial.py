@@ -1,5 +1,6 @@
 """One attempt at a trial: training, reports, checkpoints and resuming, without Ray."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -84,14 +85,25 @@ def run_trial(
             raise
         yield {**keeper.reports[-1], "replayed": True, "out_of_time": True, "done": True}
         return
+    began = time.perf_counter()
     if spec.keep_weights:
         write_state(study.storage, study.weights(number), trainer.model.state_dict())
-    yield {
-        **keeper.reports[-1],
-        **_tested(trainer),
-        "done": True,
-        **_details(trainer, spec),
-    }
+    yield _last_report(trainer, keeper, spec, began)
+
+
+def _last_report(trainer: Trainer, keeper: Checkpointer, spec: StudyConfig, began: float) -> dict[str, Any]:
+    """Complete the last epoch's report with the test images, and with the time of the trial's end.
+
+    Args:
+        trainer: The training that has ended.
+        keeper: Its checkpoints.
+        spec: The study.
+        began: Time at which its weights were about to be saved.
+    """
+    saved = time.perf_counter()
+    report = {**keeper.reports[-1], **_tested(trainer), "done": True, **_details(trainer, spec)}
+    seconds = {"checkpoint_seconds": saved - began, "evaluation_seconds": time.perf_counter() - saved}
+    return report | {name: report.get(name, 0.0) + more for name, more in seconds.items()}
 
 
 def _prepare_process(spec: StudyConfig, device: str, gpu: float) -> None:
@@ -141,9 +153,11 @@ def _train(
         report["train_seconds"] += keeper.train_seconds
         if before and result.epoch == 1:
             report["untrained"] = before
+        report["checkpoint_seconds"] = keeper.take_seconds()
         keeper.reports.append(report)
         if result.epoch < planned:
             keeper.save() if waits_at(result.epoch) else keeper.save_if_due()
+            report["checkpoint_seconds"] += keeper.take_seconds()
             yield report
 
 
