@@ -76,8 +76,11 @@ SECTIONS: dict[str, list[Any]] = {
         [{"maximize": "val_accuracy"}, {"minimize": "train_seconds"}],
     ],
     "search": [
-        {"sampler": each}
-        for each in ("mixed", "tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3")
+        {"try_first": [{"learning_rate": 0.01}, {"optimizer": "adam", "momentum": 0.5}]},
+        *(
+            {"sampler": each}
+            for each in ("mixed", "tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3")
+        ),
     ],
     "stopping": ["none", "asha", {"asha": {"grace_period": 2, "reduction_factor": 1.01}}, {"hyperband": {}}, "median"],
     "resources": [{"cpu": 2, "gpu": 0.5}, {"concurrent": 3}],

@@ -140,6 +140,9 @@ search=grid                           | search: found 'grid'; allowed: a mapping
 search.sampler=tpee                   | search.sampler: found 'tpee'; did you mean 'tpe'? allowed: cmaes, curves,
 search.trials=0                       | search.trials: found 0; should be greater than or equal to 1
 search.trials=many                    | search.trials: found 'many'; allowed: a whole number
+search.try_first=[]                   | search.try_first: found []; allowed: at least one value
+search.try_first=3                    | search.try_first: found 3; allowed: a list
+search.try_first=[{lr: .nan}]         | search.try_first[0].lr: found nan; allowed: a number, text, boolean or list
 search.seed=-1                        | search.seed: found -1; should be greater than or equal to 0
 stopping=ash                          | stopping: unknown key 'ash'; did you mean 'asha'? allowed: asha, hyperband, med
 stopping=3                            | stopping: found 3; allowed: a mapping
@@ -189,6 +192,16 @@ space.optimizer={choice: [sgd, adm]}  | space.optimizer: found 'adm'; did you me
 space.architecture=lenet5             | training.architecture: stands under space too; keep one of them
 """
 REFUSED_SPACES = """
+{dropout: {float: [0, 0.5]}}, search: {try_first: [{dropuot: 1}]} | search.try_first[0].dropuot: not searched; did you m
+{dropout: {float: [0, 0.5]}}, search: {try_first: [{}, {dropout: 1}]} | search.try_first[1].dropout: found 1; allowed: 0
+{dropout: {float: [0, 0.5]}}, search: {try_first: [{dropout: true}]} | search.try_first[0].dropout: found true; allowed
+{dropout: {float: [0, 0.5]}}, search: {try_first: [{epochs: 4}]} | search.try_first[0].epochs: not searched; allowed
+{dense: {int: [8, 64], step: 8}}, search: {try_first: [{dense: 9}]} | search.try_first[0].dense: found 9; allowed: 8 to
+{dense: {choice: [8, 16]}}, search: {try_first: [{dense: 8}, {dense: 9}]} | search.try_first[1].dense: found 9; allowed:
+{dense: {choice: [8, 16]}}, search: {trials: 1, try_first: [{}, {}]} | search.try_first: found 2; allowed: up to search
+{dense: {choice: [8, 16]}}, search: {sampler: grid, try_first: [{}]} | search.try_first: a grid tries every
+{dense: {choice: [8, 9]}, filters: {int: [8, 9], when: {dense: 9}}}, search: {try_first: [{filters: 8}]} | \
+search.try_first[0].filters: not active here; name dense beside it; allowed: 9
 {epochs: {choice: [3, 4]}}, stopping: {asha: {grace_period: 5}} | stopping.grace_period: 5 is above the 4 epochs
 {learning_rate: {float: [0.1, 1]}}, search: {sampler: grid} | space.learning_rate: a grid needs a choice or a `step:`
 {filters: {int: [1, 999]}, dense: {int: [1, 999]}}, search: {sampler: grid} | space.dense: makes a grid of more than

@@ -27,6 +27,7 @@ from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
 from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
+from tuner.search.defaults import default_configuration
 from tuner.search.optuna_study import distribution, rebuild_study, resume_trials, suggest_value
 from tuner.search.proposals import Proposal, Retry
 from tuner.search.samplers import FIRST_TRIALS, derive_trial_seed, make_sampler
@@ -230,6 +231,24 @@ def test_interrupted_search_proposes_as_the_whole_one(sampler: str, space: dict[
         assert [proposal.number for proposal in after.proposals[: len(in_flight)]] == sorted(in_flight)
         assert {proposal.number: proposal for proposal in [*before.proposals, *after.proposals]} == expected
         assert len(before.proposals) + len(after.proposals) == 12 + len(in_flight)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_named_configurations_come_first(sampler: str, tmp_path: Path) -> None:
+    named = [{"architecture": "vazquez_deep", "dropout": 0.2}, {"architecture": "alexnet"}]
+    raw = study(NESTED, sampler, trials=5).to_dict()
+    spec = parse_spec(raw | {"search": raw["search"] | {"try_first": named}})
+    whole = Driven(spec, tmp_path / "whole").run().proposals
+    assert [proposal.origin for proposal in whole] == ["try_first"] * 2 + [sampler] * 3
+    for given, proposal in zip(named, whole, strict=False):
+        assert given.items() <= proposal.parameters.items()
+    assert whole[0].parameters["dropout_dense"] == default_configuration(spec, named[0])["dropout_dense"]
+    assert (whole[2].parameters == default_configuration(spec)) == (sampler == "tpe")
+    for calls in (1, 2, 4):
+        before = Driven(spec, tmp_path / str(calls), slots=1).run(calls)
+        again = [*before.proposals, *before.killed().run().proposals]
+        found = {proposal.number: proposal.parameters for proposal in again}
+        assert [found[number] for number in range(3)] == [proposal.parameters for proposal in whole[:3]]
 
 
 def test_extended_search_continues(tmp_path: Path) -> None:

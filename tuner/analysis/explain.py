@@ -60,6 +60,8 @@ def _proposal(row: dict[str, Any]) -> str:
     drawn = parameters_text(row) or "no parameters"
     if row["purpose"] == "repeat":
         return f"repeats trial {row['repeat_of']} with seed {row['seed']}: {drawn}"
+    if row["origin"] == "try_first":
+        return f"named under search.try_first, with seed {row['seed']}: {drawn}"
     return f"proposed by {row['origin']}, with seed {row['seed']}: {drawn}"
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_serializer, mo
 from tuner.config.registry import METRICS, TEST_METRICS
 from tuner.config.settings import Settings
 from tuner.config.validation_messages import shown
+from tuner.config.values import CheckedValue
 from tuner.errors import shorten, suggest
 
 SMALLEST_GPU = 0.0001
@@ -71,6 +72,8 @@ class Search(Settings):
     """
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every proposal and training."""
+    try_first: Annotated[list[dict[str, CheckedValue]], Field(min_length=1)] | None = None
+    """Configurations that are proposed first. Parameters that one leaves out have their defaults."""
 
 
 class HalvingConfig(Settings):

@@ -41,6 +41,7 @@ from tuner.config.sections import (
 from tuner.config.settings import Settings
 from tuner.config.space import Space
 from tuner.config.training import TrainingConfig, check_hyperparameter
+from tuner.config.try_first import check_try_first
 from tuner.config.user_models import is_imported
 from tuner.config.validation_messages import lines, shown
 from tuner.config.values import Value
@@ -130,6 +131,7 @@ class StudyConfig(Settings):
         check_gpu_hours(self.budget, self.resources.gpu)
         check_target(self.budget.target, self.objective)
         check_sampler(self.search, self.space, self.objective, stored=bool(stored))
+        check_try_first(self.search, self.space)
         return self
 
     def _check_evaluation(self) -> None:

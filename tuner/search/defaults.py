@@ -1,6 +1,7 @@
 """The configuration that a search tries first: the defaults, as near as the space allows."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from tuner.config.parameters import Choice, Constant, Parameter
@@ -10,16 +11,22 @@ from tuner.config.training import TrainingConfig
 from tuner.config.values import Value
 
 
-def default_configuration(spec: StudyConfig) -> dict[str, Value]:
+def default_configuration(spec: StudyConfig, given: Mapping[str, Value] | None = None) -> dict[str, Value]:
     """Return the configuration of the recipe's and the architecture's defaults.
 
     A default outside the space is replaced by the nearest value of the space. Of the
     architectures the first one is taken.
+
+    Args:
+        spec: The study.
+        given: Values that stand in place of defaults.
     """
     drawn: dict[str, Value] = {}
+    named = given or {}
 
     def pick(name: str, parameter: Parameter) -> Value:
-        drawn[name] = nearest_value(parameter, _default(spec, name, drawn))
+        own = nearest_value(parameter, _default(spec, name, drawn))
+        drawn[name] = parameter.canonical(named[name]) if name in named else own
         return drawn[name]
 
     return spec.space.draw(pick)

@@ -11,7 +11,12 @@ _GP_STARTS = 10
 
 def describe_sampler(spec: StudyConfig) -> str:
     """Describe what a study's sampler proposes, and when it learns."""
-    name = spec.search.sampler
+    name, named = spec.search.sampler, len(spec.search.try_first or [])
+    before = f"{named} of search.try_first, then " if named else ""
+    return before + _describe(spec, name)
+
+
+def _describe(spec: StudyConfig, name: str) -> str:
     start = f"the defaults, a Sobol sequence until {FIRST_TRIALS} trials have reported, then "
     begun = NSGA_POPULATION
     words = {

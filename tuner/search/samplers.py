@@ -66,7 +66,8 @@ def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
     """
     seed = derive_trial_seed(spec.search.seed, "proposal", index)
     if learns_from_rungs(spec) and count_reported(study, FIRST_TRIALS) < FIRST_TRIALS:
-        return _sobol(spec, index - 1)  # because the first trial has the defaults
+        named = len(spec.search.try_first or [])
+        return _sobol(spec, index - named - 1)  # because the defaults come before
     match proposing_sampler(spec, index):
         case "tpe" if len(spec.objective) > 1:
             silence_experimental()

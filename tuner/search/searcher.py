@@ -29,6 +29,8 @@ from tuner.search.waiting import NobodyWaits, WaitingRule
 
 TRAINABLE = "trainable"
 """Name of the constraint that a trial violates if its hyperparameters cannot be trained."""
+TRY_FIRST = "try_first"
+"""Origin of trials that the study file names."""
 BLIND_TO_CONSTRAINTS = ("cmaes", "gp", "random", "qmc", "grid")
 """Samplers that ignore trials without a value, with or without a constraint."""
 
@@ -70,6 +72,7 @@ class OptunaSearcher(Searcher):
         self.spec = spec
         self.study = rebuild_study(spec, trials, epochs)
         self._grid = spec.space.grid() if spec.search.sampler == "grid" else []
+        self._named = len(spec.search.try_first or [])
         self._slots = slots
         self._on_propose = on_propose
         self._latest = latest
@@ -225,10 +228,9 @@ class OptunaSearcher(Searcher):
         """Draw one configuration. A grid's points are enqueued one by one."""
         number, index, seed = self._next_number, self._searched, self.spec.search.seed
         self.study.sampler = self._sampler(index)
-        if self._grid:
-            self._enqueue(self._grid[index % len(self._grid)])
-        elif index == 0 and learns_from_rungs(self.spec):
-            self._enqueue(default_configuration(self.spec))
+        first = self._first(index)
+        if first is not None:
+            self._enqueue(first)
         trial = self.study.ask()
         trial.set_user_attr("number", number)
         parameters = self.spec.space.draw(lambda name, one: suggest_value(trial, name, one))
@@ -239,9 +241,18 @@ class OptunaSearcher(Searcher):
             number=number,
             parameters=parameters,
             seed=derive_trial_seed(seed, "trial", number),
-            origin=proposing_sampler(self.spec, index),
+            origin=TRY_FIRST if index < self._named else proposing_sampler(self.spec, index),
             sampler_attrs=self.sampler_attrs(number),
         )
+
+    def _first(self, index: int) -> Mapping[str, Any] | None:
+        """Return the configuration of a proposal that no sampler makes, None for the others."""
+        if self._grid:
+            return self._grid[index % len(self._grid)]
+        if index < self._named:
+            return default_configuration(self.spec, (self.spec.search.try_first or [])[index])
+        is_default = index == self._named and learns_from_rungs(self.spec)
+        return default_configuration(self.spec) if is_default else None
 
     def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
         """Return the sampler of one proposal."""
