@@ -118,6 +118,28 @@ class StudiousTrial(TrialTrainable):
         return super().reset_config(new_config)
 
 
+class KilledTrial(StudiousTrial):
+    """A real training whose worker is killed once, in the middle of an epoch of trial 1."""
+
+    STEPS = 3
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        from tuner.training.checkpoint import Checkpointer
+
+        mark, left = Path(self._context.folder) / "killed", self.STEPS
+
+        def save_and_die(keeper: Checkpointer) -> None:
+            nonlocal left
+            keeper.save()
+            left -= 1
+            if left == 0 and new_config["number"] == 1 and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), 9)
+
+        Checkpointer.save_if_due = save_and_die  # type: ignore[method-assign]
+        return super().reset_config(new_config)
+
+
 class PreemptedTrial(StudiousTrial):
     """A real training whose node is killed three times, each time after another epoch."""
 

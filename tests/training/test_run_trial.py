@@ -2,7 +2,7 @@
 
 import gc
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def save_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 1e9)
 
 
-def numbers(reports: Reports) -> list[dict[str, Any]]:
+def numbers(reports: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what does not depend on the clock."""
     return [{key: value for key, value in report.items() if key not in CLOCK} for report in reports]
 

@@ -33,11 +33,12 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
 
     Of equal trials the earliest is first.
 
-    Columns: `number`, the objectives by name, `val_accuracy`, `test_accuracy`, `epochs`, `train_seconds`, the searched
-    parameters by name. These values are those of the search. If trials were repeated with other seeds, columns
-    of the repeats follow `number`: `repeats` (their number), `diverged` where any did, `repeats_mean` of the first
-    objective with `repeats_half` (half of its 95 % interval) and `repeats_std` (the sample's deviation), and
-    `test_mean` with `test_half`. Both are missing for a single repeat.
+    Columns: `number`, the objectives by name, with folds `deviation` (of the first objective over the folds),
+    `val_accuracy`, `test_accuracy`, `epochs`, `train_seconds`, the searched parameters by name.
+    These values are those of the search. If trials were repeated with other seeds, columns of the
+    repeats follow `number`: `repeats` (their number), `diverged` where any did, `repeats_mean` of
+    the first objective with `repeats_half` (half of its 95 % interval) and `repeats_std` (the
+    sample's deviation), and `test_mean` with `test_half`. Both are missing for a single repeat.
     With several objectives only trials of the Pareto front are ranked, by the first objective.
 
     Args:
@@ -51,6 +52,8 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
         best = _not_dominated(values * [objective.sign for objective in study.spec.objective])
         ranked, values = ranked[best].reset_index(drop=True), values[best]
     columns = {"number": ranked["number"]} | {name: values[:, column] for column, name in enumerate(names)}
+    if study.spec.dataset.folds > 1:
+        columns["deviation"] = ranked["deviation"]
     kept = {"val_accuracy": "val_accuracy", "test_accuracy": "test_accuracy", "epochs_run": "epochs"}
     kept |= {"train_seconds": "train_seconds"} | {
         f"param_{name}": name

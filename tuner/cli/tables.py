@@ -229,8 +229,10 @@ def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Itera
         if spec.stopping.rule is None
         else f" ({format_duration(cost.hours_without_stopping * 3600)} if nothing were stopped)"
     )
+    folds = spec.dataset.folds
     plan = {
         "trials": f"{spec.search.trials}{repeats}",
+        **({"folds": f"{folds}: each trial trains {folds} networks, its value is their mean"} if folds > 1 else {}),
         "sampler": f"{spec.search.sampler}: {describe_sampler(spec)}",
         "stopping": describe_rule(spec),
         "rungs (epoch)": rungs,

@@ -71,7 +71,21 @@ class GroupedShare(Settings):
     """Share of the training images, as near as whole groups allow."""
 
 
-FORMS: dict[str, type[Settings]] = {"last": LastFraction, "next": NextImages, "groups": GroupedShare}
+class Folds(Settings):
+    """Cross-validation: each trial trains as many networks, each validated on another fold."""
+
+    folds: Annotated[int, Field(ge=2, le=100)]
+    """Number of folds, stratified by class."""
+    groups: Annotated[str, Field(min_length=1)] | None = None
+    """CSV file with a header `image,group`, or a column of Parquet files. Groups stay in one fold."""
+
+
+FORMS: dict[str, type[Settings]] = {
+    "folds": Folds,
+    "last": LastFraction,
+    "next": NextImages,
+    "groups": GroupedShare,
+}
 """Mappings below `validation`, by the key that tells them apart."""
 
 
@@ -88,16 +102,16 @@ def _check_validation(raw: Any) -> Any:
 def _refuse_validation(raw: Any) -> Any:
     raise ValueError(
         f"found {shown(raw)}; allowed: a number of images, a fraction below 1, {{last: FRACTION}}, {{next: N}},"
-        " {groups: FILE.csv, share: FRACTION}, test"
+        " {groups: FILE.csv, share: FRACTION}, {folds: K, groups: FILE.csv}, test"
     )
 
 
 def _write_validation(validation: Any) -> Any:
-    return validation.model_dump() if isinstance(validation, Settings) else validation
+    return validation.model_dump(exclude_none=True) if isinstance(validation, Settings) else validation
 
 
 Validation = Annotated[
-    int | float | LastFraction | NextImages | GroupedShare | Literal["test"] | None,
+    int | float | LastFraction | NextImages | GroupedShare | Folds | Literal["test"] | None,
     PlainValidator(_check_validation),
     PlainSerializer(_write_validation),
 ]
@@ -129,7 +143,8 @@ class DatasetConfig(Settings):
     """Number of training images to use, the first in file order. None: all."""
     validation: Validation = None
     """N | fraction (both stratified, seeded) | {last: 0.2} | {next: 10000} | {groups: groups.csv, share: 0.2} |
-    test (as published only). None: the validation images that the data set sets apart, or else 0.1."""
+    {folds: 5} | {folds: 5, groups: groups.csv} | test (as published only). None: the validation images that the
+    data set sets apart, or else 0.1."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the validation split, the same for every trial."""
     augment: Augment = Augment()
@@ -152,7 +167,12 @@ class DatasetConfig(Settings):
     @property
     def groups(self) -> str | None:
         """File or column that names the group of each image, if groups stay together."""
-        return self.validation.groups if isinstance(self.validation, GroupedShare) else None
+        return self.validation.groups if isinstance(self.validation, GroupedShare | Folds) else None
+
+    @property
+    def folds(self) -> int:
+        """Number of networks that each trial trains, 1 without folds."""
+        return self.validation.folds if isinstance(self.validation, Folds) else 1
 
     @property
     def decisive(self) -> dict[str, Any]:

@@ -127,6 +127,7 @@ class StudyConfig(Settings):
             raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")
         if not stored:
             self._check_evaluation()
+        self._check_folds()
         self._check_stopping()
         check_gpu_hours(self.budget, self.resources.gpu)
         check_target(self.budget.target, self.objective)
@@ -146,6 +147,19 @@ class StudyConfig(Settings):
                 "training.evaluate.batch_norm: 'train' normalizes images by others of their batch;"
                 " allowed: eval, or with `protocol: as_published`"
             )
+
+    def _check_folds(self) -> None:
+        """Refuse tables of one network where a trial trains several."""
+        if self.dataset.folds == 1:
+            return
+        if self.log_every:
+            raise ValueError("log_every: not with dataset.validation.folds; the table `folds` has each fold's epochs")
+        for key in ("predictions", "classes"):
+            if "test" in getattr(self, key):
+                raise ValueError(
+                    f"{key}: found 'test', but with dataset.validation.folds each trial has {self.dataset.folds}"
+                    " networks; allowed: validation"
+                )
 
     def _check_stopping(self) -> None:
         grace = self.stopping.rule.grace_period if self.stopping.rule else 1

@@ -1,6 +1,7 @@
 """Images of one split as tensors on one device, cut into batches and normalized."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,7 @@ from tuner.config.published import describe_published
 from tuner.config.user_models import library_of
 from tuner.data import progress
 from tuner.data.dataset import Dataset
-from tuner.data.splits import Indices, split
+from tuner.data.splits import Indices, Split, split, split_folds
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,7 @@ class DeviceDataset:
         validation_is_test: True for published protocols that validate on the test images.
         scale: (1, C, 1, 1) float32. A pixel reaches the network as `pixel * scale + offset`.
         offset: (1, C, 1, 1) float32.
+        validation_positions: (V,) int64, positions of the validation images among the training images.
     """
 
     train: ImageSubset
@@ -80,6 +82,7 @@ class DeviceDataset:
     validation_is_test: bool
     scale: Tensor
     offset: Tensor
+    validation_positions: Indices = field(default_factory=lambda: np.arange(0))
 
     @classmethod
     def open(
@@ -99,14 +102,36 @@ class DeviceDataset:
             DataError: The split is not possible.
         """
         parts = split(dataset, config)
-        chosen = np.union1d(parts.train, parts.validation) if joined else parts.train
-        train_pool, train_labels = _mapped(dataset, "train", device, stop=_end(parts.train, parts.validation))
+        if joined:
+            parts = replace(parts, train=np.union1d(parts.train, parts.validation))
+        return cls._open(dataset, config, device, [parts])[0]
+
+    @classmethod
+    def open_folds(cls, dataset: Dataset, config: DatasetConfig, device: str | torch.device = "cpu") -> list[Self]:
+        """Put `dataset` on `device` once, with a split for each fold of `config`.
+
+        Raises:
+            DataError: The split is not possible.
+        """
+        return cls._open(dataset, config, device, split_folds(dataset, config))
+
+    @classmethod
+    def _open(
+        cls, dataset: Dataset, config: DatasetConfig, device: str | torch.device, splits: Sequence[Split]
+    ) -> list[Self]:
+        """Open several splits of the same images."""
+        first = splits[0]
+        train_pool, train_labels = _mapped(dataset, "train", device, stop=_end(first.train, first.validation))
         test_pool, test_labels = _mapped(dataset, "test", device, stop=len(dataset.test_labels))
-        train = _pick(train_pool, train_labels, chosen)
         test = ImageSubset(test_pool, None, test_labels)
-        validation = test if parts.validation_is_test else _pick(train_pool, train_labels, parts.validation)
-        scale, offset = (values.to(device) for values in _normalization(config, train))
-        return cls(train, validation, test, config, dataset.classes, parts.validation_is_test, scale, offset)
+        opened = []
+        for parts in splits:
+            train = _pick(train_pool, train_labels, parts.train)
+            validation = test if parts.validation_is_test else _pick(train_pool, train_labels, parts.validation)
+            scale, offset = (values.to(device) for values in _normalization(config, train))
+            is_test, held_out = parts.validation_is_test, parts.validation
+            opened.append(cls(train, validation, test, config, dataset.classes, is_test, scale, offset, held_out))
+        return opened
 
     @property
     def in_channels(self) -> int:
@@ -154,16 +179,25 @@ def normalize(images: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     return images.to(torch.float32, copy=True).mul_(scale).add_(offset)
 
 
-@lru_cache(maxsize=1)
 def device_data(folder: Path, config: DatasetConfig, device: str) -> DeviceDataset:
-    """Open a cache entry, or return it if it is open.
+    """Open a cache entry, or return it if it is open. Of several folds it is the first.
+
+    Raises:
+        DataError: As `device_folds`.
+    """
+    return device_folds(folder, config, device)[0]
+
+
+@lru_cache(maxsize=1)
+def device_folds(folder: Path, config: DatasetConfig, device: str) -> list[DeviceDataset]:
+    """Open a cache entry with a split for each fold, or return it if it is open.
 
     Only the latest entry stays open.
 
     Raises:
         DataError: `folder` is not a cache entry, or the split is not possible.
     """
-    return DeviceDataset.open(Dataset.open(folder), config, device)
+    return DeviceDataset.open_folds(Dataset.open(folder), config, device)
 
 
 def _mapped(dataset: Dataset, part: str, device: str | torch.device, stop: int) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, cast
 
@@ -109,9 +109,16 @@ def near_copies(dataset: Dataset, parts: Split) -> list[Copies]:
     return [_copies(pool, *pair, counts[pair], pairs.get(pair)) for pair in _pairs()]
 
 
-def warn_of_copies(dataset: Dataset, parts: Split) -> None:
-    """Warn of equal images across training, validation and test, in one line."""
-    across = [copies for copies in exact_copies(dataset, parts) if copies.first != copies.second and copies.count]
+def warn_of_copies(dataset: Dataset, folds: Sequence[Split]) -> None:
+    """Warn of equal images across training, validation and test, in one line.
+
+    With folds every image is a validation image once, so that copies in other folds are summed.
+    """
+    across = [copies for copies in exact_copies(dataset, folds[0]) if copies.first != copies.second]
+    for parts in folds[1:]:
+        inside = next(each for each in exact_copies(dataset, parts) if _is_of_folds(each))
+        across = [_sum(each, inside) if _is_of_folds(each) else each for each in across]
+    across = [copies for copies in across if copies.count]
     if across:
         counts = ", ".join(f"{each.count:,} of {each.second} in {each.first}" for each in across)
         assert across[0].example is not None
@@ -120,6 +127,14 @@ def warn_of_copies(dataset: Dataset, parts: Split) -> None:
             f"{dataset.name}: images with a copy in another part: {counts} ({image} is {copy});"
             " their figures are too good; remove copies, or keep them in one group by dataset.validation.groups"
         )
+
+
+def _is_of_folds(copies: Copies) -> bool:
+    return (copies.first, copies.second) == PARTS[:2]
+
+
+def _sum(first: Copies, second: Copies) -> Copies:
+    return replace(first, count=first.count + second.count, example=first.example or second.example)
 
 
 def digest_images(dataset: Dataset) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.config.dataset import DEFAULT_SHARE, DatasetConfig, GroupedShare, LastFraction, NextImages
+from tuner.config.dataset import DEFAULT_SHARE, DatasetConfig, Folds, GroupedShare, LastFraction, NextImages
 from tuner.config.validation_messages import shown
 from tuner.data.dataset import Dataset
+from tuner.data.folds import grouped_folds, stratified_folds
 from tuner.data.groups import PLACE, grouped_sample
 from tuner.errors import DataError, shorten
 
@@ -41,6 +42,7 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
     - `{next: N}`: the N images after the first T.
     - `{groups: …, share: f}`: whole groups, near that share of each class.
     - `test`: no image, because the test images are used instead.
+    - `{folds: K}`: the first of K folds, see `split_folds`.
     - nothing: the validation images that the data set sets apart, or else a share of 0.1.
 
     Raises:
@@ -62,6 +64,8 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
         asked = f"{train} and {extra} more for validation" if extra else str(train)
         raise DataError(f"dataset.train: {asked}; {dataset.name} has {available} training images")
     _check_reached(dataset, train + extra)
+    if isinstance(validation, Folds):
+        return _fold(dataset, train, validation, config.split_seed)[0]
     if validation is None:
         return Split(np.arange(train), np.arange(available, len(dataset.train_labels)))
     if validation == "test":
@@ -77,6 +81,20 @@ def split(dataset: Dataset, config: DatasetConfig) -> Split:
         return _stratified(dataset, train + extra, count, config.split_seed)
     _check_halves(dataset, parts)
     return parts
+
+
+def split_folds(dataset: Dataset, config: DatasetConfig) -> list[Split]:
+    """Split the training images into as many folds as `config` asks for.
+
+    Each fold is the validation images of one split. Without folds there is one split.
+
+    Raises:
+        DataError: As `split`.
+    """
+    first = split(dataset, config)
+    if not isinstance(config.validation, Folds):
+        return [first]
+    return _fold(dataset, len(first.train) + len(first.validation), config.validation, config.split_seed)
 
 
 def check_own_validation(config: DatasetConfig, path: str) -> None:
@@ -138,9 +156,8 @@ def _last(train: int, share: float) -> Split:
 
 def _grouped(dataset: Dataset, taken: int, share: float, seed: int) -> Split:
     """Hold out whole groups of the first `taken` images, near a share of each class."""
-    if dataset.groups is None:
-        raise DataError(f"{PLACE}: {dataset.name} was decoded without groups")
-    labels, groups = np.asarray(dataset.train_labels[:taken]), dataset.groups.of_train[:taken]
+    labels, groups = np.asarray(dataset.train_labels[:taken]), _groups(dataset, taken)
+    assert dataset.groups is not None  # because _groups refuses that
     check_groups(dataset.classes, dataset.groups.names, labels, groups, "validation")
     validation = grouped_sample(labels, len(dataset.classes), groups, share, seed)
     parts = Split(np.setdiff1d(np.arange(taken), validation, assume_unique=True), validation)
@@ -148,6 +165,43 @@ def _grouped(dataset: Dataset, taken: int, share: float, seed: int) -> Split:
         if missing := _missing(dataset, indices):
             raise DataError(f"{PLACE}: no division was found whose {name} images hold {missing}; merge fewer groups")
     return parts
+
+
+def _fold(dataset: Dataset, taken: int, config: Folds, seed: int) -> list[Split]:
+    """Divide the first `taken` images into folds."""
+    labels, classes = np.asarray(dataset.train_labels[:taken]), len(dataset.classes)
+    if config.groups is None:
+        _check_rarest(dataset, np.bincount(labels, minlength=classes), "images", config.folds)
+        fold = stratified_folds(labels, classes, config.folds, seed)
+    else:
+        groups = _groups(dataset, taken)
+        together = np.unique(np.stack([labels, groups]), axis=1)
+        _check_rarest(dataset, np.bincount(together[0], minlength=classes), "groups", config.folds)
+        fold = grouped_folds(labels, classes, groups, config.folds, seed)
+    parts = [Split(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(config.folds)]
+    for number, part in enumerate(parts, 1):
+        if missing := _missing(dataset, part.validation):
+            raise DataError(
+                f"{PLACE}: no division was found whose fold {number} of {config.folds} holds {missing};"
+                " take fewer folds, or merge fewer groups"
+            )
+    return parts
+
+
+def _check_rarest(dataset: Dataset, counts: Indices, noun: str, folds: int) -> None:
+    """Refuse more folds than the rarest class has images or groups."""
+    rarest = int(counts.argmin())
+    if counts[rarest] < folds:
+        found = f"class '{shorten(dataset.classes[rarest])}' has {counts[rarest]} {noun} to divide"
+        allowed = f"2 to {counts[rarest]}" if counts[rarest] > 1 else f"classes of 2 {noun} or more"
+        raise DataError(f"dataset.validation.folds: found {folds}, but {found}; allowed: {allowed}")
+
+
+def _groups(dataset: Dataset, taken: int) -> Indices:
+    """Return the groups of the first `taken` images."""
+    if dataset.groups is None:
+        raise DataError(f"{PLACE}: {dataset.name} was decoded without groups")
+    return dataset.groups.of_train[:taken]
 
 
 def check_groups(classes: tuple[str, ...], names: tuple[str, ...], labels: Indices, groups: Indices, part: str) -> None:

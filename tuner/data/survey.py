@@ -91,6 +91,8 @@ def survey(config: DatasetConfig, root: Path | None = None) -> Survey:
     if dataset.own_validation:
         notes.append("the validation images are those that the data set sets apart")
     parts = _parts(dataset, config, notes)
+    if config.folds > 1 and len(parts.validation):
+        notes.append(f"the validation images are the first of {config.folds} folds")
     return Survey(source.path, files, dataset, parts, exact_copies(dataset, parts), near_copies(dataset, parts), notes)
 
 

@@ -228,6 +228,11 @@ class StudyResults:
         return self.folder.tables(self.spec).epochs()
 
     @cached_property
+    def folds(self) -> pd.DataFrame:
+        """One row per trial, epoch and fold (`dataset.validation.folds`)."""
+        return self.folder.tables(self.spec).folds()
+
+    @cached_property
     def steps(self) -> pd.DataFrame:
         """One row per trial and line of its step log (`log_every`)."""
         return self.folder.tables(self.spec).steps()

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tuner.config.space import Space
 from tuner.config.values import Kind, Value
 
-Table = Literal["epochs", "steps", "decisions", "predictions", "classes", "trials"]
+Table = Literal["folds", "epochs", "steps", "decisions", "predictions", "classes", "trials"]
 State = Literal["RUNNING", "PAUSED", "COMPLETE", "PRUNED", "FAILED"]
 IN_FLIGHT: tuple[State, ...] = ("RUNNING", "PAUSED")
 FINISHED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAILED")
@@ -29,13 +29,27 @@ class Column(NamedTuple):
     doc: str
 
 
+_MEASURED = {
+    "train_loss": Column(_FLOAT, "Mean training loss, with dropout and augmentation."),
+    "train_accuracy": Column(_FLOAT, "Accuracy on the training images during the epoch."),
+    "val_loss": Column(_FLOAT, "Cross-entropy on the validation images, in nats."),
+    "val_accuracy": Column(_FLOAT, "Accuracy on the validation images, 0 to 1."),
+    "val_auroc": Column(_FLOAT, "Area under the ROC curve, if the study names the metric."),
+    "val_f1": Column(_FLOAT, "F1, mean over the classes, if the study names it."),
+    "val_balanced_accuracy": Column(_FLOAT, "Recall, mean over the classes, if the study names it."),
+    "val_top5_accuracy": Column(_FLOAT, "Accuracy among the five likeliest classes, if the study names it."),
+    "val_ece": Column(_FLOAT, "Expected calibration error, if the study names it."),
+}
+"""Columns of an epoch that tell how well the network does."""
+
 COLUMNS: dict[Table, dict[str, Column]] = {
     "trials": {
         "study": Column(_TEXT, "Name of the study."),
         "number": Column(_INT, "Number of the trial, from 0 in the order of proposals."),
         "attempt": Column(_INT, "Attempt that wrote the row, from 1. A trial that waited goes on in its next."),
         "state": Column(_TEXT, "RUNNING, PAUSED (waits at a rung), COMPLETE, PRUNED or FAILED."),
-        "value": Column(_FLOAT, "First objective after the last epoch."),
+        "value": Column(_FLOAT, "First objective after the last epoch, with folds the mean of the folds."),
+        "deviation": Column(_FLOAT, "Standard deviation of `value` over the folds, if there are folds."),
         "values": Column(pa.list_(_FLOAT), "All objectives, in the file's order."),
         "best_epoch": Column(_INT, "Epoch with the best first objective."),
         "epochs_run": Column(_INT, "Epochs that the trial has completed."),
@@ -66,15 +80,8 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "number": Column(_INT, "Number of the trial."),
         "attempt": Column(_INT, "Attempt that reported the epoch."),
         "epoch": Column(_INT, "Epoch, from 1; 0 is the untrained network."),
-        "train_loss": Column(_FLOAT, "Mean training loss, with dropout and augmentation."),
-        "train_accuracy": Column(_FLOAT, "Accuracy on the training images during the epoch."),
-        "val_loss": Column(_FLOAT, "Cross-entropy on the validation images, in nats."),
-        "val_accuracy": Column(_FLOAT, "Accuracy on the validation images, 0 to 1."),
-        "val_auroc": Column(_FLOAT, "Area under the ROC curve, if the study names the metric."),
-        "val_f1": Column(_FLOAT, "F1, mean over the classes, if the study names it."),
-        "val_balanced_accuracy": Column(_FLOAT, "Recall, mean over the classes, if the study names it."),
-        "val_top5_accuracy": Column(_FLOAT, "Accuracy among the five likeliest classes, if the study names it."),
-        "val_ece": Column(_FLOAT, "Expected calibration error, if the study names it."),
+        **_MEASURED,
+        "deviation": Column(_FLOAT, "Standard deviation of the first objective over the folds, if there are folds."),
         "learning_rate": Column(_FLOAT, "Learning rate of the epoch's last step."),
         "train_seconds": Column(_FLOAT, "Seconds of training steps so far, evaluation left out."),
         "parameters_count": Column(_INT, "Trainable parameters of the network."),
@@ -84,6 +91,16 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "images_per_second": Column(_FLOAT, "Training images per second of training."),
         "peak_memory_bytes": Column(_INT, "Peak memory of tensors on a CUDA device, else empty."),
         "at": Column(_TIME, "Time of the report."),
+    },
+    "folds": {
+        "study": Column(_TEXT, "Name of the study."),
+        "number": Column(_INT, "Number of the trial."),
+        "attempt": Column(_INT, "Attempt that reported the epoch."),
+        "epoch": Column(_INT, "Epoch, from 1."),
+        "fold": Column(_INT, "Fold whose images are the validation images, from 1."),
+        **_MEASURED,
+        "test_accuracy": Column(_FLOAT, "Test accuracy of the fold's network, at the end of a completed trial."),
+        "test_loss": Column(_FLOAT, "Test cross-entropy, measured with `test_accuracy`."),
     },
     "steps": {
         "study": Column(_TEXT, "Name of the study."),
@@ -141,12 +158,13 @@ _CONTEXT = ("study", "number", "attempt", "at")
 EPOCH_COLUMNS = tuple(name for name in COLUMNS["epochs"] if name not in _CONTEXT)
 """Columns of `epochs` that a report contains. The recorder adds the others."""
 
-ORDER: tuple[Table, ...] = ("epochs", "steps", "decisions", "predictions", "classes", "trials")
-"""The order of writing: a finished trial's row comes last."""
+ORDER: tuple[Table, ...] = ("folds", "epochs", "steps", "decisions", "predictions", "classes", "trials")
+"""The order of writing: an epoch's row comes after its folds, and a finished trial's row last."""
 
 KEYS: dict[Table, list[str]] = {
     "trials": ["number", "attempt", "state", "updated_at"],
     "epochs": ["number", "attempt", "epoch"],
+    "folds": ["number", "attempt", "epoch", "fold"],
     "steps": ["number", "attempt", "step"],
     "decisions": ["number", "attempt", "bracket", "rung", "verdict"],
     "predictions": ["number", "attempt", "split", "index"],
@@ -246,6 +264,8 @@ class EpochResult:
     val_ece: float | None = None
     steps: tuple[StepResult, ...] = ()
     """Lines of the step log, empty unless the study keeps one."""
+    folds: tuple["EpochResult", ...] = ()
+    """Epochs of the folds, whose mean this is. Empty without folds."""
 
 
 @overload

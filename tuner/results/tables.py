@@ -206,6 +206,10 @@ class Tables:
         """
         return self._latest("epochs", ["number", "epoch"])
 
+    def folds(self) -> pd.DataFrame:
+        """Read one row per trial, epoch and fold, of the latest attempt that reached the epoch."""
+        return self._latest("folds", ["number", "epoch", "fold"])
+
     def steps(self) -> pd.DataFrame:
         """Read one row per trial and line of its step log.
 

@@ -16,6 +16,7 @@ from tuner.config.user_models import is_own
 from tuner.data import progress
 from tuner.data.duplicates import warn_of_copies
 from tuner.data.published import fetch_published, format_bytes
+from tuner.data.splits import split_folds
 from tuner.errors import DataError, SpecError
 from tuner.training import watchdog
 
@@ -45,7 +46,7 @@ def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], obje
         SpecError: They are too small, or not suited to an architecture or a metric.
     """
     dataset = _load_watched(spec.dataset, root)
-    warn_of_copies(dataset, data.split(dataset, spec.dataset))
+    warn_of_copies(dataset, split_folds(dataset, spec.dataset))
     _warn_of_turned_digits(spec.dataset)
     _check_pixels(spec.dataset.pixels, dataset)
     _check_metrics(spec, dataset)

@@ -64,7 +64,8 @@ def estimate(spec: StudyConfig, root: Path | None, slots: int) -> Estimate:
     }
 
     def seconds(recipe: TrainingConfig, epochs: float) -> float:
-        return TRIAL_SECONDS + epochs * (timed[recipe.architecture].epoch_seconds + REPORT_SECONDS)
+        epoch_seconds = spec.dataset.folds * timed[recipe.architecture].epoch_seconds
+        return TRIAL_SECONDS + epochs * (epoch_seconds + REPORT_SECONDS)
 
     full = mean(seconds(recipe, recipe.epochs) for recipe in recipes)
     stopped = mean(seconds(recipe, _expected_epochs(spec, recipe.epochs)) for recipe in recipes)

@@ -70,13 +70,14 @@ def _chose_by_test(origin: Origin) -> bool:
 
 
 def _figures(study: StudyResults, row: Mapping[Any, Any], origin: Origin) -> Iterator[str]:
-    metric = study.spec.objective[0].metric
+    metric, folds = study.spec.objective[0].metric, study.spec.dataset.folds
+    chose = "validation images" if folds == 1 else f"validation images, mean of {folds} folds"
     yield "| figure | value | measured on |"
     yield "|---|---|---|"
-    yield f"| {metric}, trial {origin.trial} of the search | {_text(metric, row['value'])} | validation images |"
+    yield f"| {metric}, trial {origin.trial} of the search | {_text(metric, row['value'])} | {chose} |"
     for name, column in ((metric, "value"), ("test_accuracy", "test_accuracy")):
         if mean := _mean(study, row, name, column):
-            yield f"| {name}, {mean} | {'test' if column == 'test_accuracy' else 'validation'} images |"
+            yield f"| {name}, {mean} | {'test images' if column == 'test_accuracy' else chose} |"
     for name, value in origin.test.items():
         yield f"| {name}, this model | {_text(name, value)} | {origin.images['test']:,} test images |"
 

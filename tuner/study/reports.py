@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tuner.config.study import StudyConfig
+from tuner.results.schema import COLUMNS
 from tuner.results.tables import now
 from tuner.study.observer import Row
 from tuner.study.writer import Writer
@@ -11,6 +12,7 @@ from tuner.study.writer import Writer
 _LATEST = (
     "val_accuracy",
     "val_loss",
+    "deviation",
     "test_accuracy",
     "test_loss",
     "train_seconds",
@@ -20,7 +22,7 @@ _LATEST = (
 
 
 def append_report(writer: Writer, row: Row, report: Row, result: dict[str, Any]) -> None:
-    """Append the rows of a report: its epoch, steps, predictions and classes.
+    """Append the rows of a report: its folds, epoch, steps, predictions and classes.
 
     All but the epoch are taken out of the result, because Tune keeps a trial's last one.
 
@@ -34,6 +36,9 @@ def append_report(writer: Writer, row: Row, report: Row, result: dict[str, Any])
     if untrained := result.get("untrained"):
         first = {"epoch": 0, "parameters_count": result["parameters_count"]}
         writer.append("epochs", {**attempt, **first, **untrained, "at": now()})
+    for fold, cells in enumerate(result.pop("folds", ()), 1):
+        measured = {name: value for name, value in cells.items() if name in COLUMNS["folds"]}
+        writer.append("folds", {**attempt, **measured, "fold": fold})
     writer.append("epochs", {**attempt, **report, "at": now()})
     for line in result.pop("steps", ()):
         writer.append("steps", {**attempt, "epoch": report["epoch"], **line})

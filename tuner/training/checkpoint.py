@@ -19,7 +19,7 @@ from tuner.config.values import Value
 from tuner.errors import first_line
 from tuner.results.folder import StudyFolder
 from tuner.storage import Storage
-from tuner.training.loop import Trainer
+from tuner.training.cross_validation import Training
 
 CHECKPOINT_SECONDS = 15.0
 """Seconds between two checkpoints of a trial, also within an epoch."""
@@ -45,7 +45,7 @@ class Checkpointer:
     so far and the state of the training. It is read with `weights_only=True`.
     """
 
-    def __init__(self, folder: StudyFolder, number: int, identity: str, trainer: Trainer) -> None:
+    def __init__(self, folder: StudyFolder, number: int, identity: str, trainer: Training) -> None:
         self._storage, self._name = folder.storage, folder.checkpoint(number)
         self._identity = identity
         self._trainer = weakref.proxy(trainer)  # because a cycle would keep its memory after the trial

@@ -124,6 +124,11 @@ class Trainer:
         return self._average.model if self._average else self.model
 
     @property
+    def trainers(self) -> Sequence[Self]:
+        """This training alone. A cross-validation has several."""
+        return (self,)
+
+    @property
     def precision(self) -> Precision:
         """Number format and memory order of the training."""
         return self._preparer.precision

@@ -90,19 +90,19 @@ def gpu_need(spec: StudyConfig, dataset: Path, root: Path | None) -> MemoryNeed:
     """
     if not torch.cuda.is_available():
         raise TrialError("Ray counts a GPU here, but torch sees none; is this torch built for its driver?")
-    data = DeviceDataset.open(Dataset.open(ensure_cached(dataset, spec.dataset, root)), spec.dataset, "cuda")
+    folds = DeviceDataset.open_folds(Dataset.open(ensure_cached(dataset, spec.dataset, root)), spec.dataset, "cuda")
     of = torch.cuda.get_device_properties(0).total_memory
-    needs = [_need(recipe, data, of, root) for recipe in largest_recipes(spec)]
+    needs = [_need(recipe, folds, of, root) for recipe in largest_recipes(spec)]
     return max(needs, key=lambda need: float("inf") if need.bytes is None else need.bytes)
 
 
-def _need(recipe: TrainingConfig, data: DeviceDataset, of: int, root: Path | None) -> MemoryNeed:
-    """Measure the memory of one recipe on a GPU of `of` bytes."""
+def _need(recipe: TrainingConfig, folds: Sequence[DeviceDataset], of: int, root: Path | None) -> MemoryNeed:
+    """Measure the memory of one recipe, with a network per fold, on a GPU of `of` bytes."""
     what = f"{recipe.architecture} with batches of {recipe.batch_size}"
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     try:
-        one_step(recipe, data, root)
+        _ = [one_step(recipe, fold, root) for fold in folds]  # kept, because a trial keeps all its networks
     except OutOfMemoryError:
         return MemoryNeed(what, None, of)
     return MemoryNeed(what, torch.cuda.max_memory_reserved() + CONTEXT_BYTES, of)
@@ -126,8 +126,8 @@ def try_smallest(spec: StudyConfig, name: str, data: DeviceDataset, root: Path |
         raise SpecError(f"architecture: {name} fails in training: {type_and_line(error)}") from error
 
 
-def one_step(recipe: TrainingConfig, data: DeviceDataset, root: Path | None = None) -> None:
-    """Train one step of a recipe and evaluate one batch.
+def one_step(recipe: TrainingConfig, data: DeviceDataset, root: Path | None = None) -> Trainer:
+    """Train one step of a recipe, evaluate one batch, and return the training.
 
     Raises:
         OutOfMemoryError: The step or the evaluation does not fit.
@@ -136,6 +136,7 @@ def one_step(recipe: TrainingConfig, data: DeviceDataset, root: Path | None = No
     trainer, _ = _train_until(lambda: True, released, data, root)
     pixels, labels = data.validation.batch(slice(0, EVALUATION_BATCH[data.device.type]))
     trainer.evaluate(ImageSubset(pixels, None, labels))
+    return trainer
 
 
 def time_recipes(recipes: Sequence[TrainingConfig], data: DeviceDataset, root: Path | None = None) -> Speed:

@@ -1,9 +1,10 @@
 """One attempt at a trial: training, reports, checkpoints and resuming, without Ray."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -12,14 +13,16 @@ from torch import Tensor
 from tuner.config.study import StudyConfig
 from tuner.config.values import Value
 from tuner.data.cache import ensure_cached
-from tuner.data.device import ImageSubset, device_data
+from tuner.data.device import device_folds
 from tuner.errors import DeviceError, OutOfTimeError
 from tuner.results.folder import StudyFolder
 from tuner.training.checkpoint import Checkpointer, identity, write_state
+from tuner.training.cross_validation import CrossValidation, Training, deviation, validation_outputs
 from tuner.training.loop import Trainer
 from tuner.training.memory import limit_memory, release_memory
 from tuner.training.metrics import class_metrics
 from tuner.training.precision import Capability
+from tuner.training.seeds import derive_step_seed
 from tuner.training.watchdog import watched
 
 
@@ -39,7 +42,8 @@ def run_trial(
     """Train or resume a trial, yielding one report per epoch.
 
     A report has the fields of `EpochResult` (`train_seconds` summed over the epochs),
-    `epochs_planned`, `parameters_count` and `device`. The last report also has `test_loss`,
+    `epochs_planned`, `parameters_count` and `device`. With folds it has the mean of the folds, and their
+    `deviation` of the first objective. The last report also has `test_loss`,
     `test_accuracy` and `done`. If the study asks for them, the first report has `untrained` (loss
     and accuracy before the training) and the last `predictions` and `classes`, a dict for each kind
     of images.
@@ -63,23 +67,28 @@ def run_trial(
         UserError: Data or recipe do not allow it.
     """
     _prepare_process(spec, device, gpu)
-    trainer = Trainer(
-        spec.training_config(parameters),
-        device_data(ensure_cached(dataset, spec.dataset, data), spec.dataset, device),
-        seed=seed,
-        log_every=spec.log_every,
-        on_step=lambda: _after_step(keeper, spec.budget.trial_minutes),
-        capability=capability,
-        metrics=spec.extra_metrics,
-        root=data,
-    )
+    images = device_folds(ensure_cached(dataset, spec.dataset, data), spec.dataset, device)
+    trainers = [
+        Trainer(
+            spec.training_config(parameters),
+            fold,
+            seed=derive_step_seed(seed, "fold", number) if len(images) > 1 else seed,
+            log_every=spec.log_every,
+            on_step=lambda: _after_step(keeper, spec.budget.trial_minutes),
+            capability=capability,
+            metrics=spec.extra_metrics,
+            root=data,
+        )
+        for number, fold in enumerate(images, 1)
+    ]
+    trainer: Training = CrossValidation(trainers) if len(images) > 1 else trainers[0]
     before = trainer.measure() if spec.untrained else None
     study = StudyFolder(folder)
     keeper = Checkpointer(study, number, identity(spec, dataset, parameters, seed), trainer)
     for report in keeper.resume():
         yield {**report, "replayed": True}
     try:
-        yield from _train(trainer, keeper, before, spec.stopping.waits_at)
+        yield from _train(trainer, keeper, before, spec)
     except OutOfTimeError:
         if not keeper.reports:
             raise
@@ -87,21 +96,22 @@ def run_trial(
         return
     began = time.perf_counter()
     if spec.keep_weights:
-        write_state(study.storage, study.weights(number), trainer.model.state_dict())
-    yield _last_report(trainer, keeper, spec, began)
+        write_state(study.storage, study.weights(number), _weights(trainers))
+    yield _last_report(trainers, keeper, spec, began)
 
 
-def _last_report(trainer: Trainer, keeper: Checkpointer, spec: StudyConfig, began: float) -> dict[str, Any]:
+def _last_report(trainers: Sequence[Trainer], keeper: Checkpointer, spec: StudyConfig, began: float) -> dict[str, Any]:
     """Complete the last epoch's report with the test images, and with the time of the trial's end.
 
     Args:
-        trainer: The training that has ended.
-        keeper: Its checkpoints.
+        trainers: The trainings that have ended, one per fold.
+        keeper: Their checkpoints.
         spec: The study.
-        began: Time at which its weights were about to be saved.
+        began: Time at which their weights were about to be saved.
     """
     saved = time.perf_counter()
-    report = {**keeper.reports[-1], **_tested(trainer), "done": True, **_details(trainer, spec)}
+    report = keeper.reports[-1]
+    report = {**report, **_tested(trainers, report.get("folds", ())), "done": True, **_details(trainers, spec)}
     seconds = {"checkpoint_seconds": saved - began, "evaluation_seconds": time.perf_counter() - saved}
     return report | {name: report.get(name, 0.0) + more for name, more in seconds.items()}
 
@@ -132,10 +142,10 @@ def _after_step(keeper: Checkpointer, minutes: float | None) -> None:
 
 
 def _train(
-    trainer: Trainer,
+    trainer: Training,
     keeper: Checkpointer,
     before: dict[str, Any] | None,
-    waits_at: Callable[[int], bool],
+    spec: StudyConfig,
 ) -> Iterator[dict[str, Any]]:
     """Train the remaining epochs and yield every report but the last.
 
@@ -151,46 +161,63 @@ def _train(
     for result in trainer:
         report = {**asdict(result), **constant}
         report["train_seconds"] += keeper.train_seconds
+        if result.folds:
+            report["deviation"] = deviation(result.folds, spec.objective[0].metric)
         if before and result.epoch == 1:
             report["untrained"] = before
         report["checkpoint_seconds"] = keeper.take_seconds()
         keeper.reports.append(report)
         if result.epoch < planned:
-            keeper.save() if waits_at(result.epoch) else keeper.save_if_due()
+            keeper.save() if spec.stopping.waits_at(result.epoch) else keeper.save_if_due()
             report["checkpoint_seconds"] += keeper.take_seconds()
             yield report
 
 
-def _tested(trainer: Trainer) -> dict[str, float]:
-    """Return loss and accuracy on the test images."""
-    loss, accuracy = trainer.evaluate(trainer.data.test)
-    return {"test_loss": loss, "test_accuracy": accuracy}
+def _weights(trainers: Sequence[Trainer]) -> dict[str, Any]:
+    """Return the weights of a network, or those of each fold's network in a list."""
+    weights = [trainer.model.state_dict() for trainer in trainers]
+    return {"folds": weights} if len(weights) > 1 else weights[0]
 
 
-def _details(trainer: Trainer, spec: StudyConfig) -> dict[str, dict[str, Any]]:
+def _tested(trainers: Sequence[Trainer], folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return loss and accuracy on the test images, and each fold's if there are folds.
+
+    Those of several networks are averaged, because the mean tells of one network.
+    """
+    names = ("test_loss", "test_accuracy")
+    rows = [dict(zip(names, trainer.evaluate(trainer.data.test), strict=True)) for trainer in trainers]
+    means = {name: fmean(row[name] for row in rows) for name in names}
+    return {**means, "folds": tuple(fold | row for fold, row in zip(folds, rows, strict=False))}
+
+
+def _details(trainers: Sequence[Trainer], spec: StudyConfig) -> dict[str, dict[str, Any]]:
     """Return the columns of the tables `predictions` and `classes` for each kind of images."""
     details: dict[str, dict[str, Any]] = {"predictions": {}, "classes": {}}
     for kind in dict.fromkeys([*spec.predictions, *spec.classes]):
-        images: ImageSubset = getattr(trainer.data, kind)
-        logits = trainer.logits(images)
+        logits, labels = validation_outputs(trainers) if kind == "validation" else _test_outputs(trainers[0])
         if kind in spec.predictions:
-            details["predictions"][kind] = _predictions(logits, images)
+            details["predictions"][kind] = _predictions(logits, labels)
         if kind in spec.classes:
-            names = trainer.data.classes
-            labels = {"class": list(range(len(names))), "name": list(names)}
-            details["classes"][kind] = labels | class_metrics(logits, images.labels)
+            names = trainers[0].data.classes
+            columns = {"class": list(range(len(names))), "name": list(names)}
+            details["classes"][kind] = columns | class_metrics(logits, labels)
     return details
 
 
-def _predictions(logits: Tensor, images: ImageSubset) -> dict[str, list[Any]]:
+def _test_outputs(trainer: Trainer) -> tuple[Tensor, Tensor]:
+    """Return logits (N, classes) and labels (N,) of the test images."""
+    return trainer.logits(trainer.data.test), trainer.data.test.labels
+
+
+def _predictions(logits: Tensor, labels: Tensor) -> dict[str, list[Any]]:
     """Return the columns of the table `predictions`, one row per image.
 
     `probability` is that of the predicted label.
     """
     probability, predicted = logits.softmax(dim=1).max(dim=1)
     return {
-        "index": list(range(len(images))),
-        "label": images.labels.tolist(),
+        "index": list(range(len(labels))),
+        "label": labels.tolist(),
         "predicted": predicted.tolist(),
         "probability": probability.tolist(),
     }
