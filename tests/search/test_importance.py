@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tuner.config.study import StudyConfig, parse_spec
-from tuner.search.importance import importance
+from tuner.search.importance import COLUMNS, importance
 
 SPACE = {
     "architecture": {"choice": ["vazquez_base", "rubio_small"]},
@@ -57,6 +57,19 @@ def test_importance_finds_the_parameter_that_decides(spec: StudyConfig) -> None:
     assert {*table.index} == {"learning_rate", "weight_decay", "batch_size", "filters"}  # the network never varies
 
 
+def test_importance_for_the_best_differs_from_that_for_all(spec: StudyConfig) -> None:
+    """The learning rate decides which trials are bad, the weight decay which of the others are the best."""
+
+    def steep(drawn: Cells) -> float:
+        return 0.1 if drawn["learning_rate"] < 1e-3 else 0.8 + drawn["weight_decay"]
+
+    table = importance(spec, *measured(steep))
+    assert table["importance"].idxmax() == "learning_rate"
+    assert table["best"].idxmax() == "weight_decay"
+    assert table["best"].sum() == pytest.approx(1)
+    assert table["best_low"]["weight_decay"] > table["best_high"]["batch_size"]
+
+
 def test_importance_compares_trials_at_the_epoch(spec: StudyConfig) -> None:
     assert importance(spec, *measured(by_rate), epoch=2).index[0] == "weight_decay"
 
@@ -96,7 +109,7 @@ def test_importance_ignores_repeats_and_unmeasured_trials(spec: StudyConfig) -> 
 def test_importance_without_variation_is_empty(spec: StudyConfig, tables: Tables) -> None:
     table = importance(spec, *tables)
     assert table.empty
-    assert [*table.columns] == ["importance", "low", "high"]
+    assert [*table.columns] == COLUMNS
 
 
 def test_importance_of_few_trials_has_every_parameter(spec: StudyConfig) -> None:

@@ -1,6 +1,8 @@
 """`explain` and `importance`: why a trial was proposed and ended, and which parameters matter."""
 
-from typing import Annotated
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -37,7 +39,7 @@ def explain(study: StudyName, trial: Number, results: Results = DEFAULT_RESULTS)
 
 
 def importance(study: StudyName, results: Results = DEFAULT_RESULTS, epoch: Epoch = 1) -> None:
-    """Show how much of the objective's variance each parameter explains."""
+    """Show how much each parameter matters, for all trials and for the best."""
     from tuner.results.folder import load_study
     from tuner.search.importance import importance as find_importance
 
@@ -48,10 +50,23 @@ def importance(study: StudyName, results: Results = DEFAULT_RESULTS, epoch: Epoc
             f"{loaded.folder}: fewer than two trials with different values at epoch {epoch}; choose another --epoch"
         )
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("parameter", "share of variance", "90 % interval"):
+    for column in ("parameter", "share of variance", "90 % interval", "share for the best", "90 % interval"):
         table.add_column(column, justify="left" if column == "parameter" else "right", no_wrap=True)
-    for name, row in shares.iterrows():
-        table.add_row(str(name), f"{row['importance']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}")
+    for name, row in shares.to_dict("index").items():
+        table.add_row(
+            str(name), *_share(row, "importance", "low", "high"), *_share(row, "best", "best_low", "best_high")
+        )
     objective = loaded.spec.objective[0].metric
-    out.print(f"{objective} after epoch {epoch}, by fANOVA; each parameter by itself", markup=False)
+    out.print(
+        f"{objective} after epoch {epoch}; share of the variance by fANOVA, each parameter by itself;"
+        " for the best 10 % of trials by PED-ANOVA",
+        markup=False,
+        soft_wrap=True,
+    )
     print_table(table)
+
+
+def _share(row: Mapping[Any, Any], *names: str) -> tuple[str, str]:
+    """Write a share and its interval, nothing for missing ones."""
+    share, low, high = (row[name] for name in names)
+    return ("", "") if math.isnan(share) else (f"{share:.2f}", f"{low:.2f} to {high:.2f}")

@@ -1,6 +1,7 @@
-"""Importance of each searched parameter, by Optuna's fANOVA."""
+"""Importance of each searched parameter, by Optuna's fANOVA and PED-ANOVA."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator
+from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
 from tuner.config.parameters import Constant, Float, Int, Parameter
@@ -23,12 +24,17 @@ TREES, TREES_RESAMPLED = 64, 8
 """Trees of the forest behind an importance, and behind that of each resample."""
 OUTSIDE = 0.05
 """Share of the resamples outside the interval on each side."""
+BEST, FEWEST_BEST = 0.1, 5
+"""Share of the trials that count as the best for PED-ANOVA, and their number at least."""
+COLUMNS = ["importance", "low", "high", "best", "best_low", "best_high"]
 
 
 def importance(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame, epoch: int = 1) -> pd.DataFrame:
-    """Return the share of the objective's variance that each parameter explains.
+    """Return how much each parameter matters, for all trials and for the best.
 
-    A share is that of the parameter by itself. What interactions explain is missing from the sum.
+    The first share is that of the objective's variance, by fANOVA. It is that of the parameter by
+    itself, so what interactions explain is missing from the sum. The second tells which parameters
+    decide that a trial is among the best 10 %, by PED-ANOVA. It is scaled to a sum of 1.
     Trials are compared at the same epoch, because stopped trials have no later value.
     Parameters that only some of the trials have, or that never vary, are left out.
 
@@ -39,19 +45,22 @@ def importance(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame, ep
         epoch: Epoch at which trials are compared.
 
     Returns:
-        One row per parameter, the most important first: `importance`, 0 to 1, and `low` and `high`,
-        the ends of its 90 % interval over resamples of the trials. Empty if no value varies.
+        One row per parameter, the most important first: `importance` by fANOVA and `best` by
+        PED-ANOVA, 0 to 1, and `low`, `high`, `best_low` and `best_high`, the ends of their 90 %
+        intervals over resamples of the trials. Empty if no value varies.
     """
-    columns = ["importance", "low", "high"]
     valued = _valued(spec, trials, epochs, epoch)
     if len(valued) < 2:
-        return pd.DataFrame(columns=columns, dtype=float)
+        return pd.DataFrame(columns=COLUMNS, dtype=float)
     draws = np.random.default_rng(0).integers(len(valued), size=(RESAMPLES, len(valued)))
     resamples = [[valued[index] for index in draw] for draw in draws]
     resampled = pd.DataFrame([_evaluate(spec, resample, TREES_RESAMPLED) for resample in resamples])
     table = pd.Series(_evaluate(spec, valued, TREES), dtype=float).to_frame("importance")
     table["low"], table["high"] = resampled.quantile(OUTSIDE), resampled.quantile(1 - OUTSIDE)
-    return table.sort_values("importance", ascending=False, kind="stable")[columns]
+    table["best"] = pd.Series(_evaluate_best(spec, valued), dtype=float)
+    best = pd.DataFrame([_evaluate_best(spec, resample) for resample in resamples])
+    table["best_low"], table["best_high"] = best.quantile(OUTSIDE), best.quantile(1 - OUTSIDE)
+    return table.sort_values("importance", ascending=False, kind="stable")[COLUMNS]
 
 
 def _valued(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame, epoch: int) -> list[FrozenTrial]:
@@ -99,15 +108,34 @@ def _weighed(parameter: Parameter) -> BaseDistribution:
     return distribution(parameter)
 
 
+def _evaluate_best(spec: StudyConfig, trials: list[FrozenTrial]) -> dict[str, float]:
+    """Return each parameter's share of what makes trials the best, by PED-ANOVA.
+
+    The result is empty if no value varies.
+    """
+    if len({trial.value for trial in trials}) < 2:
+        return {}
+    share = min(0.5, max(BEST, FEWEST_BEST / len(trials)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # because equal values can make all trials the best
+        found = PedAnovaImportanceEvaluator(target_quantile=share).evaluate(_study_of(spec, trials))
+    total = sum(found.values())
+    return {name: value / total for name, value in found.items()} if total > 0 else {}
+
+
+def _study_of(spec: StudyConfig, trials: list[FrozenTrial]) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction=spec.objective[0].direction)
+    study.add_trials(trials)
+    return study
+
+
 def _evaluate(spec: StudyConfig, trials: list[FrozenTrial], trees: int) -> dict[str, float]:
     """Return the importance of each parameter over some trials.
 
     The result is empty if no value varies.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction=spec.objective[0].direction)
-    study.add_trials(trials)
     try:  # without `get_param_importances`, because it scales the shares to a sum of 1, or warns
-        return FanovaImportanceEvaluator(n_trees=trees, seed=0).evaluate(study)
+        return FanovaImportanceEvaluator(n_trees=trees, seed=0).evaluate(_study_of(spec, trials))
     except RuntimeError:  # no tree found any variance
         return {}
