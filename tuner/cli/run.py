@@ -178,7 +178,7 @@ def run_here(
         from tuner.cluster import connection
 
         with signals_later():
-            connection.start(address, spec.architectures, end_without_ray)
+            connection.start(address, spec.code, end_without_ray)
         from tuner.study.run import StudyRun  # because Tune takes seconds
 
         study = StudyRun(
@@ -247,7 +247,7 @@ def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, addr
     dataset = load_fitting(spec, data)
     storage = open_storage(results)
     storage.create()
-    with out.status("Every node is checked …"), connected(address, spec.architectures):
+    with out.status("Every node is checked …"), connected(address, spec.code):
         from tuner.cluster.placement import place
 
         placement = place(spec, dataset.folder, data and data.absolute(), results=str(storage))
@@ -267,7 +267,7 @@ def print_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> N
         from tuner.search.schedulers import rung_epochs
         from tuner.study.estimate import estimate
 
-        with connected(address, spec.architectures):
+        with connected(address, spec.code):
             trial = choose_resources(spec, dataset.folder, data)
             slots = count_slots(spec, trial)
         cost = estimate(spec, data, slots)

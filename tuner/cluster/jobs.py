@@ -262,7 +262,7 @@ def _stage(folder: Path, spec: StudyConfig) -> None:
 
     They are this package, the modules of the user's networks, and the study.
     """
-    stage(folder, spec.architectures)
+    stage(folder, spec.code)
     (folder / f"{spec.study}.yaml").write_text(spec.to_yaml())
 
 

@@ -127,7 +127,8 @@ class DatasetConfig(Settings):
     """Images, their split, and the scale of their pixels."""
 
     name: str = "digits"
-    """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of training images."""
+    """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of training images |
+    package.module:function that returns images."""
     test: str | None = None
     """Parquet file or pattern of the test images, beside that of `name`."""
     image: Annotated[str, Field(min_length=1)] | None = None

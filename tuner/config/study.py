@@ -42,7 +42,7 @@ from tuner.config.settings import Settings
 from tuner.config.space import Space
 from tuner.config.training import TrainingConfig, check_hyperparameter
 from tuner.config.try_first import check_try_first
-from tuner.config.user_models import is_imported
+from tuner.config.user_models import is_function, is_imported
 from tuner.config.validation_messages import lines, shown
 from tuner.config.values import Value
 from tuner.config.yaml import override, read_yaml, to_yaml
@@ -285,6 +285,11 @@ class StudyConfig(Settings):
         return [self.training["architecture"]]
 
     @property
+    def code(self) -> list[str]:
+        """Names that may be of the user's code: the architectures, and a function that returns images."""
+        return [*self.architectures, *([self.dataset.name] if is_function(self.dataset.name) else [])]
+
+    @property
     def weights(self) -> list[tuple[str, bool | str]]:
         """Architectures with the pretrained weights that their trials may start from."""
         return [(name, value) for name in self.architectures for value in self._pretrained(name) if value is not False]
@@ -364,7 +369,7 @@ def _check_dataset_name(name: str, source: str) -> None:
     # unlike Path, os.path raises nothing for `~nouser` and names of 300 letters
     is_folder = os.path.isdir(os.path.expanduser(name))  # noqa: PTH111, PTH112
     is_path = name.endswith(".parquet") or any(sign in name for sign in "/*?[") or is_folder
-    if name not in DATASETS and (not name or not is_path):
+    if name not in DATASETS and (not name or not (is_path or is_function(name))):
         hint = f"or a path: ./{shorten(name)}"
         raise SpecError(f"{source}: dataset.name: found {shown(name)}; {suggest(name, DATASETS)}, {hint}")
 

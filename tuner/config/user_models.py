@@ -1,6 +1,7 @@
-"""Networks of the user: `package.module:Class`, imported and checked without torch."""
+"""Code of the user, `package.module:Class` or `package.module:function`, imported and checked without torch."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -45,17 +46,25 @@ def own_network(name: str) -> Callable[..., Any]:
         SpecError: The module cannot be imported, lacks the class, or the class has other parameters.
     """
     path, _, member = name.partition(":")
-    network = _find(import_own(path, name), member)
+    place = f"architecture: {name}"
+    allowed = "torchvision:NAME, timm:NAME, or package.module:Class below the current directory or installed"
+    network = _find(import_own(path, place, allowed), member)
     _check_call(name, member, network)
     return network
 
 
-def import_own(path: str, name: str) -> ModuleType:
+def is_function(name: str) -> bool:
+    """Return True if a name has the form of a user's function, `package.module:function`."""
+    return re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name) is not None
+
+
+def import_own(path: str, place: str, allowed: str) -> ModuleType:
     """Import a module of the user, from the current directory too.
 
     Args:
         path: Its dotted path.
-        name: The architecture, for the message.
+        place: The place in the study file, for the message.
+        allowed: What is allowed there, for the message.
 
     Raises:
         SpecError: The import failed.
@@ -68,8 +77,7 @@ def import_own(path: str, name: str) -> ModuleType:
         raise
     except BaseException as error:  # because a user's module may raise anything, SystemExit too
         raise SpecError(
-            f"architecture: {name}: importing '{path}' failed with {type_and_line(error)}; allowed: "
-            "torchvision:NAME, timm:NAME, or package.module:Class below the current directory or installed"
+            f"{place}: importing '{path}' failed with {type_and_line(error)}; allowed: {allowed}"
         ) from error
 
 

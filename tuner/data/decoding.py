@@ -3,14 +3,14 @@
 import io
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tuner.data import progress
 from tuner.data.dataset import Decoded, Part, reason
@@ -65,21 +65,22 @@ def decode_all(files: Iterable[tuple[bytes | Path, str]], image_size: int | None
     Raises:
         DataError: An image is refused by `decode`, or two images differ in size.
     """
-    pictures: list[Pixels] = []
-    origins: list[str] = []
     several: list[str] = []
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # because they name no file
+
+    def decoded() -> Iterator[tuple[Pixels, str]]:
         for image, origin in files:
             picture = decode(image, origin, image_size)
-            pictures.append(picture.pixels)
-            origins.append(origin)
             if picture.first_of_several:
                 several.append(origin)
+            yield picture.pixels, origin
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # because they name no file
+        stacked = stack(decoded())
     if several:
         count = f"number of such files: {len(several):,}"
         progress.warn_once(printable(f"{several[0]}: the first of several frames or pages is used; {count}"))
-    return _stack(pictures, origins)
+    return stacked
 
 
 def decode(image: bytes | Path, origin: str, image_size: int | None) -> Picture:
@@ -99,15 +100,25 @@ def decode(image: bytes | Path, origin: str, image_size: int | None) -> Picture:
     try:
         file = image if isinstance(image, Path) else io.BytesIO(image)
         with Image.open(file, formats=_formats()) as opened:
-            shown = _shown(opened, origin)
-            if image_size is not None and shown.size != (image_size, image_size):
-                shown = shown.resize((image_size, image_size), Image.Resampling.BILINEAR)
+            pixels = to_pixels(opened, origin, image_size)
             several = opened.format in ANIMATED and getattr(opened, "is_animated", False)
-            return Picture(np.asarray(shown), several)
+            return Picture(pixels, several)
     except DataError:
         raise
     except Exception as error:  # because a broken file leads decoders to errors of any type
         raise DataError(f"{origin}: no readable image ({_reason(image, error)})") from error
+
+
+def to_pixels(image: Image.Image, origin: str, image_size: int | None) -> Pixels:
+    """Return the pixels of an opened image, upright and on white: (H, W) or (H, W, 3).
+
+    Raises:
+        DataError: The image is not to be shown in 8 bits.
+    """
+    shown = _shown(image, origin)
+    if image_size is not None and shown.size != (image_size, image_size):
+        shown = shown.resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(shown)
 
 
 def header(image: bytes | Path, origin: str) -> tuple[tuple[int, int], str, str]:
@@ -131,9 +142,10 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _shown(opened: ImageFile.ImageFile, origin: str) -> Image.Image:
+def _shown(opened: Image.Image, origin: str) -> Image.Image:
     """Return an opened image upright, opaque, and of mode L or RGB."""
-    raw_mode = str(opened.tile[0][3]) if getattr(opened, "tile", None) else ""
+    tile = getattr(opened, "tile", None)
+    raw_mode = str(tile[0][3]) if tile else ""
     opened.load()
     if not ORIENTED.isdisjoint(opened.info):
         ImageOps.exif_transpose(opened, in_place=True)
@@ -222,12 +234,19 @@ def _reason(image: bytes | Path, error: Exception) -> str:
     return "broken, or of no known format" if content else "it is empty"
 
 
-def _stack(pictures: list[Pixels], origins: list[str]) -> Pixels:
-    """Stack decoded images to (N, C, H, W) and empty `pictures`.
+def stack(named: Iterable[tuple[Pixels, str]]) -> Pixels:
+    """Stack decoded images with their names to (N, C, H, W).
+
+    C is 1 if all images are gray, else 3.
 
     Raises:
         DataError: Two images differ in size. Both are named.
     """
+    pictures: list[Pixels] = []
+    origins: list[str] = []
+    for picture, origin in named:
+        pictures.append(picture)
+        origins.append(origin)
     if not pictures:
         return np.empty((0, 1, 0, 0), np.uint8)
     height, width = pictures[0].shape[:2]

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import DATASETS
+from tuner.config.user_models import is_function
 from tuner.config.validation_messages import shown
 from tuner.data import progress
 from tuner.data.dataset import Decoded, Groups
 from tuner.data.formats import digits, image_folder, parquet, torchvision
+from tuner.data.formats.function import FunctionReader
 from tuner.data.formats.shards import check_complete
 from tuner.data.groups import PLACE, number, read_csv
 from tuner.data.splits import check_own_validation
@@ -40,6 +42,7 @@ class Source:
         columns: Columns of Parquet files that the configuration names, in words.
         images: Function that yields name and encoded file of each image, if they are encoded.
         has_validation: True if the data set sets validation images apart.
+        contents: Function that hashes the decoded images, given the size, if there are no files.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Source:
     columns: str = ""
     images: Callable[[], Iterable[tuple[str, bytes | Path]]] | None = None
     has_validation: bool = False
+    contents: Callable[[int | None], str] | None = None
 
     def fingerprint(self, image_size: int | None) -> str:
         """Hash the files' contents, names and decoding, as 32 hexadecimal digits."""
@@ -58,6 +62,8 @@ class Source:
         digest = hashlib.blake2b(f"{decoding} {image_size}{self.columns}".encode(), digest_size=16)
         for name, path in self.files.items():
             digest.update(os.fsencode(f"\n{name} {hash_file(path)}"))
+        if self.contents:
+            digest.update(self.contents(image_size).encode())
         return digest.hexdigest()
 
 
@@ -89,7 +95,7 @@ def find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
 
 def _find(config: DatasetConfig, root: Path | None, downloads: Path) -> Source:
     if config.name not in DATASETS:
-        return _by_path(config, root)
+        return _by_path(config, root, downloads.with_name("functions"))
     _refuse_columns(config, config.name)
     if config.groups is not None:
         raise DataError(
@@ -125,12 +131,14 @@ def _below(name: str, base: Path) -> Source | None:
     return Source(name, str(base), files, lambda size: torchvision.read(name, files, size), known=True)
 
 
-def _by_path(config: DatasetConfig, root: Path | None) -> Source:
-    """Return a user's folder of images or Parquet files.
+def _by_path(config: DatasetConfig, root: Path | None, notes: Path) -> Source:
+    """Return a user's folder of images, Parquet files or function.
 
     Relative paths start at the working directory, then at `root`.
     """
     found = _matches(config.name, root)
+    if not found and is_function(config.name):
+        return _of_function(config, notes)
     if not found:
         raise DataError(
             f"dataset.name: no data set, folder or file {shown(config.name)}; {suggest(config.name, DATASETS)}"
@@ -163,6 +171,23 @@ def _by_path(config: DatasetConfig, root: Path | None) -> Source:
     parts = parquet.Files(found, test)
     source = _of_parquet(Path(config.name).stem, found[0].parent, parts, columns=_columns(config))
     return _by_column(source, parts, config.groups)
+
+
+def _of_function(config: DatasetConfig, notes: Path) -> Source:
+    """Return the data set of a user's function, whose fingerprint is that of its images."""
+    _refuse_columns(config, config.name)
+    for place, value in (("dataset.test", config.test), (PLACE, config.groups)):
+        if value is not None:
+            raise DataError(f"{place}: found {shown(value)}; only with files, and {config.name} is a function")
+    reader = FunctionReader(config.name, notes)
+    return Source(
+        config.name,
+        config.name,
+        {},
+        reader.decode,
+        has_validation=reader.has_validation,
+        contents=reader.fingerprint,
+    )
 
 
 def _by_file(source: Source, file: str | None, root: Path | None) -> Source:

@@ -147,7 +147,7 @@ class StudyRun:
             lambda: retries.stop_reason is not None,
         )
         with ExitStack() as stack:
-            stack.enter_context(connected(self._address, self.spec.architectures))
+            stack.enter_context(connected(self._address, self.spec.code))
             on_lost = partial(self._end_without_ray, stopper)
             stack.enter_context(watched(on_lost, joined=self._address is not None))
             stack.enter_context(stop_on_signals(stopper))

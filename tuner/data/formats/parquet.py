@@ -10,7 +10,7 @@ import numpy as np
 
 from tuner.config.validation_messages import shown
 from tuner.data import progress
-from tuner.data.class_names import all_spelled, differing, in_order, spelled
+from tuner.data.class_names import all_spelled, checked_label, differing, in_order, numbered, spelled
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.data.decoding import decode_all
 from tuner.data.formats.shards import VALIDATION, check_complete, check_one
@@ -53,8 +53,6 @@ class Columns(NamedTuple):
 
 
 DEFAULT_COLUMNS = Columns()
-MOST_CLASSES = 2**31
-"""Labels from here on are refused, because they would not fit into the arrays."""
 
 
 def layout(root: Path) -> Files:
@@ -107,12 +105,12 @@ def read(
     def label_of(path: Path, label: int | str | None, origin: str) -> int:
         if isinstance(label, str):
             return numbers[label]
-        number, order = _checked_label(label, len(names), origin), orders[path]
+        number, order = checked_label(label, len(names), origin), orders[path]
         return number if order is None else order[number]
 
     train = [*files.train, *files.validation]
     train_part = _part(train, image_size, columns, label_of)
-    names = names or _numbered(train_part.labels, train[0])
+    names = names or numbered(train_part.labels, train[0])
     test_part = _part(files.test, image_size, columns, label_of) if files.test else None
     row_names, apart = _row_names(train), len(_row_names(files.validation))
     return Decoded(names, train_part, test_part, (row_names, _row_names(files.test)), apart)
@@ -261,17 +259,6 @@ def _part(
     return Part(images, np.array(labels, np.int64))
 
 
-def _checked_label(label: int | None, classes: int, origin: str) -> int:
-    """Return a label, and refuse one outside the classes.
-
-    Without class names only negative and enormous labels are refused.
-    """
-    if label is None or not 0 <= label < (classes or MOST_CLASSES):
-        allowed = f"0 to {classes - 1}" if classes else "0, 1, 2, …"
-        raise DataError(f"{origin}: label {label}; allowed: {allowed}")
-    return label
-
-
 def _rows(path: Path, columns: Columns) -> Iterator[tuple[bytes | None, int | str | None]]:
     """Yield encoded image and label per row, with 1,024 rows in memory."""
     with _opened(path) as file:
@@ -314,15 +301,3 @@ def _check_columns(path: Path, file: "pq.ParquetFile", columns: Columns) -> tupl
     if kinds.is_binary(kind) or kinds.is_large_binary(kind):
         return image, False
     raise DataError(f"{path}: column '{image}' is {kind}; allowed: struct<bytes: binary, path: string>, binary")
-
-
-def _numbered(labels: np.ndarray[tuple[int], np.dtype[np.int64]], path: Path) -> tuple[str, ...]:
-    """Return classes '0', '1', … for files without names.
-
-    Refuse labels with gaps.
-    """
-    present = np.unique(labels)
-    gaps = np.flatnonzero(present != np.arange(len(present)))
-    if len(gaps):
-        raise DataError(f"{path}: label {gaps[0]} never occurs, {present[-1]} does; allowed: every label from 0 up")
-    return tuple(str(label) for label in present)
