@@ -20,7 +20,7 @@ run: setup
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup
-	@echo "Runs the tests that are quick and need no Ray, in two processes: about two minutes on two cores."
+	@echo "Runs the tests that are quick and need neither Ray nor an object store, in two processes: about a minute on two cores."
 	$(PYTEST) -m 'not ray and not slow'
 
 test: setup

@@ -70,7 +70,7 @@ class TimedTables(Tables):
 
 
 class Meter(NullObserver):
-    """Reads the driver's clocks and memory as training begins and after the last trial, the clocks after each."""
+    """Reads the driver's clocks after each trial, and its memory as training begins, after a fifth and at the end."""
 
     def __init__(self, trials: int) -> None:
         self._trials = trials
@@ -83,8 +83,8 @@ class Meter(NullObserver):
 
     def trial_ended(self, row: Row) -> None:  # noqa: ARG002
         """One more is done."""
-        last = len(self.ended) + 1 == self._trials
-        self.ended.append(clocks() | (memory() if last else {}))
+        is_read = len(self.ended) + 1 in (self._trials // 5, self._trials)
+        self.ended.append(clocks() | (memory() if is_read else {}))
 
 
 def clocks() -> dict[str, float]:
@@ -126,7 +126,7 @@ def report(study: str, meter: Meter, epochs: Any, starts: int) -> None:
     """Print what was measured: of trials, of reports, of rows."""
     first, last = meter.begun, meter.ended[-1]
     trials, fifth = len(meter.ended), len(meter.ended) // 5
-    spent = {name: last[name] - first[name] for name in last}
+    spent = {name: last[name] - first[name] for name in clocks()}
     print(
         f"{study}: {trials} trials, {1000 * spent['wall'] / trials:.1f} ms a trial "
         f"({1000 * spent['cpu'] / trials:.1f} of the driver's processor), {starts} worker starts"
@@ -136,7 +136,9 @@ def report(study: str, meter: Meter, epochs: Any, starts: int) -> None:
         each = {name: 1000 * (b[name] - a[name]) / fifth for name in ("wall", "cpu")}
         print(f"  {name} fifth: {each['wall']:.1f} ms a trial ({each['cpu']:.1f} processor)")
     for name in "rss", "pss":
-        print(f"  {name}: {first[name]:.0f} MB, then {last[name]:.0f}: {1000 * spent[name] / trials:.1f} kB a trial")
+        since = meter.ended[fifth - 1][name]  # because libraries are loaded until then
+        grown = 1000 * (last[name] - since) / (trials - fifth)
+        print(f"  {name}: {first[name]:.0f} MB, {since:.0f} after a fifth, {last[name]:.0f}: {grown:.1f} kB a trial")
     rate = len(epochs) / spent["wall"]
     took = epochs["at"].map(lambda at: at.timestamp()) - epochs["learning_rate"]
     print(

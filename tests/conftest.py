@@ -27,9 +27,11 @@ LONGEST = [
 
 @pytest.hookimpl(tryfirst=True)  # because -m selects by markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests with Ray by their fixtures. Put the longest files first if several processes run."""
+    """Mark tests by their fixtures. Put the longest files first if several processes run."""
     for item in items:
         fixtures: list[str] = getattr(item, "fixturenames", [])
+        if "idle_object_store" in fixtures:
+            item.add_marker("slow")
         if "starts_ray" in fixtures or item.get_closest_marker("cluster"):
             item.add_marker("ray")
     if hasattr(config, "workerinput"):

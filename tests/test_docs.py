@@ -113,6 +113,7 @@ def test_reference_pages_show_every_generated_part(generate: ModuleType) -> None
     assert {found[2] for found in generate.BLOCK.finditer(text)} == {*generate.GENERATORS}
 
 
+@pytest.mark.slow
 def test_reference_pages_describe_every_key(generate: ModuleType) -> None:
     undescribed = [
         f"{section}.{key}"

@@ -118,6 +118,7 @@ def test_measure_skips_parts_after_the_deadline(tmp_path: Path) -> None:
     assert all(part["skipped"] == "the time is up" for part in report["parts"].values())
 
 
+@pytest.mark.slow
 def test_script_without_gpu_exits_with_two(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/gpu.py", "--output", str(tmp_path / "gpu.json")]
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}

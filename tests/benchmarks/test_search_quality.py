@@ -120,6 +120,7 @@ def test_regret_counts_what_was_seen(small: Task) -> None:
     assert regret_at(small, trace, 2 * EPOCHS - 1, "used", "complete") == small.regrets[first]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SEARCHES))
 def test_search_repeats_itself(name: str, small: Task) -> None:
     silence()

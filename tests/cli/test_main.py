@@ -157,6 +157,7 @@ def test_run_refuses_study_in_use(results: Path) -> None:
     assert f"being run by process {os.getpid()}" in line
 
 
+@pytest.mark.slow
 def test_run_refuses_study_in_use_before_images(tmp_path: Path) -> None:
     nowhere = {"TUNER_DATA": str(tmp_path / "no"), "TUNER_CACHE": str(tmp_path / "cache")}
     with StudyFolder(tmp_path / "mnist").lock():
@@ -169,6 +170,7 @@ def test_show_suggests_nearest_name(results: Path) -> None:
     assert f"{results}: no study 'digitz'; did you mean 'digits'?" in refused("show", "digitz", "--results", results)
 
 
+@pytest.mark.slow
 def test_ls_and_show_refuse_missing_results(tmp_path: Path) -> None:
     assert str(tmp_path / "no") in refused("ls", "--results", tmp_path / "no")
     assert str(tmp_path / "no") in refused("show", "digits", "--results", tmp_path / "no")
@@ -180,6 +182,7 @@ def test_ls_of_empty_results_shows_run_command(tmp_path: Path) -> None:
     assert f"python -m tuner run {DIGITS}" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -283,6 +286,7 @@ def test_debug_shows_traceback() -> None:
     assert done.stderr.splitlines()[-1] == "no-such-file.yaml: no such file"
 
 
+@pytest.mark.slow
 def test_validate_prints_a_study_file(tmp_path: Path) -> None:
     done = call("validate", DIGITS, "--set", "search.trials=5")
     assert (done.returncode, done.stderr) == (0, f"{DIGITS}: valid\n")

@@ -38,12 +38,14 @@ def test_output_that_cannot_be_written_is_ignored(words: str) -> None:
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
 
 
+@pytest.mark.slow
 def test_old_encodings_replace_characters_they_lack(tmp_path: Path) -> None:
     done = shell("{}", "show", "“", "--results", tmp_path, PYTHONIOENCODING="ascii")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["1355700", "007", "1e5", "true", "null", "2024-01-01", "0x1F", "1_000", "off"])
 def test_names_are_text_whatever_they_look_like(name: str, tmp_path: Path) -> None:
     done = shell("{}", "validate", DIGITS, "--name", name)
@@ -52,6 +54,7 @@ def test_names_are_text_whatever_they_look_like(name: str, tmp_path: Path) -> No
     assert tuner.load_spec(tmp_path / "again.yaml").study == name
 
 
+@pytest.mark.slow
 def test_refusals_hide_secrets(tmp_path: Path) -> None:
     done = shell("{}", "ls", "--results", tmp_path / "none?token=abc")
     assert done.returncode == 2

@@ -34,6 +34,7 @@ def test_folder_of_the_project_itself_hides_nothing() -> None:
     refuse_hidden_modules(Path(__file__).parents[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [[str(Path(sys.executable).with_name("tuner"))], [sys.executable, "-m", "tuner"]])
 def test_command_line_refuses_hidden_modules_before_ray(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)

@@ -21,18 +21,27 @@ ROOT = Path(__file__).parents[2]
 STUDY = """
 study: {name}
 dataset: {{name: digits, validation: 0.2}}
-training: {{architecture: "{architecture}", batch_size: 64, epochs: 2, learning_rate: {rate}}}
+training: {{architecture: "{architecture}", batch_size: 64, epochs: 2, learning_rate: 1e-3}}
 space:
   label_smoothing: {{float: [0, 0.2]}}
 search: {{sampler: random, trials: 2}}
 stopping: none
 """
 NETWORK = """
+from pathlib import Path
+from time import sleep
 from torch import nn
 
 class Net(nn.Sequential):
     def __init__(self, in_channels, classes, image_size):
         super().__init__(nn.Flatten(), nn.Linear(in_channels * image_size**2, classes))
+
+
+class Hopeless(Net):
+    def forward(self, images):
+        while Path(__file__).with_name("hold").exists():
+            sleep(0.1)
+        return super().forward(images) * float("nan")
 """
 
 
@@ -81,9 +90,9 @@ def head() -> Iterator[Head]:
         started.stop()
 
 
-def study_file(folder: Path, name: str, *, architecture: str = "vazquez_base", rate: float = 1e-3) -> str:
+def study_file(folder: Path, name: str, *, architecture: str = "vazquez_base") -> str:
     file = folder / f"{name}.yaml"
-    file.write_text(STUDY.format(name=name, architecture=architecture, rate=rate))
+    file.write_text(STUDY.format(name=name, architecture=architecture))
     return str(file)
 
 
@@ -107,7 +116,11 @@ def test_submit_runs_and_resumes_a_study(head: Head, tmp_path: Path) -> None:
 
 
 def test_follow_returns_the_studys_exit_code(head: Head, tmp_path: Path) -> None:
-    file, where = study_file(tmp_path, "hopeless", rate=1e20), ["--results", str(tmp_path / "results")]
+    (head.home / "own_network.py").write_text(NETWORK)
+    hold = head.home / "hold"
+    hold.touch()  # so that the job is there to be followed
+    file = study_file(tmp_path, "hopeless", architecture="own_network:Hopeless")
+    where = ["--results", str(tmp_path / "results")]
     handed = head.tuner("submit", file, "--address", head.http, *where, "--no-wait")
     assert handed.returncode == 0, handed.stderr
     job = handed.stdout.strip()
@@ -124,6 +137,7 @@ def test_follow_returns_the_studys_exit_code(head: Head, tmp_path: Path) -> None
     assert follower.returncode == 130
     assert said.splitlines()[-1] == f"The job goes on; to follow it again: python -m tuner {' '.join(follow)}"
 
+    hold.unlink()
     done = head.tuner(*follow)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "No trial was completed." in done.stdout

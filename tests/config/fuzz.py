@@ -28,7 +28,7 @@ from tuner.search.proposals import Proposal
 from tuner.search.schedulers import make_scheduler, rung_epochs
 from tuner.search.searcher import OptunaSearcher
 
-LONGEST_SECONDS = 2.0
+LONGEST_SECONDS = 20.0
 """CPU seconds that no study file may take."""
 LONGEST_LINE = 2000
 """Characters of the longest line of a refusal."""

@@ -7,6 +7,7 @@ from tests.config.fuzz import fuzz
 COUNT = 300
 
 
+@pytest.mark.slow
 def test_random_study_files_run_or_are_refused_in_lines() -> None:
     failures: list[str] = []
     plans = fuzz(range(COUNT), lambda seed, text: failures.append(f"seed {seed}: {text}"))

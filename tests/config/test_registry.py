@@ -86,6 +86,7 @@ def test_own_network_refuses_module_that_breaks(tmp_path: Path, monkeypatch: pyt
     assert ": no; allowed: " in line
 
 
+@pytest.mark.slow
 def test_console_script_imports_from_the_current_directory(tmp_path: Path) -> None:
     (tmp_path / "my_networks.py").write_text(OWN)
     (tmp_path / "study.yaml").write_text(

@@ -98,6 +98,7 @@ def test_fingerprint_does_not_depend_on_location(tmp_path: Path) -> None:
     assert one.folder == two.folder
 
 
+@pytest.mark.slow
 def test_load_in_two_processes_makes_one_entry(tmp_path: Path) -> None:
     write_folder(tmp_path / "shapes", "train", ["a", "b"], 10, 6, 6)
     slowly = at("os.rename", ".unfinished", "time.sleep(1)")  # so that the others come while one is not done

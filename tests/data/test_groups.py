@@ -179,6 +179,7 @@ def is_whole(labels: Ints, held: Ints, classes: int) -> bool:
     return bool(((counts > 0) & (counts < np.bincount(labels, minlength=classes))).all())
 
 
+@pytest.mark.slow
 def test_no_group_stands_on_two_sides() -> None:
     for seed in range(200):
         labels, classes, groups, share = random_case(seed)

@@ -149,6 +149,7 @@ def test_download_failure_tells_where_files_belong(root: Path, cache: Path, monk
     assert not list((cache / "data").glob("MNIST")) + list((cache / "data").glob("*.download"))
 
 
+@pytest.mark.slow
 def test_download_happens_once_into_the_cache(
     root: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +182,7 @@ def test_download_happens_once_into_the_cache(
     assert not list((cache / "data").glob("*.download"))
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", pytest.param("cifar10", marks=pytest.mark.slow)])
 def test_real_data_sets_match_the_registry(name: str, cache: Path) -> None:
     root = Path(os.environ.get("TUNER_DATA", "nowhere"))
     if not any((root / place).is_dir() for place in (name, FOLDERS[name])):

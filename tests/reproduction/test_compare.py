@@ -390,6 +390,7 @@ def test_claims_within_spread_cannot_be_told(write: Write, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.slow
 def test_clean_protocol_chooses_by_validation_images(write: Write, tmp_path: Path) -> None:
     points = grid(lambda *point: 0.9 if point == (0.001, 128, 10) else 0.5, val_accuracy=0.4)
     points[0] |= {"val_accuracy": 0.6}
@@ -517,6 +518,7 @@ def test_pivot_has_digits_of_the_report(write: Write, tmp_path: Path) -> None:
     assert (missing[[("accuracy (%)", "verdict"), ("seeds", "")]] == "").all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_screen_never_folds_or_cuts_tables(width: int, write: Write, tmp_path: Path) -> None:
     write("tinoco_fashion", seeds(0.8, 0.8), steps=steps(0.65, 0.86))

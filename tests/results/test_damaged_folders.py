@@ -299,7 +299,11 @@ def test_there_are_enough_variants() -> None:
     assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+@pytest.mark.parametrize(
+    "variant",
+    # one of twelve is enough for `make test-fast`
+    [pytest.param(each, id=each.name, marks=[pytest.mark.slow] if at % 12 else []) for at, each in enumerate(VARIANTS)],
+)
 def test_damaged_study_keeps_sound_rows(tmp_path: Path, sound: tuple[Path, Frames], variant: Variant) -> None:
     study, expected = Path(shutil.copytree(sound[0], tmp_path / "demo")), sound[1]
     variant.damage(study)

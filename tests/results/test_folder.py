@@ -80,6 +80,7 @@ def holder(folder: StudyFolder) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_lock_is_free_once_holder_dies(folder: StudyFolder) -> None:
     with holder(folder) as process:
         with pytest.raises(StudyError) as caught, folder.lock():
@@ -94,6 +95,7 @@ def test_lock_is_free_once_holder_dies(folder: StudyFolder) -> None:
         assert folder.storage.names("") == ["/.holder", "/.lock"]
 
 
+@pytest.mark.slow
 def test_lock_is_free_after_an_error(folder: StudyFolder) -> None:
     with pytest.raises(ZeroDivisionError), folder.lock():
         raise ZeroDivisionError
@@ -175,7 +177,7 @@ def test_move_aside_keeps_earlier_study(folder: StudyFolder) -> None:
     assert [len(load_study(path).trials) for path in aside] == [1, 2, 3]
 
 
-@pytest.fixture(params=["folder", "object store"])
+@pytest.fixture(params=["folder", pytest.param("object store", marks=pytest.mark.slow)])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A path that is not there yet, on a disk and in an object store."""
     if request.param == "folder":

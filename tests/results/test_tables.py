@@ -380,6 +380,7 @@ def test_merge_leaves_what_is_not_its_own(tables: Tables, monkeypatch: pytest.Mo
     assert len(parts(tables, "epochs")) == 7 + 1 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", [Tables.merge, Tables.compact])
 def test_merge_reads_few_parts_at_once(
     tables: Tables, monkeypatch: pytest.MonkeyPatch, merge: Callable[[Tables], None]

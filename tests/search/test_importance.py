@@ -47,6 +47,7 @@ def by_rate(drawn: Cells) -> float:
     return 0.8 - 0.2 * abs(np.log10(drawn["learning_rate"]) + 2.5)
 
 
+@pytest.mark.slow
 def test_importance_finds_the_parameter_that_decides(spec: StudyConfig) -> None:
     table = importance(spec, *measured(by_rate))
     assert table.index[0] == "learning_rate"
@@ -57,6 +58,7 @@ def test_importance_finds_the_parameter_that_decides(spec: StudyConfig) -> None:
     assert {*table.index} == {"learning_rate", "weight_decay", "batch_size", "filters"}  # the network never varies
 
 
+@pytest.mark.slow
 def test_importance_for_the_best_differs_from_that_for_all(spec: StudyConfig) -> None:
     """The learning rate decides which trials are bad, the weight decay which of the others are the best."""
 
@@ -70,16 +72,19 @@ def test_importance_for_the_best_differs_from_that_for_all(spec: StudyConfig) ->
     assert table["best_low"]["weight_decay"] > table["best_high"]["batch_size"]
 
 
+@pytest.mark.slow
 def test_importance_compares_trials_at_the_epoch(spec: StudyConfig) -> None:
     assert importance(spec, *measured(by_rate), epoch=2).index[0] == "weight_decay"
 
 
+@pytest.mark.slow
 def test_importance_leaves_out_what_some_lack(spec: StudyConfig) -> None:
     trials, epochs = measured(by_rate)
     trials.loc[:20, ["param_architecture", "param_filters"]] = ["vazquez_base", np.nan]
     assert {*importance(spec, trials, epochs).index} == {"architecture", "learning_rate", "weight_decay", "batch_size"}
 
 
+@pytest.mark.slow
 def test_importance_is_the_same_each_time(spec: StudyConfig) -> None:
     tables = measured(by_rate, count=20)
     pd.testing.assert_frame_equal(importance(spec, *tables), importance(spec, *tables))

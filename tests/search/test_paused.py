@@ -57,6 +57,7 @@ def accuracy_of(driven: Driven, number: int, epoch: int) -> float:
     return accuracy({"parameters": proposal.parameters, "seed": proposal.seed}, epoch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [3, 7, 11, 16, 22, 29, 35])
 def test_interrupted_study_waits_as_before(calls: int, tmp_path: Path) -> None:
     before = Driven(promoting(), tmp_path).run(calls)
@@ -74,6 +75,7 @@ def test_interrupted_study_waits_as_before(calls: int, tmp_path: Path) -> None:
     assert_whole(after, 12)
 
 
+@pytest.mark.slow
 def test_study_killed_again_and_again_ends_whole(tmp_path: Path) -> None:
     driven = Driven(promoting(), tmp_path)
     for calls in (3, 4, 5, 6, 7, 8):

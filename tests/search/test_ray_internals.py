@@ -61,6 +61,7 @@ def test_allow_one_more_idle_worker_raises_cache(
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_forget_ended_trials_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # or Ray is asked for its cores
     storage = SimpleNamespace(experiment_dir_name="none", experiment_fs_path=str(tmp_path))
@@ -132,6 +133,7 @@ def test_show_token_enables_authentication_with_token(has_token: bool, tmp_path:
     assert (done.stdout, done.stderr) == (f"{has_token}\n", "")
 
 
+@pytest.mark.slow
 def test_interruptible_start_releases_other_threads(tmp_path: Path) -> None:
     """Ray finds the file of its gcs_server that only another thread can write meanwhile."""
     program = f"""

@@ -257,6 +257,7 @@ def test_extended_search_continues(tmp_path: Path) -> None:
     assert part.proposals + part.killed(study(trials=10)).run().proposals == whole.proposals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "space", "calls"),
     [
@@ -302,6 +303,7 @@ def test_sampler_finishes_after_an_interruption(sampler: str, tmp_path: Path) ->
     assert len({drawn(proposal) for proposal in [*before.proposals, *after.proposals]}) == count  # none of them twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["cmaes", "nsga2", "nsga3"])
 def test_sampler_attributes_stand_in_the_tables(sampler: str, tmp_path: Path) -> None:
     count = 22 if sampler == "cmaes" else GENETIC
@@ -634,6 +636,7 @@ def test_repeated_report_is_passed_over(tmp_path: Path) -> None:
     assert reported == {1: accuracy(config, 1), 2: accuracy(config, 2), 3: 0.3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [FLAT, NESTED, GRID], ids=["flat", "nested", "grid"])
 @pytest.mark.parametrize("calls", [0, 21, 10_000])
 def test_tables_rebuild_the_study(space: dict[str, Any], calls: int, tmp_path: Path) -> None:
@@ -678,6 +681,7 @@ def repeats(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials["purpose"] == "repeat"]
 
 
+@pytest.mark.slow
 def test_interrupted_repeats_are_not_doubled(tmp_path: Path) -> None:
     spec = study(trials=6, repeats={"top": 2, "seeds": 2})
     trials = Driven(spec, tmp_path / "whole").run().tables.trials()
@@ -712,6 +716,7 @@ def test_repeats_wait_until_the_search_is_over(tmp_path: Path) -> None:
     assert config["purpose"] == "repeat"
 
 
+@pytest.mark.slow
 def test_longer_search_repeats_only_new_bests(tmp_path: Path) -> None:
     many = {"top": 1, "seeds": 2}
     first = Driven(study(trials=3, repeats=many), tmp_path).run()

@@ -209,6 +209,7 @@ def test_waiting_rule_follows_brute_force() -> None:
     assert set(verdicts) == {"go", "stop", "wait", "promote", "finish", "complete"}
 
 
+@pytest.mark.slow
 def test_restored_rule_decides_as_the_live_one() -> None:
     for seed in range(1000):
         stream = Stream(seed).run(random.Random(seed).randint(1, 60))

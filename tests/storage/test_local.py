@@ -29,7 +29,7 @@ while True:
 """
 
 
-@pytest.fixture(params=["folder", "object store"])
+@pytest.fixture(params=["folder", pytest.param("object store", marks=pytest.mark.slow)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """What every storage must do is tested on each."""
     root = tmp_path / "results" / "study"
@@ -206,6 +206,7 @@ def kill_in_a_write(folder: Storage) -> int:
     return [1, *map(int, said.split())][-1]
 
 
+@pytest.mark.slow
 def test_killed_writer_leaves_whole_file(folder: Storage) -> None:
     for kill in range(KILLS):
         confirmed = kill_in_a_write(folder)

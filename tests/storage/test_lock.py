@@ -90,6 +90,7 @@ def test_hold_refuses_a_file(tmp_path: Path, name: str) -> None:
     assert blocking.read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("object_store")
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"pid": 1}'])
 def test_damaged_lease_counts_as_held(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

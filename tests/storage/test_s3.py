@@ -113,6 +113,7 @@ def test_store_error_names_place_and_remedy(
         assert SECRET_KEY not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("object_store")
 def test_store_without_credentials_names_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -122,6 +123,7 @@ def test_store_without_credentials_names_variables(monkeypatch: pytest.MonkeyPat
         open_storage(f"s3://{BUCKET}/results").create()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("object_store")
 def test_run_into_missing_bucket_is_refused() -> None:
     words = ("run", "search_spaces/digits.yaml", "--results", "s3://absent/results")
@@ -145,6 +147,7 @@ def lease(folder: StudyFolder) -> dict[str, object]:
     return json.loads(folder.storage.read(lock.Lease.NAME))
 
 
+@pytest.mark.slow
 def test_lease_is_free_once_holder_dies(results: str) -> None:
     folder = StudyFolder(f"{results}/held")
     command = [sys.executable, "-c", HOLDING, str(folder)]
@@ -198,6 +201,7 @@ def test_lease_of_another_machine_expires_without_renewal(results: str, monkeypa
     assert own.storage.folders() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_alive", [True, False])
 def test_lease_outlives_a_clock_set_back(is_alive: bool, results: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = StudyFolder(f"{results}/set-back-{is_alive}")
@@ -330,6 +334,7 @@ def test_study_outlasts_a_slow_store(ray_session: str, object_store: ObjectStore
     assert not study.folder.storage.exists(lock.Lease.NAME)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("idle_object_store")
 def test_write_state_warns_without_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")

@@ -81,6 +81,7 @@ def test_estimate_times_each_architecture() -> None:
     assert speeds["vazquez_base"] > speeds["rubio_small"] > 0
 
 
+@pytest.mark.slow
 def test_estimate_takes_a_grids_own_points() -> None:
     grid = study(
         space={"epochs": {"choice": [1, 5]}}, training={"architecture": "vazquez_base"}, search={"sampler": "grid"}

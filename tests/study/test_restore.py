@@ -132,6 +132,7 @@ def interrupted(folder: Path) -> dict[str, pd.DataFrame]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [1, 24])
 def test_study_is_the_same_under_a_clock_set_back(hours: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = interrupted(tmp_path / "expected")

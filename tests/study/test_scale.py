@@ -33,6 +33,7 @@ def files(folder: Path, trials: int) -> Counter[str]:
     return calls
 
 
+@pytest.mark.slow
 def test_running_study_reads_no_table(tmp_path: Path) -> None:
     few, many = files(tmp_path / "few", 20), files(tmp_path / "many", 80)
     assert few["read"] == many["read"] == few["names"] == many["names"] == 0
@@ -41,6 +42,7 @@ def test_running_study_reads_no_table(tmp_path: Path) -> None:
     assert many["remove"] <= 80 * 3  # its checkpoint, its weights, and those of one that it surpassed
 
 
+@pytest.mark.slow
 def test_ended_trials_are_forgotten(tmp_path: Path) -> None:
     driven = Driven(study(trials=40), tmp_path).run()
     assert (driven.recorder._rows, driven.recorder._epochs) == ({}, {})

@@ -75,6 +75,7 @@ def test_frozen_parts_are_in_evaluation_mode() -> None:
     assert [name for name, each in model.named_parameters() if not each.requires_grad] == ["0.0.bias"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("step", [4, 10, 11, 17], ids=["frozen", "last-frozen", "first-released", "released"])
 def test_training_with_frozen_epochs_resumes_bit_for_bit(

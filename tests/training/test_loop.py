@@ -179,6 +179,7 @@ def test_training_learns_digits(opened: Callable[..., DeviceDataset]) -> None:
     assert 0 < loss < 0.5
 
 
+@pytest.mark.slow
 @RANDOM
 def test_training_repeats_bit_for_bit(config: TrainingConfig, opened: Callable[..., DeviceDataset]) -> None:
     torch.manual_seed(1)
@@ -264,6 +265,7 @@ def test_training_depends_on_its_seed(opened: Callable[..., DeviceDataset]) -> N
     assert next(one).train_loss != next(other).train_loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 14, 20, 30], ids=["first", "middle", "last-of-an-epoch", "last-of-all"])
 @RANDOM
 def test_training_resumes_bit_for_bit_anywhere(

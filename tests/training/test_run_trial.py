@@ -270,6 +270,7 @@ def test_resumed_rows_tell_how_they_were_computed(tmp_path: Path, run: Run, monk
     assert [report["device"] for report in reports] == ["cpu", "cpu bf16", "cpu bf16"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("save_at_every_step")
 def test_run_trial_ignores_another_trainings_checkpoint(
     tmp_path: Path,
@@ -357,6 +358,7 @@ def test_run_trial_writes_no_unwanted_weights(tmp_path: Path, run: Run) -> None:
     assert list(tmp_path.rglob("*.pt")) == []
 
 
+@pytest.mark.slow
 def test_run_trial_frees_its_memory(run: Run) -> None:
     """The next trial of the worker needs the memory at once."""
 
