@@ -16,19 +16,19 @@ setup: .venv/ready
 run: setup
 	$(BIN)/python -m tuner run search_spaces/digits.yaml
 
-# Two processes, because Ray starts and ends often. Each runs whole files.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# One process more than two cores, because tests with Ray wait for its processes. Each runs whole files.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup
-	@echo "Runs the tests that are quick and need neither Ray nor an object store, in two processes: about a minute on two cores."
+	@echo "Runs the tests that are quick and need neither Ray nor an object store: about a minute on two cores."
 	$(PYTEST) -m 'not ray and not slow'
 
 test: setup
-	@echo "Runs all tests but those of clusters, in two processes: about eight minutes on two cores."
+	@echo "Runs all tests but those of clusters and of cut-off stores: about five minutes on two cores."
 	$(PYTEST) -m 'not cluster'
 
 test-cluster: setup
-	@echo "Runs the tests of clusters, whose nodes start and die: about five minutes on two cores."
+	@echo "Runs the tests of clusters and object stores that die under a study: about six minutes on two cores."
 	$(PYTEST) -m cluster
 
 notebooks: setup
@@ -43,8 +43,9 @@ check: setup
 	$(BIN)/mypy
 
 fuzz: setup
-	@echo "Reads 10,000 random study files: about two minutes on one core."
+	@echo "Reads 10,000 random study files, and tries the rungs on as many streams: about four minutes on one core."
 	$(BIN)/python -m tests.config.fuzz 10000
+	TUNER_STREAMS=10000 $(BIN)/python -m pytest tests/search/test_asha.py tests/search/test_waiting.py
 
 bench: setup
 	$(BIN)/python benchmarks/overhead.py

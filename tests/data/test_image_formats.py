@@ -6,15 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.image_formats import Sample, outcome, reference, samples, table
+from tests.support.image_formats import Sample, all_samples, kinds, outcome, reference, samples, table
 from tuner.data.decoding import FORMATS, decode
 from tuner.errors import DataError
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 
 
-@pytest.mark.parametrize("sample", samples(), ids=lambda sample: f"{sample.kind} {sample.mode}")
-def test_decode_shows_each_format_as_viewers_do(sample: Sample) -> None:
+@pytest.mark.parametrize("kind", kinds())
+def test_decode_shows_each_format_as_viewers_do(kind: str) -> None:
+    for sample in samples(kind):
+        check_shown(sample)
+
+
+def check_shown(sample: Sample) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # because Pillow warns of odd metadata
         expected = reference(sample) if sample.kind in (*FORMATS, "MPO") else None
@@ -25,12 +30,12 @@ def test_decode_shows_each_format_as_viewers_do(sample: Sample) -> None:
             return
         pixels = decode(sample.content, "x", None).pixels
     shown = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
-    assert np.array_equal(shown, expected)
-    assert pixels.max() > pixels.min()
+    assert np.array_equal(shown, expected), sample.mode
+    assert pixels.max() > pixels.min(), sample.mode
 
 
 def test_formats_read_are_all_written_somewhere() -> None:
-    read = {sample.kind for sample in samples() if outcome(sample) != "refused"}
+    read = {sample.kind for sample in all_samples() if outcome(sample) != "refused"}
     assert read - {"MPO"} == set(FORMATS)
 
 

@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from tests.support.schedulers import AS_RAY, CONTINUE, METRICS, STOP, TUNE, Played, play, study
+from tests.support.streams import STREAMS
 from tuner.config import sections
 from tuner.config.study import parse_spec
 from tuner.search.asha import Rungs, SuccessiveHalving
@@ -130,9 +131,8 @@ def stream(both: BesideRay, chance: random.Random) -> None:
 @pytest.mark.parametrize("factor", [2.0, 3.0, 4.0, 1.5])
 @pytest.mark.slow
 def test_asha_decides_as_ray_does(factor: float) -> None:
-    """2,500 random streams of reports for each reduction factor."""
     verdicts: Counter[str] = Counter()
-    for seed in range(2500):
+    for seed in range(STREAMS // 4):
         chance = random.Random(seed)
         both = BesideRay(chance, factor)
         with warnings.catch_warnings():
@@ -142,7 +142,7 @@ def test_asha_decides_as_ray_does(factor: float) -> None:
         ours = {rung: values for rung, values in both.ours.rungs.items() if values}
         assert ours == recorded, f"seed {seed}"
         verdicts.update(decision["verdict"] for decision in both.decisions)
-    assert min(verdicts[name] for name in ("go", "stop", "complete")) > 1000
+    assert min(verdicts[name] for name in ("go", "stop", "complete")) > STREAMS / 10
 
 
 @pytest.mark.parametrize("goal", ["maximize", "minimize"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.support.streams import STREAMS
 from tuner.search.asha import Decision, Recorded
 from tuner.search.waiting import PASSES, WaitingHalving
 
@@ -196,22 +197,21 @@ class Stream:
 
 @pytest.mark.slow
 def test_waiting_rule_follows_brute_force() -> None:
-    """10,000 random streams of both types."""
     verdicts: Counter[str] = Counter()
-    for seed in range(10_000):
+    for seed in range(STREAMS):
         stream = Stream(seed).run()
         verdicts.update(row.verdict for row in stream.reference.rows)
         waiting = {number for rung in stream.reference.rungs for number in stream.reference.waiting(rung)}
         assert set(stream.rule.waiting) == waiting
         assert stream.rule.end() == sorted(waiting)
         assert stream.rule.promote() is stream.rule.finish() is stream.rule.best() is None
-    assert min(verdicts.values()) > 1000
+    assert min(verdicts.values()) > STREAMS / 10
     assert set(verdicts) == {"go", "stop", "wait", "promote", "finish", "complete"}
 
 
 @pytest.mark.slow
 def test_restored_rule_decides_as_the_live_one() -> None:
-    for seed in range(1000):
+    for seed in range(STREAMS // 10):
         stream = Stream(seed).run(random.Random(seed).randint(1, 60))
         restored = stream.restored()
         assert {rung: sorted(values.items()) for rung, values in restored.rungs.items()} == {

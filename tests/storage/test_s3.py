@@ -256,6 +256,7 @@ def run_until_killed(spec: Path, results: str, address: str, chance: random.Rand
     process.join()
 
 
+@pytest.mark.cluster
 def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path: Path) -> None:
     trials, chance, path = 8, random.Random(0), f"{results}/remote"
     spec = write_spec(tmp_path, trials)
@@ -299,6 +300,7 @@ def test_study_survives_killed_drivers(ray_session: str, results: str, tmp_path:
     assert polars["number"].n_unique() == trials
 
 
+@pytest.mark.cluster
 @pytest.mark.usefixtures("ray_session")
 def test_study_survives_an_outage(
     object_store: ObjectStore, results: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -318,6 +320,7 @@ def test_study_survives_an_outage(
     assert {*outage.meanwhile} <= {*zip(study.epochs["number"], study.epochs["epoch"], strict=True)}
 
 
+@pytest.mark.cluster
 def test_study_outlasts_a_slow_store(ray_session: str, object_store: ObjectStore, results: str, tmp_path: Path) -> None:
     spec = write_spec(tmp_path, 2)
     with SlowWay(object_store.endpoint, 0.1) as way:

@@ -35,6 +35,7 @@ class Sample:
     content: bytes
 
 
+@lru_cache
 def picture(mode: str) -> Image.Image:
     """Return an image of smooth noise, half transparent where the mode allows it, with a black corner."""
     small = Image.fromarray(noise(1, 8, 8, 4)[0])
@@ -69,24 +70,33 @@ def picture(mode: str) -> Image.Image:
     return plain.convert(mode)
 
 
-@lru_cache(maxsize=1)
-def samples() -> tuple[Sample, ...]:
-    """Return every file that this Pillow writes, by format and mode."""
+def kinds() -> list[str]:
+    """Return the formats that this Pillow writes."""
+    Image.init()
+    return sorted(Image.SAVE)
+
+
+@lru_cache
+def samples(kind: str) -> tuple[Sample, ...]:
+    """Return a file of each mode in which this Pillow writes a format."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # because Pillow warns of formats that it will drop
-        return tuple(_written())
+        return tuple(_written(kind))
 
 
-def _written() -> Iterator[Sample]:
-    Image.init()
-    for kind in sorted(Image.SAVE):
-        for mode in MODES:
-            stream = io.BytesIO()
-            try:
-                picture(mode).save(stream, kind)
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # because the format has no such mode
-            yield Sample(kind, mode, stream.getvalue())
+def _written(kind: str) -> Iterator[Sample]:
+    for mode in MODES:
+        stream = io.BytesIO()
+        try:
+            picture(mode).save(stream, kind)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # because the format has no such mode
+        yield Sample(kind, mode, stream.getvalue())
+
+
+def all_samples() -> Iterator[Sample]:
+    """Return a file of each format and mode."""
+    return (sample for kind in kinds() for sample in samples(kind))
 
 
 def reference(sample: Sample) -> np.ndarray | None:
@@ -121,7 +131,7 @@ def outcome(sample: Sample) -> str:
 def table() -> str:
     """Return the table of docs/datasets.md, one row per format."""
     outcomes: dict[str, dict[str, list[str]]] = {}
-    for sample in samples():
+    for sample in all_samples():
         outcomes.setdefault(sample.kind, {}).setdefault(outcome(sample), []).append(sample.mode)
     columns = ("gray", "color", "gray on white", "color on white", "refused")
     lines = ["| format | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
