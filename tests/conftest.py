@@ -1,6 +1,7 @@
 """One Ray instance for the whole session, in a temp directory of its own, and one object store."""
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.object_store import ObjectStore
+
+os.environ.pop("COLUMNS", None)  # because a terminal's width would decide how tables of tests are folded
 
 LONGEST = [
     "test_s3",
