@@ -21,7 +21,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscop
 
 test-fast: setup
 	@echo "Runs the tests that are quick and need neither Ray nor an object store: about a minute on two cores."
-	$(PYTEST) -m 'not ray and not slow'
+	$(PYTEST) --numprocesses 2 -m 'not ray and not slow'
 
 test: setup
 	@echo "Runs all tests but those of clusters and of cut-off stores: about five minutes on two cores."
