@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from tuner.config import budget, dataset, parameters, sections, training
+from tuner.config import budget, constraints, dataset, parameters, sections, training
 from tuner.config.registry import ARCHITECTURES, DATASETS, METRICS, TORCHVISION, Architecture
 from tuner.config.study import StudyConfig
 from tuner.results.schema import COLUMNS, KEYS
@@ -44,6 +44,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "stopping.hyperband": sections.HyperbandConfig,
     "stopping.median": sections.MedianConfig,
     "resources": sections.Resources,
+    "constraints": constraints.Bound,
     "budget": budget.Budget,
     "repeats": sections.Repeats,
 }

@@ -108,6 +108,11 @@ def test_every_committed_trial_is_explained(cifar: StudyResults) -> None:
             "PRUNED after 2 of 9 epochs: val_accuracy 0.5000; it took longer than budget.trial_minutes",
         ),
         (
+            {"state": "PRUNED", "error_kind": "constraint", "error": "parameters_count 9 is not at most 8"},
+            None,
+            "PRUNED before its training: parameters_count 9 is not at most 8",
+        ),
+        (
             {"state": "PAUSED", "value": 0.5, "epochs_run": 1},
             {"rung": 1.0, "verdict": "wait"},
             "PAUSED after 1 of 9 epochs: val_accuracy 0.5000; it waits at rung 1",

@@ -84,6 +84,7 @@ SECTIONS: dict[str, list[Any]] = {
     ],
     "stopping": ["none", "asha", {"asha": {"grace_period": 2, "reduction_factor": 1.01}}, {"hyperband": {}}, "median"],
     "resources": [{"cpu": 2, "gpu": 0.5}, {"concurrent": 3}],
+    "constraints": [{"parameters_count": {"max": 100000}}, {"val_loss": {"min": 0.1, "max": 2}}],
     "budget": [
         {"hours": 1e-9},
         {"hours": 2, "epochs": 9, "trials": 4},

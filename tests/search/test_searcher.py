@@ -25,6 +25,7 @@ from tuner.config.study import StudyConfig, parse_spec
 from tuner.config.values import Value
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
+from tuner.results.ranking import rank
 from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.defaults import default_configuration
@@ -85,6 +86,10 @@ def accuracy(config: Mapping[str, Any], epoch: int) -> float:
     return (math.tanh(wish) + 1) / 3 * (1 - 0.5**epoch) + float(config["seed"]) % 1009 / 1e5
 
 
+def size_of(parameters: Mapping[str, Value]) -> int:
+    return 100 * int(str(parameters.get("dense", 1)))
+
+
 def fate(config: Mapping[str, Any]) -> str:
     """Return how a trial ends. Repeats always complete."""
     ends = {1: "pruned", 3: "crashed", 5: "error"}
@@ -123,6 +128,8 @@ class Driven:
             latest=self.tables.trials,
             rule=self.scheduler,
             on_prune=partial(self.recorder.end, state="PRUNED"),
+            known=lambda parameters: {"parameters_count": size_of(parameters)},
+            on_refuse=self.recorder.refuse,
         )
 
     def propose(self, proposal: Proposal) -> None:
@@ -168,6 +175,7 @@ class Driven:
                 "epochs_planned": EPOCHS,
                 "val_accuracy": measured,
                 "val_loss": 1 - measured,
+                "parameters_count": size_of(config["parameters"]),
                 "seconds": 0.5,
             }
         result["replayed"] = epoch in self.recorder._epochs[config["number"]]
@@ -869,3 +877,65 @@ def test_plateau_of_two_objectives_follows_the_front(tmp_path: Path) -> None:
     assert numbers(Driven(study(trials=60, objective=two, budget={"plateau": 6}), tmp_path / "two", slots=1).run()) == (
         numbers(Driven(spec, tmp_path / "one", slots=1).run())
     )
+
+
+# --- constraints -----------------------------------------------------------------------------------
+
+SMALL = {"parameters_count": {"max": 12_800}}  # as half of the trials are, on the scale of `dense`
+
+
+@pytest.mark.parametrize("sampler", ["mixed", "nsga2"])
+def test_constraint_keeps_large_networks_from_training(sampler: str, tmp_path: Path) -> None:
+    trials = GENETIC if sampler == "nsga2" else 24
+    spec = study(sampler=sampler, trials=trials, constraints=SMALL)
+    driven = Driven(spec, tmp_path).run()
+    rows, trained = driven.recorder.trials(), {proposal.number for proposal in driven.proposals}
+    is_large = rows["parameters_count"] > 12_800
+    assert is_large.any()
+    assert len(trained) == (~is_large).sum() == trials
+    assert set(rows.loc[is_large, "state"]) == {"PRUNED"}
+    assert not set(driven.tables.epochs()["number"]) & set(rows.loc[is_large, "number"])
+    assert rows.loc[is_large, "error"].str.fullmatch(r"parameters_count [\d,]+ is not at most 12,800").all()
+    told = {trial.user_attrs["number"]: trial.constraints for trial in driven.searcher.study.trials}
+    sound = rows[rows["state"] != "FAILED"]
+    for number, count in zip(sound["number"], sound["parameters_count"], strict=True):
+        assert told[number] == {"parameters_count": pytest.approx((count - 12_800) / 12_800)}
+
+
+def test_constraint_refuses_the_same_after_a_kill(tmp_path: Path) -> None:
+    spec = study(sampler="tpe", trials=20, constraints=SMALL)
+    whole = Driven(spec, tmp_path / "whole", slots=1).run()
+    killed = Driven(spec, tmp_path / "killed", slots=1).run(33).killed().run()
+    columns = ["number", "state", "error", "parameters_count", "param_dense", "param_learning_rate"]
+    pd.testing.assert_frame_equal(killed.recorder.trials()[columns], whole.recorder.trials()[columns])
+
+
+def test_constraint_of_a_grid_ends_with_its_points(tmp_path: Path) -> None:
+    grid = {"dense": {"choice": [50, 100, 200, 400]}}
+    driven = Driven(study(grid, "grid", trials=4, constraints=SMALL), tmp_path).run()
+    assert list(driven.recorder.trials()["param_dense"]) == [50, 100, 200, 400]
+    assert len(driven.proposals) == 2
+
+
+def test_constraint_outside_of_the_space_ends_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.search.searcher.MOST_REFUSED", 9)
+    impossible = study(constraints={"parameters_count": {"max": 10}})
+    with pytest.raises(StudyError, match=r"^constraints: none of 9 configurations in a row is inside, such as"):
+        Driven(impossible, tmp_path).run()
+
+
+def test_constraint_on_a_measurement_leaves_no_such_trial_best(tmp_path: Path) -> None:
+    objective = {"maximize": "val_accuracy"}
+    spec = study(trials=20, objective=objective, constraints={"val_accuracy": {"max": 0.45}})
+    driven = Driven(spec, tmp_path).run()
+    rows = driven.recorder.trials()
+    complete = rows[rows["state"] == "COMPLETE"]
+    assert complete["value"].max() > 0.45 > complete["value"].min()
+    ranked = rank(spec, rows)
+    assert sorted(ranked["number"]) == sorted(complete.loc[complete["value"] <= 0.45, "number"])
+    told = {
+        trial.user_attrs["number"]: trial.constraints["val_accuracy"]
+        for trial in driven.searcher.study.trials
+        if trial.state == TrialState.COMPLETE
+    }
+    assert {number for number, excess in told.items() if excess <= 0} == set(ranked["number"])

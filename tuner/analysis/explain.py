@@ -9,6 +9,7 @@ from tuner.analysis.formatting import is_missing, metric_text, parameters_text
 from tuner.errors import printable
 from tuner.results.folder import StudyResults
 from tuner.results.ranking import rank
+from tuner.results.schema import is_untried
 
 RUNG_COLUMNS = ["rung", "epoch", "value", "cutoff", "rank", "of", "verdict"]
 _VERDICTS = {
@@ -76,6 +77,8 @@ def _end(study: StudyResults, row: dict[str, Any], rungs: pd.DataFrame) -> str:
             log = study.folder.storage.path(study.folder.log(row["number"], row["attempt"]))
             return f"FAILED ({row['error_kind']}) after {done}: {printable(str(row['error']))}; its log is {log}"
         case "PRUNED":
+            if is_untried(row):
+                return f"PRUNED before its training: {printable(str(row['error']))}"
             return f"PRUNED after {done}: {_value(study, row)}{_reason(study, rungs)}"
         case "PAUSED":
             return f"PAUSED after {done}: {_value(study, row)}; it waits at rung {rungs['rung'].iloc[-1]:g}"

@@ -66,7 +66,7 @@ class PlainDisplay:
             self._print(_failed_attempt(row))
             return
         test = f", test {row['test_accuracy']:.4f}" if row.get("test_accuracy") is not None else ""
-        what = row["error"] if row["state"] == "FAILED" else f"{self._epochs_text(row)}{test}"
+        what = row["error"] if row.get("error") else f"{self._epochs_text(row)}{test}"
         best = " (best so far)" if self._progress.best is row else ""
         self._print(f"{_head(self._progress)} trial {row['number']} {row['state']}: {what}{best}")
 

@@ -153,6 +153,7 @@ def show_study(study: "StudyResults", top: int) -> None:
     from tuner.analysis.confirmation import winner_lines
     from tuner.analysis.formatting import board_table, join_intervals
     from tuner.analysis.leaderboard import leaderboard
+    from tuner.results.schema import is_untried
 
     objectives = ", ".join(f"{objective.direction} {objective.metric}" for objective in study.spec.objective)
     out.print(f"[bold]{study.spec.study}[/bold]  {objectives}  ({counts_text(study.trials)})")
@@ -163,6 +164,8 @@ def show_study(study: "StudyResults", top: int) -> None:
         out.print(f"  trial {number} FAILED: {error}", markup=False, soft_wrap=True)
     if len(failed) > 3:
         out.print(f"  … and {len(failed) - 3} more that failed")
+    if untried := int(is_untried(study.trials).sum()):
+        out.print(f"  {untried} of the pruned trials were not trained, because they are outside of a constraint")
     board = leaderboard(study, top)
     if len(board):
         parameters = [name for name in study.spec.space.root if name in board and name != "epochs"]
@@ -239,6 +242,7 @@ def show_plan(spec: "StudyConfig", slots: int, resources: str, milestones: Itera
         "slots": f"{slots}  (trials side by side, each with {resources})",
         "images/s": f"{speeds}  (training, one trial)",
         "time": f"about {format_duration(cost.hours * 3600)} of training{full}",
+        "constraints": ", ".join(f"{metric} {bound}" for metric, bound in spec.constraints.items()) or "none",
         "budget": describe_budget(spec.budget),
     }
     for name, text in plan.items():

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from tuner.config.budget import Budget, check_gpu_hours, check_target
+from tuner.config.constraints import Bound, check_constraints
 from tuner.config.dataset import DatasetConfig
 from tuner.config.parameters import Choice, Constant, Parameter
 from tuner.config.plain import check_plain
@@ -75,6 +76,8 @@ class StudyConfig(Settings):
         Field(default_factory=lambda: [Objective.model_validate({"maximize": "val_accuracy"})])
     )
     """One metric of the last epoch, or a list of several."""
+    constraints: dict[str, Bound] = Field(default_factory=dict)
+    """Bounds of metrics, such as `{parameters_count: {max: 2_000_000}}`, outside of which no trial is best."""
     space: Space
     """Parameters that are searched. {}: a single configuration."""
     search: Search = Search()
@@ -129,6 +132,7 @@ class StudyConfig(Settings):
             self._check_evaluation()
         self._check_folds()
         self._check_stopping()
+        check_constraints(self.constraints, self.objective)
         check_gpu_hours(self.budget, self.resources.gpu)
         check_target(self.budget.target, self.objective)
         check_sampler(self.search, self.space, self.objective, stored=bool(stored))
@@ -345,7 +349,7 @@ class StudyConfig(Settings):
         """List changes that make rows incomparable: `search.seed: 0 -> 1`."""
         new, old = self.to_dict(), other.to_dict()
         changes: list[str] = []
-        for key in ("dataset", "training", "objective", "space", "stopping", "protocol", "search"):
+        for key in ("dataset", "training", "objective", "constraints", "space", "stopping", "protocol", "search"):
             changes += _differences(key, old[key], new[key])
         if self.search.sampler == "grid":  # because its n-th point depends on the order
             changes += _differences("space", list(old["space"]), list(new["space"]))

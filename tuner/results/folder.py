@@ -15,8 +15,8 @@ import pandas as pd
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.config.yaml import parse_yaml
 from tuner.errors import SpecError, StudyError, first_line
-from tuner.results.ranking import rank, rank_confirmed
-from tuner.results.schema import FINISHED, ORDER, is_search
+from tuner.results.ranking import count_searched, rank, rank_confirmed
+from tuner.results.schema import FINISHED, ORDER
 from tuner.results.tables import Tables
 from tuner.storage import StoreError, open_storage
 from tuner.storage.lock import hold
@@ -287,8 +287,7 @@ class StudyResults:
 
 def is_finished(spec: StudyConfig, trials: pd.DataFrame) -> bool:
     """Return True if all trials and repeats of a study have ended."""
-    searched = trials[is_search(trials)]
-    if len(searched) < (spec.search.trials or 1) or not trials["state"].isin(FINISHED).all():
+    if count_searched(spec, trials) < (spec.search.trials or 1) or not trials["state"].isin(FINISHED).all():
         return False
     if spec.repeats is None:
         return True

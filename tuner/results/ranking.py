@@ -1,20 +1,44 @@
 """Completed trials, ranked by the search and by their repeats with other seeds."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from tuner.config.constraints import is_outside
 from tuner.config.study import StudyConfig
-from tuner.results.schema import PARAMETERS_AT_FAULT, is_search
+from tuner.results.schema import PARAMETERS_AT_FAULT, is_search, is_untried
 
 
 def rank(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
     """Sort the search's completed trials by the first objective, best first.
 
-    Equals keep the order of their numbers.
+    Equals keep the order of their numbers. Trials outside of a constraint are left out.
     """
     complete = trials[(trials["state"] == "COMPLETE") & is_search(trials)]
+    if spec.constraints:
+        allowed = [is_allowed(spec, row) for row in complete.to_dict("records")]
+        complete = complete[np.array(allowed, dtype=bool)]
     ascending = spec.objective[0].direction == "minimize"
     return complete.sort_values("value", ascending=ascending, kind="stable", ignore_index=True)
+
+
+def is_allowed(spec: StudyConfig, row: Mapping[Any, Any]) -> bool:
+    """Return True if a completed trial is inside all constraints."""
+    if not spec.constraints:
+        return True
+    objectives = (objective.metric for objective in spec.objective)
+    return not is_outside(spec.constraints, {**row, **dict(zip(objectives, row["values"], strict=True))})
+
+
+def count_searched(spec: StudyConfig, trials: pd.DataFrame) -> int:
+    """Count the trials of the search that have begun.
+
+    Those that a constraint kept from training count only in a grid, which has no other points.
+    """
+    searched = is_search(trials)
+    return int((searched if spec.search.sampler == "grid" else searched & ~is_untried(trials)).sum())
 
 
 def summarize_repeats(trials: pd.DataFrame) -> pd.DataFrame:

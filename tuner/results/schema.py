@@ -71,7 +71,7 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "device": Column(_TEXT, "Device and number type of the training."),
         "code": Column(_TEXT, "Hash of the code that trained it: of the user's network, or of this package."),
         "error": Column(_TEXT, "Reason of a failure, in one line."),
-        "error_kind": Column(_TEXT, "diverged, memory, configuration, crash or environment."),
+        "error_kind": Column(_TEXT, "diverged, memory, configuration, crash, environment, or constraint: not trained."),
         "started_at": Column(_TIME, "Time of the trial's start."),
         "updated_at": Column(_TIME, "Time of the row."),
     },
@@ -266,6 +266,19 @@ class EpochResult:
     """Lines of the step log, empty unless the study keeps one."""
     folds: tuple["EpochResult", ...] = ()
     """Epochs of the folds, whose mean this is. Empty without folds."""
+
+
+OUTSIDE = "constraint"
+"""Kind of error of a trial that a constraint kept from training. Its state is PRUNED."""
+
+
+@overload
+def is_untried(row: pd.DataFrame) -> "pd.Series[bool]": ...
+@overload
+def is_untried(row: Mapping[Any, Any]) -> bool: ...
+def is_untried(row: Any) -> Any:
+    """Return True if a constraint kept a trial from training, for each row."""
+    return row["error_kind"] == OUTSIDE
 
 
 @overload

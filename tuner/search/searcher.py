@@ -9,8 +9,11 @@ import pandas as pd
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from tuner.config.constraints import describe_outside, excesses, is_outside
 from tuner.config.study import StudyConfig
-from tuner.results.schema import is_search, outcome
+from tuner.config.values import Value
+from tuner.errors import StudyError
+from tuner.results.schema import is_search, is_untried, outcome
 from tuner.search.defaults import default_configuration
 from tuner.search.optuna_internals import dump_attributes
 from tuner.search.optuna_study import (
@@ -31,6 +34,8 @@ TRAINABLE = "trainable"
 """Name of the constraint that a trial violates if its hyperparameters cannot be trained."""
 TRY_FIRST = "try_first"
 """Origin of trials that the study file names."""
+MOST_REFUSED = 1000
+"""Configurations in a row that may be outside of the constraints, before the study ends."""
 BLIND_TO_CONSTRAINTS = ("cmaes", "gp", "random", "qmc", "grid")
 """Samplers that ignore trials without a value, with or without a constraint."""
 
@@ -51,6 +56,8 @@ class OptunaSearcher(Searcher):
         rule: The stopping rule, if trials can wait under it.
         is_urgent: Returns True if the time left just suffices to finish a waiting trial.
         on_prune: Called at the end of the search with the numbers of trials that still wait.
+        known: Returns what is known of a trial before its training.
+        on_refuse: Called with each proposal that a constraint keeps from training, and what is known.
     """
 
     def __init__(
@@ -66,6 +73,8 @@ class OptunaSearcher(Searcher):
         rule: WaitingRule | None = None,
         is_urgent: Callable[[int], bool] = lambda _: False,
         on_prune: Callable[[list[int]], None] = lambda _: None,
+        known: Callable[[Mapping[str, Value]], Mapping[str, Any]] = lambda _: {},
+        on_refuse: Callable[[Proposal, Mapping[str, Any]], None] = lambda _, __: None,
     ) -> None:
         super().__init__(metric=spec.objective[0].metric, mode=spec.objective[0].direction[:3])
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -77,12 +86,15 @@ class OptunaSearcher(Searcher):
         self._on_propose = on_propose
         self._latest = latest
         self._stopping = stopping
-        self._on_prune = on_prune
+        self._on_prune, self._known, self._on_refuse = on_prune, known, on_refuse
+        self._refused_in_a_row = 0
         self._repeats_asked = spec.repeats is None
         self._asked = resume_trials(self.study)
-        known = self.study.get_trials(deepcopy=False)
-        self._searched = len(known)
-        self._reported = {number: set(known[trial.number].intermediate_values) for number, trial in self._asked.items()}
+        before = self.study.get_trials(deepcopy=False)
+        self._searched = len(before)
+        self._refused = int((is_search(trials) & is_untried(trials)).sum())
+        asked = self._asked.items()
+        self._reported = {number: set(before[trial.number].intermediate_values) for number, trial in asked}
         self._next_number = 0 if trials.empty else int(trials["number"].max()) + 1
         self._waiting = proposals_in(spec, trials, "RUNNING")
         self._paused = PausedTrials(
@@ -165,7 +177,7 @@ class OptunaSearcher(Searcher):
         if not self._waiting and (paused := self._next_paused()):
             return paused
         if not self._waiting and not self._has_begun_all():
-            self._waiting.append(self._ask())
+            self._waiting += self._ask_allowed()
         if not self._waiting and self._is_idle() and self._has_searched_all():
             self._prune_paused()
         if not self._waiting and self._is_idle() and self._has_searched_all() and not self._repeats_asked:
@@ -176,7 +188,7 @@ class OptunaSearcher(Searcher):
         """Propose the repeats of the best trials, as many as the budget allows."""
         missing = missing_repeats(self.spec, self._latest(), self._next_number)
         most = self.spec.budget.trials
-        self._waiting = missing if most is None else missing[: max(0, most - self._next_number)]
+        self._waiting = missing if most is None else missing[: max(0, most - self._next_number + self._refused)]
         self._next_number += len(self._waiting)
         self._repeats_asked = len(self._waiting) == len(missing)
 
@@ -201,7 +213,8 @@ class OptunaSearcher(Searcher):
 
     def _has_searched_all(self) -> bool:
         """Return True if all trials of the search have begun."""
-        return self._searched >= (self.spec.search.trials or 0)
+        refused = 0 if self._grid else self._refused  # because a grid has no other points
+        return self._searched - refused >= (self.spec.search.trials or 0)
 
     @property
     def limit(self) -> str | None:
@@ -209,7 +222,7 @@ class OptunaSearcher(Searcher):
         if self._has_searched_all() and self._repeats_asked:
             return None
         most = self.spec.budget.trials
-        if most is not None and self._next_number >= most:
+        if most is not None and self._next_number - self._refused >= most:
             return "budget.trials"
         return "budget.plateau" if self._plateau.is_reached and not self._has_searched_all() else None
 
@@ -223,6 +236,43 @@ class OptunaSearcher(Searcher):
             return self._is_idle()
         may_go_on = self._paused.can_wait and not self._is_idle()
         return self._repeats_asked and not self._retries and not may_go_on
+
+    def _ask_allowed(self) -> list[Proposal]:
+        """Draw a configuration inside the constraints that are known before its training.
+
+        There is none at the end of a grid.
+
+        Raises:
+            StudyError: None of `MOST_REFUSED` in a row is inside.
+        """
+        while not self._has_begun_all():
+            proposal = self._ask()
+            known = self._known(proposal.parameters)
+            if not is_outside(self.spec.constraints, known):
+                self._refused_in_a_row = 0
+                return [proposal]
+            self._refuse(proposal, known)
+        return []
+
+    def _refuse(self, proposal: Proposal, known: Mapping[str, Any]) -> None:
+        """Tell that a trial is outside of a constraint, without training it."""
+        trial = self._asked[proposal.number]
+        self._constrain(trial, known)
+        self._tell_pruned(trial)
+        self._on_refuse(proposal, known)
+        self._refused += 1
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row >= MOST_REFUSED:
+            what = describe_outside(self.spec.constraints, known)
+            raise StudyError(
+                f"constraints: none of {MOST_REFUSED} configurations in a row is inside, such as {what};"
+                " a larger bound or another space has some"
+            )
+
+    def _constrain(self, trial: optuna.Trial, measured: Mapping[str, Any]) -> None:
+        """Tell Optuna how far a trial is outside of each constraint."""
+        for metric, excess in excesses(self.spec.constraints, measured).items():
+            trial.set_constraint(metric, excess)
 
     def _ask(self) -> Proposal:
         """Draw one configuration. A grid's points are enqueued one by one."""
@@ -317,6 +367,7 @@ class OptunaSearcher(Searcher):
         trial = self._let_go(proposal, result)
         if trial is None:
             return
+        self._constrain(trial, result)
         is_complete = outcome(result) == "COMPLETE"
         self._paused.ended(proposal.number, is_complete)
         if is_complete:

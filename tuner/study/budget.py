@@ -9,8 +9,8 @@ from typing import Any
 from tuner.analysis.ledger import read_attempts
 from tuner.config.budget import Budget
 from tuner.config.study import StudyConfig
+from tuner.results.ranking import rank
 from tuner.results.runs import Run, read_runs
-from tuner.results.schema import is_search
 from tuner.results.tables import Tables
 
 SPARE = 2.0
@@ -151,8 +151,7 @@ def read_spent(spec: StudyConfig, provenance: Mapping[str, Any], tables: Tables)
         spent.epochs = int((tables.history("epochs")["epoch"] > 0).sum())
     if spec.budget.target is not None:
         trials = tables.trials()
-        complete = trials[is_search(trials) & (trials["state"] == "COMPLETE")]
-        spent.is_on_target = any(is_on_target(spec, values) for values in complete["values"])
+        spent.is_on_target = any(is_on_target(spec, values) for values in rank(spec, trials)["values"])
     return spent
 
 

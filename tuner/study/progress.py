@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from tuner.analysis.formatting import whole_number
 from tuner.config.study import StudyConfig
-from tuner.results.schema import is_search
+from tuner.results.ranking import is_allowed
+from tuner.results.schema import OUTSIDE, is_search
 from tuner.study.budget import Spent
 from tuner.study.observer import Row
 
@@ -158,12 +159,16 @@ class Progress:
         return None if since is None else monotonic() - since
 
     def _count(self, row: Row) -> None:
+        if row.get("error_kind") == OUTSIDE:
+            return
         self.counts[row["state"]] += 1
         self._epochs_ended.append(whole_number(row.get("epochs_run")))
         if not is_search(row):
             return
         if row["state"] != "COMPLETE":
             self._without_repeats += 1
+        elif not is_allowed(self.spec, row):
+            return
         elif self.best is None or self._sign * row["value"] > self._sign * self.best["value"]:
             self.best = row
 

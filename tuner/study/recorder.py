@@ -1,6 +1,6 @@
 """Rows of a running study: the one place that writes its tables."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,9 +9,11 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from tuner.config.code_hash import hash_network
+from tuner.config.constraints import describe_outside
 from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder
-from tuner.results.schema import EPOCH_COLUMNS, State, is_search, outcome, parameters_to_row
+from tuner.results.ranking import is_allowed, rank
+from tuner.results.schema import EPOCH_COLUMNS, OUTSIDE, State, is_search, outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.proposals import Proposal, proposal_from_row
 from tuner.search.ray_internals import error_of, worker_of
@@ -76,7 +78,7 @@ class Recorder(tune.Callback):
         self._workers: dict[int, str] = {}
         self._code = {name: hash_network(name) for name in spec.architectures}
         self._weights = KeptWeights(spec)
-        complete = past.trials[is_search(past.trials) & (past.trials["state"] == "COMPLETE")]
+        complete = rank(spec, past.trials)
         self._weights.rank(zip(complete["value"], complete["number"], strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,6 +118,16 @@ class Recorder(tune.Callback):
         row["attempt"], row["state"] = self._attempts[proposal.number], "RUNNING"
         row["code"] = self._code[architecture]
         self._write(row)
+
+    def refuse(self, proposal: Proposal, known: Mapping[str, Any]) -> None:
+        """Write a trial that a constraint keeps from training.
+
+        It is PRUNED at once, in one row.
+        """
+        self._attempts[proposal.number] = 1
+        reason = describe_outside(self._spec.constraints, known)
+        self.open_row(proposal).update(known, error=reason, error_kind=OUTSIDE)
+        self.end([proposal.number], "PRUNED")
 
     def restore(self, past: Past, scheduler: Scheduler) -> None:
         """Bring the scheduler and its trials to where they were.
@@ -303,7 +315,7 @@ class Recorder(tune.Callback):
         """
         number = row["number"]
         self._writer.defer(partial(self._folder.storage.remove, self._folder.checkpoint(number)))
-        if row["state"] == "COMPLETE" and is_search(row):
+        if row["state"] == "COMPLETE" and is_search(row) and is_allowed(self._spec, row):
             self._weights.rank([(row["value"], number)])
             self._meter.completed(row["values"])
         for other in self._weights.superseded(number):

@@ -32,6 +32,7 @@ from tuner.search.schedulers import Scheduler, make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage.scratch import ScratchFolder
 from tuner.study.budget import BudgetMeter, read_spent
+from tuner.study.constraints import KnownBefore
 from tuner.study.dataset import load_fitting
 from tuner.study.halting import StopReason, StudyStopper, stop_on_signals
 from tuner.study.observer import NullObserver, Observer, TolerantObserver
@@ -160,7 +161,7 @@ class StudyRun:
             self.folder.write_identity(identity)
             stack.callback(_flush_if_possible, tables)
             slots = Slots(self.spec, placement.trial, record.count_slots)
-            recorder = self._prepare(tables, past, retries, stopper, meter, slots)
+            recorder = self._prepare(tables, past, retries, stopper, meter, slots, dataset)
             self.scheduler.has_other_node = partial(_has_other_node, placement.trial)
             del past  # because it holds all rows of earlier runs
             self._fit(recorder, stopper, placement, dataset.folder)
@@ -210,6 +211,7 @@ class StudyRun:
         stopper: StudyStopper,
         meter: BudgetMeter,
         slots: Slots,
+        dataset: data.Dataset,
     ) -> Recorder:
         """Make recorder, scheduler and searcher, and restore the study's state."""
         recorder = Recorder(
@@ -239,6 +241,8 @@ class StudyRun:
             rule=self.scheduler,
             is_urgent=lambda number: meter.is_short_of(*recorder.left_of(number)),
             on_prune=partial(recorder.end, state="PRUNED"),
+            known=KnownBefore(self.spec, dataset),
+            on_refuse=recorder.refuse,
         )
         return recorder
 
