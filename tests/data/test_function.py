@@ -156,8 +156,8 @@ def images():
         ("def images():\n    return [(Own()[0][0], 0.5)]", "item 0 of train: label 0.5; allowed: a whole number"),
         ("def images():\n    return [(Own()[0][0], -1)]", "item 0 of train: label -1; allowed: 0, 1, 2, …"),
         ("def images():\n    return [(Own()[i][0], 2 * i) for i in range(4)]", "train: label 1 never occurs, 6 does"),
-        ("def images():\n    return [(Own()[0][0], 0), (Own()[0][0], 'a')]", "some labels are text ('a')"),
-        ("def images():\n    return {'train': Own(20, ['a', 'b']), 'test': [(Own()[0][0], 2)]}", "test: item 0: label 2; allowed: 0 to 1"),  # noqa: E501
+        ("def images():\n    return [(Own()[0][0], 0), (Own()[0][0], 'a')]", "some labels are text ("),
+        ("def images():\n    return {'train': Own(20, ['a', 'b']), 'test': [(Own()[0][0], 2)]}", "item 0 of test: label 2; allowed: 0 to 1"),  # noqa: E501
         ("def images():\n    return [(Image.new('L', (6 + i, 6)), i % 2) for i in range(3)]", "item 1 of train: 7x6 pixels, but"),  # noqa: E501
         ("class Random(Own):\n    def __getitem__(self, i):\n        return Image.new('L', (6, 6), random.randrange(256)), i % 2\ndef images():\n    return Random()", "differs from one look to the next"),  # noqa: E501
     ],

@@ -213,11 +213,12 @@ def summarize(folder: Path) -> Summary:
     Raises:
         DataError: The folder is not laid out as a data set, or an image is broken.
     """
-    from tuner.data.formats import image_folder, parquet
+    from tuner.data.formats import image_folder
+    from tuner.data.formats.shards import layout
 
     if not folder.is_dir():
         raise DataError(f"{folder}: no folder here; allowed: a folder with train/<class>/ of images")
-    if parquet.layout(folder).train:
+    if layout(folder, "parquet").train:
         raise DataError(f"{folder}: holds Parquet files; allowed: a folder with train/<class>/ of images")
     files = image_folder.layout(folder)
     train, apart, test = image_folder.names_by_part(files)

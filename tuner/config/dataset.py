@@ -127,14 +127,14 @@ class DatasetConfig(Settings):
     """Images, their split, and the scale of their pixels."""
 
     name: str = "digits"
-    """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file or pattern of training images |
-    package.module:function that returns images."""
+    """digits | mnist | fashion_mnist | cifar10 | a folder of images | a Parquet file, .tar shard or pattern of training
+    images | package.module:function that returns images."""
     test: str | None = None
-    """Parquet file or pattern of the test images, beside that of `name`."""
+    """Parquet file, .tar shard or pattern of the test images, beside that of `name`."""
     image: Annotated[str, Field(min_length=1)] | None = None
-    """Column of the images in Parquet files. None: `image` or `img`."""
+    """Column of the images in Parquet files. None: `image` or `img`. In .tar shards: the ending of the images."""
     label: Annotated[str, Field(min_length=1)] | None = None
-    """Column of the labels in Parquet files, whole numbers or text. None: `label`."""
+    """Column of the labels in Parquet files, whole numbers or text. None: `label`. In .tar shards: the key in JSON."""
     image_size: Annotated[int, Field(ge=4, le=1024)] | Literal["auto"] | None = None
     """Pixels to which both sides of images are resized. auto: those of the networks' published weights.
 

@@ -372,7 +372,7 @@ def _check_dataset_name(name: str, source: str) -> None:
     """
     # unlike Path, os.path raises nothing for `~nouser` and names of 300 letters
     is_folder = os.path.isdir(os.path.expanduser(name))  # noqa: PTH111, PTH112
-    is_path = name.endswith(".parquet") or any(sign in name for sign in "/*?[") or is_folder
+    is_path = name.endswith((".parquet", ".tar")) or any(sign in name for sign in "/*?[") or is_folder
     if name not in DATASETS and (not name or not (is_path or is_function(name))):
         hint = f"or a path: ./{shorten(name)}"
         raise SpecError(f"{source}: dataset.name: found {shown(name)}; {suggest(name, DATASETS)}, {hint}")

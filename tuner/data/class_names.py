@@ -4,13 +4,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tuner.errors import DataError
-
-MOST_CLASSES = 2**31
-"""Labels from here on are refused, because they would not fit into the arrays."""
 
 
 def spelled(name: str, origin: str) -> str:
@@ -58,26 +52,3 @@ def differing(names: Iterable[str], known: Iterable[str]) -> str:
         return ""
     near = [name for name in allowed if name.strip().casefold() == lacking[0].strip().casefold()]
     return f"'{lacking[0]}'" + (f" (spelled '{near[0]}' there)" if near else "")
-
-
-def checked_label(label: int | None, classes: int, origin: str) -> int:
-    """Return a label, and refuse one outside the classes.
-
-    Without class names only negative and enormous labels are refused.
-    """
-    if label is None or not 0 <= label < (classes or MOST_CLASSES):
-        allowed = f"0 to {classes - 1}" if classes else "0, 1, 2, …"
-        raise DataError(f"{origin}: label {label}; allowed: {allowed}")
-    return label
-
-
-def numbered(labels: NDArray[np.int64], place: object) -> tuple[str, ...]:
-    """Return classes '0', '1', … for images without names of classes.
-
-    Refuse labels with gaps.
-    """
-    present = np.unique(labels)
-    gaps = np.flatnonzero(present != np.arange(len(present)))
-    if len(gaps):
-        raise DataError(f"{place}: label {gaps[0]} never occurs, {present[-1]} does; allowed: every label from 0 up")
-    return tuple(str(label) for label in present)

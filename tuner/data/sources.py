@@ -13,9 +13,9 @@ from tuner.config.user_models import is_function
 from tuner.config.validation_messages import shown
 from tuner.data import progress
 from tuner.data.dataset import Decoded, Groups
-from tuner.data.formats import digits, image_folder, parquet, torchvision
+from tuner.data.formats import digits, image_folder, parquet, tar, torchvision
 from tuner.data.formats.function import FunctionReader
-from tuner.data.formats.shards import check_complete
+from tuner.data.formats.shards import Files, check_complete, layout
 from tuner.data.groups import PLACE, number, read_csv
 from tuner.data.splits import check_own_validation
 from tuner.errors import DataError, suggest
@@ -24,6 +24,8 @@ FORMAT = 1
 """Format of the decoded arrays. Another number invalidates every cache entry."""
 OWN_FORMAT = 2
 """Format of arrays from a user's own files, which transparency and orientation changed."""
+SHARDS = ("parquet", "tar")
+"""Endings of files that hold many images each, the preferred one first."""
 CHUNK_BYTES = 1 << 20
 """Bytes of a file that are read at once to hash it."""
 
@@ -120,7 +122,7 @@ def _below(name: str, base: Path) -> Source | None:
 
     Its layout is the hub's or torchvision's.
     """
-    found = parquet.layout(base / name)
+    found = layout(base / name, "parquet")
     if found.train:
         if not found.test:
             raise DataError(f"{base / name}: no test.parquet beside {found.train[0].name}")
@@ -147,10 +149,9 @@ def _by_path(config: DatasetConfig, root: Path | None, notes: Path) -> Source:
         path = found[0]
         if config.test is not None:
             raise DataError(f"dataset.test: '{config.test}'; only beside a Parquet file, and {path} is a folder")
-        parts = parquet.layout(path)
-        if parts.train:
-            source = _of_parquet(path.resolve().name, path, parts, columns=_columns(config))
-            return _by_column(source, parts, config.groups)
+        for ending in SHARDS:
+            if (parts := layout(path, ending)).train:
+                return _of_shards(config, path.resolve().name, path, parts)
         _refuse_columns(config, f"{path} without Parquet files")
         files = image_folder.layout(path)
         source = Source(
@@ -168,9 +169,34 @@ def _by_path(config: DatasetConfig, root: Path | None, notes: Path) -> Source:
     for path in test:
         if any(path.samefile(file) for file in found):
             raise DataError(f"dataset.test: {path} is a file of training images too; allowed: other files")
-    parts = parquet.Files(found, test)
-    source = _of_parquet(Path(config.name).stem, found[0].parent, parts, columns=_columns(config))
-    return _by_column(source, parts, config.groups)
+    return _of_shards(config, Path(config.name).stem, found[0].parent, Files(found, test))
+
+
+def _of_shards(config: DatasetConfig, name: str, path: Path, files: Files) -> Source:
+    """Return a user's Parquet files or `.tar` shards, which may not be mixed."""
+    tars = [file for file in files.all if file.suffix == ".tar"]
+    if not tars:
+        source = _of_parquet(name, path, files, columns=_columns(config))
+        return _by_column(source, files, config.groups)
+    if len(tars) < len(files.all):
+        raise DataError(f"{path}: {tars[0].name} is a .tar shard, other files are not; allowed: one kind")
+    if config.groups is not None:
+        raise DataError(f"{PLACE}: found {shown(config.groups)}; only with folders and Parquet files, not {tars[0]}")
+    keys = tar.Keys(config.image, config.label)
+    return Source(
+        name,
+        str(path),
+        _named(files),
+        lambda size: tar.read(files, size, keys),
+        images=lambda: tar.encoded(files, keys),
+        has_validation=bool(files.validation),
+        columns="" if keys == tar.Keys() else f" members {keys.image!r} {keys.label!r}",
+    )
+
+
+def _named(files: Files) -> dict[str, Path]:
+    """Return files by names that do not depend on their place."""
+    return {f"{part}/{i}": file for part, shards in files.by_part.items() for i, file in enumerate(shards)}
 
 
 def _of_function(config: DatasetConfig, notes: Path) -> Source:
@@ -205,7 +231,7 @@ def _by_file(source: Source, file: str | None, root: Path | None) -> Source:
     return replace(source, files={**source.files, "groups": found[0]}, groups=read)
 
 
-def _by_column(source: Source, files: parquet.Files, column: str | None) -> Source:
+def _by_column(source: Source, files: Files, column: str | None) -> Source:
     """Return Parquet files with the groups of a column, if one is named."""
     if column is None:
         return source
@@ -225,13 +251,15 @@ def _refuse_columns(config: DatasetConfig, source: str) -> None:
     """Refuse names of columns for images that are not in Parquet files of the user."""
     for key, value in (("image", config.image), ("label", config.label)):
         if value is not None:
-            raise DataError(f"dataset.{key}: found {shown(value)}; only with Parquet files of your own, not {source}")
+            raise DataError(
+                f"dataset.{key}: found {shown(value)}; only with Parquet files or .tar shards of your own, not {source}"
+            )
 
 
 def _of_parquet(
     name: str,
     path: Path,
-    files: parquet.Files,
+    files: Files,
     classes: tuple[str, ...] = (),
     columns: parquet.Columns = parquet.DEFAULT_COLUMNS,
 ) -> Source:
@@ -242,7 +270,7 @@ def _of_parquet(
     return Source(
         name,
         str(path),
-        {f"{part}/{i}": file for part, shards in files.by_part.items() for i, file in enumerate(shards)},
+        _named(files),
         lambda size: parquet.read(files, size, classes, columns),
         known=bool(classes),
         images=lambda: parquet.encoded(files.all, columns),

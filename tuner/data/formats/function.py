@@ -15,9 +15,10 @@ from tuner.config.code_hash import hash_network
 from tuner.config.user_models import import_own
 from tuner.config.validation_messages import shown
 from tuner.data import progress
-from tuner.data.class_names import all_spelled, checked_label, in_order, numbered, spelled
+from tuner.data.class_names import all_spelled
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.data.decoding import Pixels, stack, to_pixels
+from tuner.data.labels import Label, classes_of, label_numbers
 from tuner.errors import DataError, SpecError, suggest, type_and_line
 
 PARTS = ("train", "validation", "test")
@@ -77,12 +78,12 @@ class FunctionReader:
         return decoded or self._decode(image_size, self._samples(image_size))
 
     def _decode(self, image_size: int | None, samples: Mapping[str, Mapping[int, str]]) -> Decoded:
-        labels: dict[str, list[int | str]] = {}
+        labels: dict[str, list[Label]] = {}
         own = [part for part in ("train", "validation") if part in self.parts]
         images = stack(self._pictures(own, image_size, samples, labels))
         tested = stack(self._pictures(["test"], image_size, samples, labels)) if "test" in self.parts else None
-        classes = self._classes() or _classes_of(labels, self._name)
-        numbers = {part: _numbers(each, classes, f"{self._name}: {part}") for part, each in labels.items()}
+        classes = self._classes() or classes_of(labels, self._name)
+        numbers = {part: label_numbers(each, classes) for part, each in labels.items()}
         train = Part(images, np.concatenate([numbers[part] for part in own]))
         test = None if tested is None else Part(tested, numbers["test"])
         return Decoded(classes, train, test, own_validation=len(labels.get("validation", ())))
@@ -108,7 +109,7 @@ class FunctionReader:
         parts: Sequence[str],
         image_size: int | None,
         samples: Mapping[str, Mapping[int, str]],
-        labels: dict[str, list[int | str]],
+        labels: dict[str, list[Label]],
     ) -> Iterator[tuple[Pixels, str]]:
         """Yield each image with its name, and put its label into `labels`."""
         for part in parts:
@@ -121,7 +122,7 @@ class FunctionReader:
                         f"{origin} differs from one look to the next; allowed: the same image always;"
                         " dataset.augment and training change images at random"
                     )
-                labels[part].append(label)
+                labels[part].append(Label(label, origin))
                 yield pixels, origin
 
     def _item(self, part: str, index: int, image_size: int | None) -> tuple[Pixels, int | str]:
@@ -219,33 +220,6 @@ def _label(label: Any, origin: str) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise DataError(f"{origin}: label {shown(value)}; allowed: a whole number from 0, or text")
     return value
-
-
-def _classes_of(labels: Mapping[str, list[int | str]], name: str) -> tuple[str, ...]:
-    """Return the classes that the labels of all parts name."""
-    every = [label for each in labels.values() for label in each]
-    texts = [label for label in every if isinstance(label, str)]
-    if texts and len(texts) < len(every):
-        raise DataError(f"{name}: some labels are text ({shown(texts[0])}), others numbers; allowed: one kind")
-    if texts:
-        return tuple(in_order({spelled(label, name) for label in texts}))
-    train = enumerate(map(int, labels["train"]))
-    checked = [checked_label(label, 0, f"{name}: item {item} of train") for item, label in train]
-    return numbered(np.array(checked), f"{name}: train")
-
-
-def _numbers(labels: list[int | str], classes: tuple[str, ...], place: str) -> NDArray[np.int64]:
-    """Return labels as numbers of classes."""
-    numbers = {name: number for number, name in enumerate(classes)}
-
-    def number(label: int | str, item: int) -> int:
-        if isinstance(label, str):
-            if (name := spelled(label, place)) not in numbers:
-                raise DataError(f"{place}: item {item}: label {shown(label)}; {suggest(label, numbers)}")
-            return numbers[name]
-        return checked_label(label, len(classes), f"{place}: item {item}")
-
-    return np.array([number(label, item) for item, label in enumerate(labels)], np.int64)
 
 
 def _hash_item(pixels: Pixels, label: int | str) -> str:

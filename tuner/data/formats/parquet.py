@@ -10,39 +10,18 @@ import numpy as np
 
 from tuner.config.validation_messages import shown
 from tuner.data import progress
-from tuner.data.class_names import all_spelled, checked_label, differing, in_order, numbered, spelled
+from tuner.data.class_names import all_spelled, differing, in_order, spelled
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.data.decoding import decode_all
-from tuner.data.formats.shards import VALIDATION, check_complete, check_one
-from tuner.errors import DataError, printable, suggest
+from tuner.data.formats.shards import Files
+from tuner.data.labels import checked_label, numbered
+from tuner.errors import DataError, suggest
 
 if TYPE_CHECKING:  # loaded on a cache miss only
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 IMAGE_COLUMNS = ("image", "img")
-
-
-class Files(NamedTuple):
-    """Files of each part, shards by name.
-
-    Validation images are those that the data set itself sets apart.
-    """
-
-    train: Sequence[Path]
-    test: Sequence[Path] = ()
-    validation: Sequence[Path] = ()
-
-    @property
-    def by_part(self) -> dict[str, Sequence[Path]]:
-        """Files by the name of their part. Parts without files are left out."""
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {part: files for part, files in parts.items() if files}
-
-    @property
-    def all(self) -> list[Path]:
-        """Files of all parts."""
-        return [path for files in self.by_part.values() for path in files]
 
 
 class Columns(NamedTuple):
@@ -53,27 +32,6 @@ class Columns(NamedTuple):
 
 
 DEFAULT_COLUMNS = Columns()
-
-
-def layout(root: Path) -> Files:
-    """Return the files below `root`.
-
-    A warning names other Parquet files.
-
-    Raises:
-        DataError: A shard is missing, or the files of one part are there twice.
-    """
-    apart = [files for part in VALIDATION if (files := _shards(root, part))]
-    check_one([files[0] for files in apart])
-    found = Files(_shards(root, "train"), _shards(root, "test"), apart[0] if apart else ())
-    if found.train:
-        rest = sorted({*root.glob("*.parquet"), *root.glob("data/*.parquet")} - {*found.all})
-        names = ", ".join(path.relative_to(root).as_posix() for path in rest[:3]) + (", …" if len(rest) > 3 else "")
-        if rest:
-            used_only = "only train, validation and test are used"
-            message = f"{root}: number of Parquet files left out: {len(rest):,} ({names}); {used_only}"
-            progress.warn_once(printable(message))
-    return found
 
 
 def read(
@@ -191,17 +149,6 @@ def _order(path: Path, own: tuple[str, ...], names: tuple[str, ...]) -> list[int
     if odd := differing(names, own):
         raise DataError(f"{path}: no class {odd}, which the first file of the data set names")
     return [names.index(name) for name in own]
-
-
-def _shards(root: Path, part: str) -> list[Path]:
-    """Return the file or the sorted shards of one part below `root`."""
-    patterns = (f"{part}.parquet", f"data/{part}-*.parquet", f"{part}-*.parquet")
-    found = [files for pattern in patterns if (files := sorted(root.glob(pattern)))]
-    if len(found) > 1:
-        raise DataError(f"{found[1][0]}: the {part} images are also in {found[0][0].name}; keep one of them")
-    for files in found:
-        check_complete(files)
-    return found[0] if found else []
 
 
 @contextmanager
