@@ -11,6 +11,7 @@ from tuner.analysis.confirmation import confirmed
 from tuner.config.parameters import Constant
 from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder, StudyResults
+from tuner.results.pareto import not_dominated
 from tuner.results.ranking import rank_confirmed
 from tuner.results.schema import is_search
 
@@ -49,7 +50,7 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
     names = [objective.metric for objective in study.spec.objective]
     values = np.array(ranked["values"].tolist()).reshape(len(ranked), len(names))
     if len(names) > 1:
-        best = _not_dominated(values * [objective.sign for objective in study.spec.objective])
+        best = not_dominated(values * [objective.sign for objective in study.spec.objective])
         ranked, values = ranked[best].reset_index(drop=True), values[best]
     columns = {"number": ranked["number"]} | {name: values[:, column] for column, name in enumerate(names)}
     if study.spec.dataset.folds > 1:
@@ -63,16 +64,6 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
     for column, name in kept.items():
         columns.setdefault(name, ranked[column])
     return _with_repeats(study, pd.DataFrame(columns)).iloc[:top]
-
-
-def _not_dominated(values: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Mark the rows of values on the Pareto front.
-
-    `values` is (N, objectives), and more is better. The result is (N,).
-    """
-    return np.array(
-        [not ((values >= row).all(axis=1) & (values > row).any(axis=1)).any() for row in values], dtype=bool
-    )
 
 
 def _with_repeats(study: StudyResults, table: pd.DataFrame) -> pd.DataFrame:
@@ -104,15 +95,23 @@ def best_by_epochs(study: StudyResults) -> pd.DataFrame:
     trials of the search until then, pruned and failed trials included), `value` (of the first objective), `best`
     (of the values until then).
     """
+    reached = completed_by_epochs(study)
+    first = study.spec.objective[0]
+    best = reached["value"].cummax() if first.direction == "maximize" else reached["value"].cummin()
+    return reached.assign(best=best)
+
+
+def completed_by_epochs(study: StudyResults) -> pd.DataFrame:
+    """Count the epochs that all trials of the search had trained when each one was complete.
+
+    One row per completed trial of the search, in the order of time. Columns: `number`, `epochs`, `value`.
+    """
     trials = study.trials[is_search(study.trials)].set_index("number")
     epochs = study.epochs[study.epochs["number"].isin(trials.index) & (study.epochs["epoch"] > 0)]
     trained = epochs.sort_values("at", kind="stable", ignore_index=True)
     ends = trained.assign(epochs=trained.index + 1).drop_duplicates("number", keep="last")[["number", "epochs"]]
     values = trials["value"][trials["state"] == "COMPLETE"]
-    reached = ends.join(values, on="number", how="inner").reset_index(drop=True)
-    first = study.spec.objective[0]
-    best = reached["value"].cummax() if first.direction == "maximize" else reached["value"].cummin()
-    return reached.assign(best=best)
+    return ends.join(values, on="number", how="inner").reset_index(drop=True)
 
 
 def read_pictures(path: str | Path) -> pd.DataFrame:

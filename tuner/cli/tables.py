@@ -170,8 +170,23 @@ def show_study(study: "StudyResults", top: int) -> None:
     if len(board):
         parameters = [name for name in study.spec.space.root if name in board and name != "epochs"]
         print_table(board_table(join_intervals(board, study.spec.objective[0].metric), parameters, out))
+    if len(study.spec.objective) > 1 and len(board):
+        print_front(study)
     for line in winner_lines(study.spec, study.trials):
         out.print(line, markup=False, soft_wrap=True)
+
+
+def print_front(study: "StudyResults") -> None:
+    """Print how many trials are on the Pareto front, and the volume below it."""
+    from tuner.analysis.front import front, hypervolume_by_epochs
+
+    values, by_epochs = front(study), hypervolume_by_epochs(study)
+    last = by_epochs.iloc[-1]
+    out.print(
+        f"front: {values['is_front'].sum()} of {len(values)} completed trials, which none is better than in every"
+        f" objective; hypervolume {last['hypervolume']:.3f} after {last['epochs']:.0f} epochs",
+        soft_wrap=True,
+    )
 
 
 def print_next_steps(

@@ -9,6 +9,7 @@ is nothing to draw, the Axes hold a text.
 """
 
 from tuner.plots.comparison import reported_against_reproduced
+from tuner.plots.fronts import hypervolume, pareto_front
 from tuner.plots.learning_curves import curves, learning_curves, step_log
 from tuner.plots.predictions import confusion_matrix, pictures
 from tuner.plots.search import optimization_history, rungs, slices
@@ -16,8 +17,10 @@ from tuner.plots.search import optimization_history, rungs, slices
 __all__ = [
     "confusion_matrix",
     "curves",
+    "hypervolume",
     "learning_curves",
     "optimization_history",
+    "pareto_front",
     "pictures",
     "reported_against_reproduced",
     "rungs",
