@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from tuner.results.folder import StudyResults
 
-COLUMNS = ("rule", "grace", "factor", "epochs", "complete", "not recorded", "trial", "half", "all")
-RANDOM = ("random order: not recorded", "half", "all")
+COLUMNS = ("rule", "grace", "factor", "epochs", "complete", "not\nrecorded", "trial", "half", "all")
+RANDOM = ("random:\nnot recorded", "\nhalf", "\nall")
 
 
 def replay(study: StudyName, results: Results = DEFAULT_RESULTS) -> None:

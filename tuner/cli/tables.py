@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console, RenderableType
-from rich.measure import Measurement
+from rich.measure import Measurement, measure_renderables
 from rich.table import Table
 
 from tuner.errors import RayLostError, StudyError, StudyInterruptedError
@@ -63,6 +63,9 @@ def print_table(table: RenderableType) -> None:
     Half a number reads like another.
     """
     unbounded = out.options.update(width=10_000)
+    for column in table.columns if isinstance(table, Table) else ():
+        if column.no_wrap:
+            column.min_width = measure_renderables(out, unbounded, [column.header, *column.cells]).maximum
     width, needed = out.width, Measurement.get(out, unbounded, table).minimum
     try:
         out.width = max(width, needed)
