@@ -49,6 +49,7 @@ fuzz: setup
 
 bench: setup
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/augmentation.py
 
 bench-scale: setup
 	$(BIN)/python benchmarks/scale.py
