@@ -125,7 +125,9 @@ def test_show_keeps_numbers_whole_in_narrow_terminal(results: Path) -> None:
 @pytest.mark.usefixtures("first")
 def test_show_takes_path_and_top(results: Path) -> None:
     done = call("show", results / "digits", "--top", "1", COLUMNS="120")
-    assert len(done.stdout.splitlines()) == 3
+    board, _, ledger = done.stdout.partition("\n\n")
+    assert len(board.splitlines()) == 3
+    assert ledger.startswith("Time of the slots: ")
 
 
 @pytest.mark.usefixtures("first")

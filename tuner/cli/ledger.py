@@ -21,12 +21,12 @@ def show_ledger(study: "StudyResults") -> None:
     total = sum(found.seconds.values())
     out.print(
         f"\nTime of the slots: {format_duration(found.slot_seconds)} in {format_duration(found.wall_seconds)};"
-        f" the entries add up to {total / found.slot_seconds:.1%}",
-        soft_wrap=True,
+        f" the entries add up to {total / found.slot_seconds:.1%}"
     )
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for justify in ("left", "right", "right", "left"):
+    for justify in ("left", "right", "right"):
         table.add_column(justify=justify, no_wrap=True)
+    table.add_column()
     for name, seconds in found.seconds.items():
         share = f"{seconds / found.slot_seconds:.1%}"
         if seconds:
