@@ -37,7 +37,7 @@ class BesideRay:
         self.ours: AshaScheduler | HyperbandScheduler
         if brackets == 1:
             asha = sections.AshaConfig.model_validate(rungs | AS_RAY)
-            self.ours = AshaScheduler(asha, objective, self.epochs, self.decisions.append)
+            self.ours = AshaScheduler(asha, [objective], self.epochs, self.decisions.append)
         else:
             rule = sections.HyperbandConfig.model_validate(rungs | {"brackets": brackets})
             self.ours = HyperbandScheduler(rule, objective, self.epochs, self.seed, self.decisions.append)

@@ -17,6 +17,12 @@ def study(sampler: str = "tpe", stopping: Any = "none", **changes: Any) -> Any:
     return parse_spec(raw | {"search": {"sampler": sampler}, "stopping": stopping} | changes)
 
 
+def test_rule_names_the_fronts_of_several_objectives() -> None:
+    two = [{"maximize": "val_accuracy"}, {"minimize": "val_loss"}]
+    assert "ranked by fronts" in describe_rule(study(objective=two, stopping="asha"))
+    assert "fronts" not in describe_rule(study(stopping="asha"))
+
+
 def test_every_sampler_has_words() -> None:
     words = [describe_sampler(study(sampler)) for sampler in SAMPLERS]
     assert len(set(words)) == len(SAMPLERS)

@@ -30,7 +30,7 @@ from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.defaults import default_configuration
 from tuner.search.optuna_study import distribution, rebuild_study, resume_trials, suggest_value
-from tuner.search.proposals import Proposal, Retry
+from tuner.search.proposals import FRONT_FINALISTS, Proposal, Retry
 from tuner.search.samplers import FIRST_TRIALS, derive_trial_seed, make_sampler
 from tuner.search.schedulers import make_scheduler
 from tuner.search.searcher import OptunaSearcher
@@ -939,3 +939,22 @@ def test_constraint_on_a_measurement_leaves_no_such_trial_best(tmp_path: Path) -
         if trial.state == TrialState.COMPLETE
     }
     assert {number for number, excess in told.items() if excess <= 0} == set(ranked["number"])
+
+
+# --- several objectives at the rungs ---------------------------------------------------------------
+
+
+def test_search_by_fronts_resumes_as_if_never_interrupted(tmp_path: Path) -> None:
+    two = [{"maximize": "val_accuracy"}, {"minimize": "parameters_count"}]
+    promoting = {"asha": {"reduction_factor": 2, "min_trials": 2}}
+    spec = study(sampler="random", trials=14, objective=two, stopping=promoting)
+    whole = Driven(spec, tmp_path / "whole", slots=1).run()
+    killed = Driven(spec, tmp_path / "killed", slots=1).run(40).killed().run()
+    columns = ["number", "rung", "epoch", "value", "rank", "of", "verdict"]
+    decided, expected = (driven.tables.history("decisions")[columns] for driven in (killed, whole))
+    pd.testing.assert_frame_equal(
+        decided.sort_values([*columns]), expected.sort_values([*columns]), check_index_type=False
+    )
+    assert list(killed.recorder.trials()["state"]) == list(whole.recorder.trials()["state"])
+    assert "promote" in set(expected["verdict"])
+    assert (whole.recorder.trials()["state"] == "COMPLETE").sum() >= FRONT_FINALISTS

@@ -96,6 +96,9 @@ class AshaConfig(HalvingConfig):
     min_trials: Annotated[int, Field(ge=1)] = 3
     """Trials that must stand at a rung before any goes on. Until then trials wait."""
 
+    ranking: Literal["front", "first"] = "front"
+    """Order of trials with several objectives. front: by Pareto fronts. first: by the first objective."""
+
     @model_validator(mode="before")
     @classmethod
     def _read_earlier(cls, raw: Any, info: ValidationInfo) -> Any:
@@ -105,7 +108,7 @@ class AshaConfig(HalvingConfig):
         """
         is_stored = bool((info.context or {}).get("stored"))
         if is_stored and isinstance(raw, Mapping):
-            return {"type": "stop", "min_trials": 1, **raw}
+            return {"type": "stop", "min_trials": 1, "ranking": "first", **raw}
         return raw
 
     @property

@@ -341,7 +341,7 @@ class StudyConfig(Settings):
         own, earlier = self.stopping.asha, begun.stopping.asha
         if own is None or earlier is None:
             return self.model_copy(update={"search": search, "dataset": dataset})
-        asha = own.as_begun(earlier, {"type", "min_trials"})
+        asha = own.as_begun(earlier, {"type", "min_trials", "ranking"})
         stopping = self.stopping.model_copy(update={"asha": asha})
         return self.model_copy(update={"search": search, "dataset": dataset, "stopping": stopping})
 

@@ -120,7 +120,9 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "rung": Column(_FLOAT, "Epochs of the rung."),
         "epoch": Column(_INT, "Epoch at which the trial was judged."),
         "value": Column(_FLOAT, "Objective of the trial there."),
-        "cutoff": Column(_FLOAT, "Value to reach; empty while too few trials stand at the rung."),
+        "cutoff": Column(
+            _FLOAT, "Value to reach. Empty while too few trials stand at the rung, or where fronts are ranked."
+        ),
         "rank": Column(_INT, "Rank of the trial among those at the rung, from 1."),
         "of": Column(_INT, "Trials at the rung, this one included."),
         "verdict": Column(_TEXT, "go, stop, wait, promote, finish, complete, or time: out of `trial_minutes`."),

@@ -7,7 +7,7 @@ trials by number, because Ray's own ids change when a study resumes.
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -58,11 +58,12 @@ class Bracket:
         max_epochs: int,
         reduction_factor: float,
         skipped: int,
+        make_ranking: Callable[[], Ranking] = Ranking,
     ) -> None:
         # np.log as Ray has it, because math.log may differ in the last bit.
         steps = np.log(max_epochs / grace_period) / np.log(reduction_factor)
         powers = range(skipped, skipped + int(steps - skipped + 1))
-        self.rungs = {grace_period * reduction_factor**power: Ranking() for power in powers}
+        self.rungs = {grace_period * reduction_factor**power: make_ranking() for power in powers}
         self._highest_first = [*reversed(self.rungs.items())]
         self._share = (1 - 1 / reduction_factor) * 100 / 100  # as numpy divides a percentile
 

@@ -1,6 +1,6 @@
 """The sampler and the stopping rule of a study in words, for a dry run."""
 
-from tuner.config.sections import NSGA_POPULATION, HyperbandConfig, MedianConfig
+from tuner.config.sections import NSGA_POPULATION, AshaConfig, HyperbandConfig, MedianConfig
 from tuner.config.study import StudyConfig
 from tuner.search.curves import RANDOM_SHARE
 from tuner.search.samplers import FIRST_TRIALS
@@ -48,6 +48,8 @@ def describe_rule(spec: StudyConfig) -> str:
     if isinstance(rule, MedianConfig):
         return "median: trials stop whose best value is worse than the median of the others' means"
     kept = f"the best 1/{rule.reduction_factor:g} go on"
+    if isinstance(rule, AshaConfig) and rule.ranking == "front" and len(spec.objective) > 1:
+        kept += ", ranked by fronts of all objectives"
     if isinstance(rule, HyperbandConfig):
         return f"hyperband: at each rung of {rule.brackets} brackets {kept}"
     early = f"nobody before {rule.min_trials} trials have come"

@@ -12,6 +12,9 @@ from tuner.results.ranking import rank
 from tuner.results.schema import State, parameters_from_row
 from tuner.search.samplers import derive_trial_seed
 
+FRONT_FINALISTS = 5
+"""Trials to complete with several objectives, because a front of one shows no choice."""
+
 
 @dataclass
 class Proposal:
@@ -64,10 +67,11 @@ def proposals_in(spec: StudyConfig, trials: pd.DataFrame, state: State) -> list[
 def finalists(spec: StudyConfig) -> int:
     """Return how many trials the search has to complete.
 
-    A best trial and the repeats need that many.
+    A best trial, the repeats and the front of several objectives need that many.
     """
     top = spec.repeats.top if spec.repeats else 1
-    return top if isinstance(top, int) else 1
+    least = 1 if len(spec.objective) == 1 else FRONT_FINALISTS
+    return max(least, top) if isinstance(top, int) else least
 
 
 def missing_repeats(spec: StudyConfig, trials: pd.DataFrame, first_number: int) -> list[Proposal]:

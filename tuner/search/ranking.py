@@ -37,13 +37,17 @@ class Ranking:
         """All values, the lowest first."""
         return self._sort()
 
-    def record(self, number: int, value: float) -> None:
-        """Keep a trial's value in place of its earlier one."""
+    def record(self, number: int, value: float, epoch: int = 0) -> None:  # noqa: ARG002
+        """Keep a trial's value at an epoch in place of its earlier one."""
         if number in self._by_number:
             ordered = self._sort()
             del ordered[bisect_left(ordered, self._by_number[number])]
         self._by_number[number] = value
         self._unsorted.append(value)
+
+    def place(self, number: int) -> int:
+        """Return the rank of a trial, which equal trials share."""
+        return self.rank(self.value(number))
 
     def rank(self, value: float) -> int:
         """Return the rank that a new value would get.

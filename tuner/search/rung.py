@@ -62,6 +62,10 @@ class Rung:
         value = -self._heap[0][0]  # which ranks behind equal values that have gone on
         return self.ranking.rank(value) + self._passed[value] <= self.places
 
+    def is_behind(self, number: int, cutoff: float | None) -> bool:
+        """Return True if a trial's value is below the value to reach."""
+        return cutoff is not None and self.ranking.value(number) < cutoff
+
     def wait(self, number: int, epoch: int) -> None:
         """Let a trial wait whose value is recorded."""
         heappush(self._heap, (-self.ranking.value(number), number, epoch))

@@ -1,7 +1,7 @@
 """Schedulers of Ray Tune, which ask a stopping rule at every report."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from tuner.config import sections
 from tuner.config.study import StudyConfig
 from tuner.results.schema import is_search
 from tuner.search.asha import Decision, Recorded, Rungs, SuccessiveHalving
+from tuner.search.fronts import Points
 from tuner.search.median import MedianRule
 from tuner.search.waiting import WaitingHalving
 from tuner.search.worker_scheduler import WorkerReusingScheduler
@@ -84,6 +85,7 @@ class RuleScheduler(WorkerReusingScheduler):
         """End the trial in Ray if it stops or waits."""
         if not self._is_compared(trial, result):
             return TrialScheduler.CONTINUE
+        self.note(trial.config["number"], result)
         number, metric = trial.config["number"], self._compared_metric
         decision = self._rule.report(number, result["epoch"], result[metric])
         self._pass_on(decision)
@@ -98,8 +100,12 @@ class RuleScheduler(WorkerReusingScheduler):
     ) -> None:
         """Record the last value, which counts for the trials that come after."""
         if self._is_compared(trial, result):
+            self.note(trial.config["number"], result)
             number, metric = trial.config["number"], self._compared_metric
             self._pass_on(self._rule.complete(number, result["epoch"], result[metric]))
+
+    def note(self, number: int, result: Mapping[str, Any]) -> None:
+        """Keep the objectives of an epoch, if the rule compares several."""
 
     def _is_compared(self, trial: Trial, result: Mapping[str, Any]) -> bool:
         is_finite = math.isfinite(result.get(self._compared_metric, math.nan))
@@ -139,7 +145,7 @@ class AshaScheduler(HalvingScheduler):
 
     Args:
         config: The rule of the study file.
-        objective: What is compared at the rungs.
+        objectives: What is searched for. The first one is compared at the rungs, or all are.
         max_epochs: Epochs of the longest trial.
         on_decision: Receives every decision as a row.
     """
@@ -147,10 +153,12 @@ class AshaScheduler(HalvingScheduler):
     def __init__(
         self,
         config: sections.AshaConfig,
-        objective: sections.Objective,
+        objectives: Sequence[sections.Objective],
         max_epochs: int,
         on_decision: OnDecision,
     ) -> None:
+        objective, is_front = objectives[0], len(objectives) > 1 and config.ranking == "front"
+        self._points = Points(objectives) if is_front else None
         self._halving = WaitingHalving(
             grace_period=config.grace_period,
             max_epochs=max_epochs,
@@ -158,9 +166,15 @@ class AshaScheduler(HalvingScheduler):
             min_trials=config.min_trials,
             stops=config.type == "stop",
             maximize=objective.direction == "maximize",
+            points=self._points,
         )
         super().__init__(self._halving, objective.metric, max_epochs, on_decision)
         self.can_wait = config.can_wait
+
+    def note(self, number: int, result: Mapping[str, Any]) -> None:
+        """Keep the objectives of an epoch, if trials are ranked by fronts."""
+        if self._points is not None:
+            self._points.note(number, result["epoch"], result)
 
     @property
     def waiting(self) -> Mapping[int, float]:  # type: ignore[override]
@@ -248,15 +262,21 @@ class NoStopping(WorkerReusingScheduler):
 
     resume = replay
 
+    def note(self, number: int, result: Mapping[str, Any]) -> None:
+        """Ignore the objectives, because nothing is compared."""
+
 
 Scheduler = AshaScheduler | HyperbandScheduler | MedianScheduler | NoStopping
 
 
 def make_scheduler(spec: StudyConfig, on_decision: OnDecision) -> Scheduler:
-    """Make the scheduler that a study names, for its first objective."""
+    """Make the scheduler that a study names.
+
+    Only ASHA compares several objectives. Other rules compare the first.
+    """
     match spec.stopping.rule:
         case sections.AshaConfig() as rule:
-            return AshaScheduler(rule, spec.objective[0], spec.max_epochs, on_decision)
+            return AshaScheduler(rule, spec.objective, spec.max_epochs, on_decision)
         case sections.HyperbandConfig() as rule:
             seed = spec.search.seed
             return HyperbandScheduler(rule, spec.objective[0], spec.max_epochs, seed, on_decision)

@@ -8,9 +8,12 @@ ASHA. Nothing here knows Ray or checkpoints.
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 from tuner.search.asha import Bracket, Decision, Recorded, Rungs, Verdict
+from tuner.search.fronts import FrontRanking, FrontRung, Points
+from tuner.search.ranking import Ranking
 from tuner.search.rung import Rung
 
 PASSES = ("go", "promote", "finish")
@@ -74,6 +77,7 @@ class WaitingHalving:
         min_trials: Trials that must stand at a rung before any goes on.
         stops: True for type `stop`, False for type `promote`.
         maximize: True where a higher value is better.
+        points: All objectives of each epoch, if trials are ranked by their fronts.
     """
 
     def __init__(
@@ -84,15 +88,18 @@ class WaitingHalving:
         min_trials: int = 3,
         stops: bool = False,
         maximize: bool = True,
+        points: Points | None = None,
     ) -> None:
-        self._bracket = Bracket(grace_period, max_epochs, reduction_factor, skipped=0)
+        make_ranking, make_rung = (Ranking, Rung) if points is None else (partial(FrontRanking, points), FrontRung)
+        self._bracket = Bracket(grace_period, max_epochs, reduction_factor, 0, make_ranking)
         self._rungs = {
-            milestone: Rung(milestone, ranking, reduction_factor, min_trials)
+            milestone: make_rung(milestone, ranking, reduction_factor, min_trials)
             for milestone, ranking in self._bracket.rungs.items()
         }
         self._highest_first = [*reversed(self._rungs.values())]
         self._min_trials = min_trials
         self._stops = stops
+        self._has_quantile = stops and points is None
         self._sign = 1.0 if maximize else -1.0
         self._waiting: dict[int, float] = {}
         self._finishing: set[int] = set()
@@ -119,11 +126,11 @@ class WaitingHalving:
         if rung is None:
             return None
         signed = self._sign * value
-        cutoff = self._record(rung, number, signed)
+        cutoff = self._record(rung, number, epoch, signed)
         if number in self._finishing:
             verdict: Verdict = "go"
         elif self._stops and len(rung.ranking) >= self._min_trials:
-            verdict = "stop" if cutoff is not None and signed < cutoff else "go"
+            verdict = "stop" if rung.is_behind(number, cutoff) else "go"
         else:
             return self._wait_or_go(rung, number, epoch)
         if verdict == "go":
@@ -139,7 +146,7 @@ class WaitingHalving:
         rung = None if number in self._waiting else self._reached(number, epoch, value)
         if rung is None:
             return None
-        cutoff = self._record(rung, number, self._sign * value)
+        cutoff = self._record(rung, number, epoch, self._sign * value)
         return self._decide(rung, number, epoch, "complete", cutoff)
 
     def promote(self) -> Decision | None:
@@ -188,7 +195,7 @@ class WaitingHalving:
         self._restore(number, recorded)
         for epoch, value in sorted(values.items()):
             if rung := self._reached(number, epoch, value):
-                rung.ranking.record(number, self._sign * value)
+                rung.ranking.record(number, self._sign * value, epoch)
 
     def resume(
         self,
@@ -216,7 +223,7 @@ class WaitingHalving:
             if rung is None or not math.isfinite(row.value):
                 continue
             if number not in rung.ranking:
-                rung.ranking.record(number, self._sign * row.value)
+                rung.ranking.record(number, self._sign * row.value, row.epoch)
             if row.verdict == "wait":
                 waits[rung] = row.epoch
             if row.verdict in PASSES and rung not in passed:
@@ -231,14 +238,14 @@ class WaitingHalving:
         found = self._bracket.next_rung(number, epoch) if math.isfinite(value) else None
         return found and self._rungs[found[0]]
 
-    def _record(self, rung: Rung, number: int, signed: float) -> float | None:
+    def _record(self, rung: Rung, number: int, epoch: int, signed: float) -> float | None:
         """Record a value, and return the value to reach.
 
         For `stop` that is Ray's cutoff, from the values before it.
         """
-        earlier = self._bracket.cutoff(rung.ranking)
-        rung.ranking.record(number, signed)
-        return earlier if self._stops else rung.cutoff
+        earlier = self._bracket.cutoff(rung.ranking) if self._has_quantile else None
+        rung.ranking.record(number, signed, epoch)
+        return earlier if self._has_quantile else rung.cutoff
 
     def _wait_or_go(self, rung: Rung, number: int, epoch: int) -> Decision:
         """Let a trial wait, unless it would go on next."""
@@ -274,7 +281,7 @@ class WaitingHalving:
             epoch=epoch,
             value=self._sign * value,
             cutoff=None if cutoff is None else self._sign * cutoff,
-            rank=rung.ranking.rank(value),
+            rank=rung.ranking.place(number),
             of=len(rung.ranking),
             verdict=verdict,
         )

@@ -87,6 +87,10 @@ def restore_scheduler(spec: StudyConfig, past: Past, scheduler: Scheduler) -> li
     Returns:
         The rows of trials in flight that it had stopped before the last run ended.
     """
+    if len(spec.objective) > 1:
+        columns = ["epoch", *(objective.metric for objective in spec.objective)]
+        for row in past.epochs[["number", *columns]].to_dict("records"):
+            scheduler.note(int(row["number"]), {str(name): cell for name, cell in row.items()})
     values = reported_values(past.epochs, spec.objective[0].metric)
     recorded, stopped = _decided(past.decisions)
     searched = past.trials[is_search(past.trials)]
