@@ -14,6 +14,7 @@ from benchmarks.quality.simulation import Search, Started, Verdict
 from benchmarks.quality.tasks import Task
 from tuner.config.study import StudyConfig
 from tuner.results.tables import Tables
+from tuner.search.learned import Learned
 from tuner.search.optuna_study import suggest_value
 from tuner.search.samplers import derive_trial_seed
 from tuner.search.schedulers import make_scheduler
@@ -29,7 +30,13 @@ FACTOR = 3
 class ProjectSearch:
     """The project's searcher and scheduler, called as Ray Tune calls them."""
 
-    def __init__(self, spec: StudyConfig, workers: int, searcher: type[OptunaSearcher] = OptunaSearcher) -> None:
+    def __init__(
+        self,
+        spec: StudyConfig,
+        workers: int,
+        searcher: type[OptunaSearcher] = OptunaSearcher,
+        learned: Learned | None = None,
+    ) -> None:
         empty = Tables(Storage("/nowhere"), spec.space)
         self._scheduler = make_scheduler(spec, lambda _: None)
         self._searcher = searcher(
@@ -40,6 +47,7 @@ class ProjectSearch:
             on_propose=lambda _: None,
             latest=empty.trials,
             rule=self._scheduler,
+            learned=learned,
         )
         self._trials: dict[int, Trial] = {}
 

@@ -199,6 +199,10 @@ space.optimizer={choice: [sgd, adm]}  | space.optimizer: found 'adm'; did you me
 space.architecture=lenet5             | training.architecture: stands under space too; keep one of them
 """
 REFUSED_SPACES = """
+{}, search: {sampler: random, learn_from: [a]} | search.learn_from: random cannot use it; allowed: with one
+{}, search: {learn_from: [a, b, a]} | search.learn_from: 'a' stands twice
+{}, search: {learn_from: [a, 3]} | search.learn_from[1]: found 3; allowed: the name of a study, or
+{}, search: {learn_from: []} | search.learn_from: found []; allowed: at least one value
 {dropout: {float: [0, 0.5]}}, search: {try_first: [{dropuot: 1}]} | search.try_first[0].dropuot: not searched; did you m
 {dropout: {float: [0, 0.5]}}, search: {try_first: [{}, {dropout: 1}]} | search.try_first[1].dropout: found 1; allowed: 0
 {dropout: {float: [0, 0.5]}}, search: {try_first: [{dropout: true}]} | search.try_first[0].dropout: found true; allowed

@@ -29,6 +29,7 @@ from tuner.results.ranking import rank
 from tuner.results.schema import outcome, parameters_to_row
 from tuner.results.tables import Tables, now
 from tuner.search.defaults import default_configuration
+from tuner.search.learned import Learned
 from tuner.search.optuna_study import distribution, rebuild_study, resume_trials, suggest_value
 from tuner.search.proposals import FRONT_FINALISTS, Proposal, Retry
 from tuner.search.samplers import FIRST_TRIALS, derive_trial_seed, make_sampler
@@ -99,7 +100,8 @@ def fate(config: Mapping[str, Any]) -> str:
 class Driven:
     """Searcher, scheduler, recorder and tables of one run, called as Ray Tune calls them."""
 
-    def __init__(self, spec: StudyConfig, folder: Path, slots: int = 2) -> None:
+    def __init__(self, spec: StudyConfig, folder: Path, slots: int = 2, learned: Learned | None = None) -> None:
+        self.learned = learned
         home = StudyFolder(folder)
         self.tables = home.tables(spec)
         past = read_past(self.tables)
@@ -130,6 +132,7 @@ class Driven:
             on_prune=partial(self.recorder.end, state="PRUNED"),
             known=lambda parameters: {"parameters_count": size_of(parameters)},
             on_refuse=self.recorder.refuse,
+            learned=learned,
         )
 
     def propose(self, proposal: Proposal) -> None:
@@ -200,7 +203,7 @@ class Driven:
 
     def killed(self, spec: StudyConfig | None = None) -> "Driven":
         """Return the next process, which finds only what reached the disk."""
-        return Driven(spec or self.searcher.spec, self.tables.storage.root, self.searcher._slots())
+        return Driven(spec or self.searcher.spec, self.tables.storage.root, self.searcher._slots(), self.learned)
 
 
 def told(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
@@ -428,11 +431,17 @@ def test_grid_has_every_point_and_then_repeats() -> None:
     assert [proposal.parameters for proposal in asked(spec)] == points + points[:6]
 
 
-def bare(spec: StudyConfig, proposed: list[Proposal] | None = None) -> OptunaSearcher:
+def bare(spec: StudyConfig, proposed: list[Proposal] | None = None, learned: Learned | None = None) -> OptunaSearcher:
     """A searcher without a past and with slots for all."""
     empty, told_of = Tables(Storage("/nowhere"), spec.space), [] if proposed is None else proposed
     return OptunaSearcher(
-        spec, empty.trials(), empty.epochs(), slots=lambda: 10_000, on_propose=told_of.append, latest=empty.trials
+        spec,
+        empty.trials(),
+        empty.epochs(),
+        slots=lambda: 10_000,
+        on_propose=told_of.append,
+        latest=empty.trials,
+        learned=learned,
     )
 
 

@@ -214,6 +214,17 @@ class HeldTrial(StudiousTrial):
         return super().step()
 
 
+class HeldRepeatTrial(StudiousTrial):
+    """A real training. Repeats but the first one wait after an epoch, while a file `hold` is beside the study."""
+
+    def step(self) -> dict[str, Any]:
+        report = super().step()
+        is_later = self.config["purpose"] == "repeat" and self.config["number"] > self._context.spec.search.trials
+        while is_later and report["epoch"] > 1 and (Path(self._context.folder).parent / "hold").exists():
+            time.sleep(0.1)
+        return report
+
+
 class PlacedTrial(StudiousTrial):
     """A real training that records its node in its row and in files.
 

@@ -63,6 +63,8 @@ def _proposal(row: dict[str, Any]) -> str:
         return f"repeats trial {row['repeat_of']} with seed {row['seed']}: {drawn}"
     if row["origin"] == "try_first":
         return f"named under search.try_first, with seed {row['seed']}: {drawn}"
+    if row["origin"] == "learn_from":
+        return f"one of the best of search.learn_from, with seed {row['seed']}: {drawn}"
     return f"proposed by {row['origin']}, with seed {row['seed']}: {drawn}"
 
 

@@ -57,7 +57,7 @@ def run(
     spec = load_study_file(study, settings, name)
     again = partial(resume_command, study, results, data, name, address)
     if dry_run:
-        print_plan(spec, data, address)
+        print_plan(spec, data, address, results)
     elif address and is_url(address):  # because the study's driver has to run on the cluster
         jobs = connect_jobs(address)
         job = jobs.submit(
@@ -138,11 +138,22 @@ def check_before_start(
         if not fresh:
             identity = identify(spec, dataset.fingerprint, hash_all(spec.weights, data))
             check_identity(folder, identity, accept=accept_changes)
+        print_learned(folder, spec, dataset.fingerprint, fresh)
 
 
 def _say(line: str) -> None:
     """Print a line as it is."""
     out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_learned(folder: "StudyFolder", spec: "StudyConfig", fingerprint: str, fresh: bool) -> None:
+    """Print what a study learns from. Refuse studies from which it cannot learn."""
+    if not spec.search.learn_from:
+        return
+    from tuner.study.learning import gather, learn
+
+    for study in (gather if fresh else learn)(folder, spec, fingerprint):
+        _say(f"Learns from {study}")
 
 
 def run_here(
@@ -255,11 +266,13 @@ def _validate_cluster(spec: "StudyConfig", results: str, data: Path | None, addr
     out.print(f"{placement.slots} trials side by side, each with {placement.trial}")
 
 
-def print_plan(spec: "StudyConfig", data: Path | None, address: str | None) -> None:
+def print_plan(spec: "StudyConfig", data: Path | None, address: str | None, results: str) -> None:
     """Print what a run would do, after a moment of training."""
+    from tuner.results.folder import StudyFolder
     from tuner.study.dataset import load_fitting
 
     dataset = load_fitting(spec, data, _say)
+    print_learned(StudyFolder(f"{results}/{spec.study}"), spec, dataset.fingerprint, fresh=False)
     with out.status("A few configurations are trained for a moment …"):
         from tuner.cluster.connection import connected
         from tuner.cluster.placement import choose_resources

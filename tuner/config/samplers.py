@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from tuner.config.parameters import Choice
 from tuner.config.sections import NSGA_POPULATION, Objective, Search
 from tuner.config.space import Space
+from tuner.config.validation_messages import shown
 from tuner.errors import SpecError
 
 NSGA = ("nsga2", "nsga3")
 """Genetic samplers, which propose at random until their first generation is complete."""
+LEARNS_FROM_RUNGS = ("mixed", "tpe", "curves")
+"""Samplers that learn from the rungs of trials, where there is one objective."""
 SINGLE_OBJECTIVE = ("curves", "gp", "cmaes")
 """Samplers that Optuna allows with one objective only."""
 
@@ -25,6 +28,11 @@ def check_sampler(search: Search, space: Space, objectives: Sequence[Objective],
         stored: True for a study that was checked when it began, maybe by an earlier version.
     """
     name = search.sampler
+    if search.learn_from and (name not in LEARNS_FROM_RUNGS or len(objectives) > 1):
+        allowed = f"with one objective and {', '.join(LEARNS_FROM_RUNGS)}"
+        raise ValueError(f"search.learn_from: {name} cannot use it; allowed: {allowed}")
+    if twice := [each for each in search.learn_from or [] if (search.learn_from or []).count(each) > 1]:
+        raise ValueError(f"search.learn_from: {shown(twice[0])} stands twice")
     if name == "grid":
         _check_grid(space)
     if len(objectives) > 1 and name in SINGLE_OBJECTIVE:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_serializer, model_validator
 
 from tuner.config.registry import METRICS, TEST_METRICS
 from tuner.config.settings import Settings
@@ -60,6 +60,15 @@ class Objective(Settings):
         return {self.direction: self.metric}
 
 
+def _check_reference(name: Any) -> Any:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise ValueError(f"found {shown(name)}; allowed: the name of a study, or the path of its folder")
+    return name
+
+
+StudyReference = Annotated[str, BeforeValidator(_check_reference)]
+
+
 class Search(Settings):
     """Sampler, number of trials, and the seed of every proposal and training."""
 
@@ -74,6 +83,8 @@ class Search(Settings):
     """Seed of every proposal and training."""
     try_first: Annotated[list[dict[str, CheckedValue]], Field(min_length=1)] | None = None
     """Configurations that are proposed first. Parameters that one leaves out have their defaults."""
+    learn_from: Annotated[list[StudyReference], Field(min_length=1)] | None = None
+    """Earlier studies to learn from: names in the same results directory, or paths."""
 
 
 class HalvingConfig(Settings):

@@ -27,12 +27,12 @@ def check_try_first(search: Search, space: Space) -> None:
             place = f"search.try_first[{index}].{shorten(name)}"
             if name not in space:
                 raise ValueError(f"{place}: not searched; {suggest(name, space.root)}")
-            if not _contains(space[name], value):
+            if not contains(space[name], value):
                 raise ValueError(f"{place}: found {shown(value)}; allowed: {_allowed(space[name])}")
             _check_active(place, name, given, space)
 
 
-def _contains(parameter: Parameter, value: Value) -> bool:
+def contains(parameter: Parameter, value: Value) -> bool:
     """Return True if a value is one that the parameter can have."""
     if isinstance(parameter, Float) and parameter.step is None:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)

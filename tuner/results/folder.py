@@ -21,7 +21,7 @@ from tuner.results.tables import Tables
 from tuner.storage import StoreError, open_storage
 from tuner.storage.lock import hold
 
-_FILES = ("study.yaml", "identity.json", "provenance.json")
+_FILES = ("study.yaml", "identity.json", "provenance.json", "learned.json")
 _FOLDERS = (*ORDER, "checkpoints", "logs")
 
 

@@ -65,7 +65,7 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "protocol": Column(_TEXT, "clean or as_published."),
         "purpose": Column(_TEXT, "search, or repeat: a best trial with another seed."),
         "repeat_of": Column(_INT, "Trial that a repeat trains again."),
-        "origin": Column(_TEXT, "Sampler that proposed the trial, try_first, or repeat."),
+        "origin": Column(_TEXT, "Sampler that proposed the trial, try_first, learn_from, or repeat."),
         "sampler_attrs": Column(_TEXT, "What the sampler keeps about the trial, as JSON."),
         "node": Column(_TEXT, "Host that trained the trial."),
         "device": Column(_TEXT, "Device and number type of the training."),

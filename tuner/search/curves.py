@@ -16,8 +16,9 @@ from threadpoolctl import threadpool_limits
 from tuner.config.space import Space
 from tuner.search.encoding import Encoding
 from tuner.search.gaussian_process import Array, CurveProcess, Points
+from tuner.search.learned import Learned
 from tuner.search.optuna_study import drawn_distributions
-from tuner.search.standings import MOST_OTHERS, choose, sign_of, split_trials, spread
+from tuner.search.standings import FIRST_LEARNED, MOST_OTHERS, choose, sign_of, split_trials, spread
 
 MOST_TRIALS, FIT_TRIALS = 120, 60
 """Trials that a proposal is computed from, and among them those that fit the process."""
@@ -38,6 +39,34 @@ class Measured:
     points: Points
     scores: Array
 
+    def joined(self, other: "Measured") -> "Measured":
+        """Return the measurements of both."""
+        return Measured(self.points.joined(other.points), np.concatenate([self.scores, other.scores]))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Trials that a proposal is computed from.
+
+    Attributes:
+        trials: Own trials and those of the same task that have reached a rung.
+        elsewhere: Trials of each other task.
+        refused: Trials that cannot be trained.
+        running: Trials that have not reached a rung.
+        fitted: Numbers of the trials that fit the process.
+    """
+
+    trials: list[FrozenTrial]
+    elsewhere: list[list[FrozenTrial]]
+    refused: list[FrozenTrial]
+    running: list[FrozenTrial]
+    fitted: list[int]
+
+    @property
+    def everyone(self) -> list[FrozenTrial]:
+        """Trials that have reached a rung, of this task and of others."""
+        return [*self.trials, *(trial for group in self.elsewhere for trial in group)]
+
 
 class CurvesSampler(BaseSampler):
     """A Gaussian process over configuration and epoch, for one proposal.
@@ -48,16 +77,24 @@ class CurvesSampler(BaseSampler):
         rungs: Epochs of the rungs, the lowest first.
         epochs: Epochs of the longest trial.
         at_random: Share of proposals at random.
+        learned: Trials of earlier studies.
     """
 
     def __init__(
-        self, space: Space, seed: int, rungs: Sequence[int], epochs: int, at_random: float = RANDOM_SHARE
+        self,
+        space: Space,
+        seed: int,
+        rungs: Sequence[int],
+        epochs: int,
+        at_random: float = RANDOM_SHARE,
+        learned: Learned | None = None,
     ) -> None:
         self._encoding = Encoding(space)
         self._space = space
         self._draw = np.random.default_rng(seed)
         self._rungs, self._epochs = rungs, epochs
         self._at_random = at_random
+        self._learned = learned
         self._independent = RandomSampler(seed=seed)
 
     def infer_relative_search_space(
@@ -93,28 +130,44 @@ class CurvesSampler(BaseSampler):
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def _propose(self, study: Study) -> Array:
-        standings, others = split_trials(study, self._rungs)
-        sign, few = sign_of(study), choose(standings, FIT_TRIALS)
-        refused = [trial for trial in others if trial.state == TrialState.PRUNED]
-        trials = [trial for _, trial in choose(standings, MOST_TRIALS)]
-        measured = self._measure(trials, spread(refused, MOST_OTHERS), sign)
+        seen, sign = self._see(study), sign_of(study)
+        measured = self._measure(seen.trials, seen.refused, sign)
+        for group in seen.elsewhere:  # whose values are compared among themselves only
+            measured = measured.joined(self._measure(group, [], sign))
         process = CurveProcess(self._encoding.groups)
-        is_fitted = np.isin(measured.points.trials, [trial.number for _, trial in few])
+        is_fitted = np.isin(measured.points.trials, seen.fitted)
         process.fit(measured.points.chosen(is_fitted), measured.scores[is_fitted])
         process.condition(measured.points, measured.scores)
-        ends = self._ends(trials)
+        ends = self._ends(seen.everyone)
         expected, _ = process.predict(ends)
-        running = [trial for trial in others if trial.state == TrialState.RUNNING]
-        pending = self._ends(running[-MOST_OTHERS:])
-        is_open = np.array([trial.state != TrialState.COMPLETE for trial in trials])
-        _assume(process, measured, ends.chosen(is_open).joined(pending))
-        candidates = self._candidates([trials[index] for index in np.argsort(-expected)[:BEST]])
+        best = float((expected[: len(seen.trials)] if seen.trials else expected).max())
+        pending = self._ends(seen.running)
+        is_own = ends.trials < FIRST_LEARNED
+        is_open = np.array([trial.state != TrialState.COMPLETE for trial in seen.everyone])
+        _assume(process, measured, ends.chosen(is_own & is_open).joined(pending))
+        candidates = self._candidates([seen.everyone[index] for index in np.argsort(-expected)[:BEST]])
         features = self._encoding.features(candidates)
-        gain = expected_improvement(*process.predict(_at_end(features)), float(expected.max()))
-        known = np.concatenate([ends.features, pending.features])
-        apart = np.abs(features[:, None, :] - known[None, :, :]).max(axis=2).min(axis=1)
+        gain = expected_improvement(*process.predict(_at_end(features)), best)
+        known = np.concatenate([ends.features[is_own], pending.features])
+        apart = np.abs(features[:, None, :] - known[None, :, :]).max(axis=2).min(axis=1, initial=math.inf)
         chosen: Array = candidates[int(np.argmax(np.where(apart < TOO_NEAR, -1.0, gain)))]
         return chosen
+
+    def _see(self, study: Study) -> "Seen":
+        """Return the trials that a proposal is computed from."""
+        standings, others = split_trials(study, self._rungs)
+        comparable, *elsewhere = self._learned.joined(standings, self._rungs) if self._learned else [standings]
+        groups = [[trial for _, trial in group] for group in elsewhere]
+        refused = [trial for trial in others if trial.state == TrialState.PRUNED]
+        running = [trial for trial in others if trial.state == TrialState.RUNNING]
+        few = [trial.number for _, trial in choose(comparable, FIT_TRIALS)]
+        return Seen(
+            trials=[trial for _, trial in choose(comparable, MOST_TRIALS)],
+            elsewhere=groups,
+            refused=spread(refused, MOST_OTHERS),
+            running=running[-MOST_OTHERS:],
+            fitted=[*few, *(trial.number for group in groups for trial in group)],
+        )
 
     def _candidates(self, best: Sequence[FrozenTrial]) -> Array:
         """Return the units of configurations at random and around the best."""

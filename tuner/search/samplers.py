@@ -14,9 +14,11 @@ from optuna.samplers import (
 )
 from optuna.study import Study
 
+from tuner.config.samplers import LEARNS_FROM_RUNGS
 from tuner.config.sections import NSGA_POPULATION
 from tuner.config.study import StudyConfig
 from tuner.search.curves import RANDOM_SHARE, CurvesSampler
+from tuner.search.learned import Learned
 from tuner.search.optuna_internals import OrderedTpeSampler, SobolSampler, silence_experimental
 from tuner.search.optuna_study import drawn_distributions
 from tuner.search.schedulers import rung_epochs
@@ -39,7 +41,7 @@ def derive_trial_seed(*parts: int | str) -> int:
 
 def learns_from_rungs(spec: StudyConfig) -> bool:
     """Return True if the sampler learns from rungs, which takes one objective."""
-    return spec.search.sampler in ("mixed", "tpe", "curves") and len(spec.objective) == 1
+    return spec.search.sampler in LEARNS_FROM_RUNGS and len(spec.objective) == 1
 
 
 def proposing_sampler(spec: StudyConfig, index: int) -> str:
@@ -54,7 +56,7 @@ def proposing_sampler(spec: StudyConfig, index: int) -> str:
     return "tpe" if len(spec.objective) > 1 else MIXED[index % len(MIXED)]
 
 
-def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
+def make_sampler(spec: StudyConfig, index: int, study: Study, learned: Learned | None = None) -> BaseSampler:
     """Make the sampler of one proposal.
 
     The searcher enqueues a grid point by point.
@@ -63,9 +65,11 @@ def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
         spec: The study.
         index: Number of proposals before this one.
         study: Optuna's study, with the trials so far.
+        learned: Trials of earlier studies.
     """
     seed = derive_trial_seed(spec.search.seed, "proposal", index)
-    if learns_from_rungs(spec) and count_reported(study, FIRST_TRIALS) < FIRST_TRIALS:
+    is_early = learns_from_rungs(spec) and count_reported(study, FIRST_TRIALS) < FIRST_TRIALS
+    if is_early and not (learned and learned.guides(index)):
         named = len(spec.search.try_first or [])
         return _sobol(spec, index - named - 1)  # because the defaults come before
     match proposing_sampler(spec, index):
@@ -73,10 +77,10 @@ def make_sampler(spec: StudyConfig, index: int, study: Study) -> BaseSampler:
             silence_experimental()
             return TPESampler(multivariate=True, group=True, seed=seed)
         case "tpe":
-            return OrderedTpeSampler(seed, partial(order_by_rungs, rungs=rung_epochs(spec)))
+            return OrderedTpeSampler(seed, partial(order_by_rungs, rungs=rung_epochs(spec), learned=learned))
         case "curves":
             at_random = 0.0 if spec.search.sampler == "mixed" else RANDOM_SHARE
-            return CurvesSampler(spec.space, seed, rung_epochs(spec), spec.max_epochs, at_random)
+            return CurvesSampler(spec.space, seed, rung_epochs(spec), spec.max_epochs, at_random, learned)
         case "gp":
             return GPSampler(seed=seed)
         case "cmaes":

@@ -15,6 +15,7 @@ from tuner.config.values import Value
 from tuner.errors import StudyError
 from tuner.results.schema import is_search, is_untried, outcome
 from tuner.search.defaults import default_configuration
+from tuner.search.learned import Learned
 from tuner.search.optuna_internals import dump_attributes
 from tuner.search.optuna_study import (
     counts_as_worst,
@@ -36,6 +37,8 @@ TRY_FIRST = "try_first"
 """Origin of trials that the study file names."""
 MOST_REFUSED = 1000
 """Configurations in a row that may be outside of the constraints, before the study ends."""
+LEARNED = "learn_from"
+"""Origin of the best trials of earlier studies."""
 BLIND_TO_CONSTRAINTS = ("cmaes", "gp", "random", "qmc", "grid")
 """Samplers that ignore trials without a value, with or without a constraint."""
 
@@ -58,6 +61,7 @@ class OptunaSearcher(Searcher):
         on_prune: Called at the end of the search with the numbers of trials that still wait.
         known: Returns what is known of a trial before its training.
         on_refuse: Called with each proposal that a constraint keeps from training, and what is known.
+        learned: Trials of earlier studies, from which the sampler learns.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class OptunaSearcher(Searcher):
         on_prune: Callable[[list[int]], None] = lambda _: None,
         known: Callable[[Mapping[str, Value]], Mapping[str, Any]] = lambda _: {},
         on_refuse: Callable[[Proposal, Mapping[str, Any]], None] = lambda _, __: None,
+        learned: Learned | None = None,
     ) -> None:
         super().__init__(metric=spec.objective[0].metric, mode=spec.objective[0].direction[:3])
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -82,6 +87,7 @@ class OptunaSearcher(Searcher):
         self.study = rebuild_study(spec, trials, epochs)
         self._grid = spec.space.grid() if spec.search.sampler == "grid" else []
         self._named = len(spec.search.try_first or [])
+        self._learned = learned
         self._slots = slots
         self._on_propose = on_propose
         self._latest = latest
@@ -291,7 +297,7 @@ class OptunaSearcher(Searcher):
             number=number,
             parameters=parameters,
             seed=derive_trial_seed(seed, "trial", number),
-            origin=TRY_FIRST if index < self._named else proposing_sampler(self.spec, index),
+            origin=self._origin(index),
             sampler_attrs=self.sampler_attrs(number),
         )
 
@@ -301,12 +307,22 @@ class OptunaSearcher(Searcher):
             return self._grid[index % len(self._grid)]
         if index < self._named:
             return default_configuration(self.spec, (self.spec.search.try_first or [])[index])
-        is_default = index == self._named and learns_from_rungs(self.spec)
+        best = self._learned.best if self._learned else []
+        if 0 <= (place := index - self._named) < len(best):
+            return best[place]
+        is_default = place == len(best) and learns_from_rungs(self.spec)
         return default_configuration(self.spec) if is_default else None
+
+    def _origin(self, index: int) -> str:
+        """Return the name of what makes a proposal."""
+        if index < self._named:
+            return TRY_FIRST
+        is_learned = self._learned is not None and index - self._named < len(self._learned.best)
+        return LEARNED if is_learned else proposing_sampler(self.spec, index)
 
     def _sampler(self, index: int) -> optuna.samplers.BaseSampler:
         """Return the sampler of one proposal."""
-        return make_sampler(self.spec, index, self.study)
+        return make_sampler(self.spec, index, self.study, self._learned)
 
     def _enqueue(self, point: Mapping[str, Any]) -> None:
         space = self.spec.space

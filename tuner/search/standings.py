@@ -3,16 +3,22 @@
 import copy
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import rankdata
+
+if TYPE_CHECKING:
+    from tuner.search.learned import Learned
 
 T = TypeVar("T")
 MOST_TRIALS = 400
 """Trials that a proposal is drawn from, so that its cost stays the same in a long search."""
 MOST_OTHERS = 100
 """Trials without a standing beside them: just begun, or not trainable."""
+FIRST_LEARNED = 1_000_000_000
+"""Number of the first trial that was learned from another study, above those of all own trials."""
 GOOD_TRIALS = 25
 """Best trials that are always among them, as many as Optuna's TPE calls good."""
 
@@ -84,16 +90,36 @@ def split_trials(study: Study, rungs: Sequence[int]) -> tuple[list[Stood], list[
     return standings, others
 
 
-def order_by_rungs(study: Study, rungs: Sequence[int]) -> list[FrozenTrial]:
+def order_by_rungs(study: Study, rungs: Sequence[int], learned: "Learned | None" = None) -> list[FrozenTrial]:
     """Return the trials that a proposal learns from, with their standings.
 
     Trials that wait or run count by what they have reached. Every trial with a standing becomes
-    a PRUNED one whose only step is its rung, because Optuna orders those by step and value.
+    a PRUNED one whose only step is its rung, because Optuna orders those by step and value. Learned
+    trials stand first, because Optuna weighs the latest most.
     """
     standings, others = split_trials(study, rungs)
     sign = sign_of(study)
+    if learned:
+        standings = _merge(learned.joined(standings, rungs))
     chosen = [_shown(trial, one, sign) for one, trial in choose(standings, MOST_TRIALS)]
-    return sorted([*chosen, *spread(others, MOST_OTHERS)], key=lambda trial: trial.number)
+    return sorted(
+        [*chosen, *spread(others, MOST_OTHERS)], key=lambda trial: (trial.number < FIRST_LEARNED, trial.number)
+    )
+
+
+def _merge(groups: list[list[Stood]]) -> list[Stood]:
+    """Join groups of trials whose values cannot be compared, by their places at each rung."""
+    return [pair for group in (groups if len(groups) == 1 else map(_as_shares, groups)) for pair in group]
+
+
+def _as_shares(group: list[Stood]) -> list[Stood]:
+    """Replace each value by its place among those at the same rung, from 0 to 1."""
+    shares: dict[int, float] = {}
+    for rung in {standing.rung for standing, _ in group}:
+        there = [(standing.value, trial.number) for standing, trial in group if standing.rung == rung]
+        places = (rankdata([value for value, _ in there]) - 0.5) / len(there)
+        shares |= dict(zip((number for _, number in there), map(float, places), strict=True))
+    return [(Standing(standing.rung, shares[trial.number]), trial) for standing, trial in group]
 
 
 def sign_of(study: Study) -> int:

@@ -26,6 +26,7 @@ from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is
 from tuner.results.identity import check_identity, identify
 from tuner.results.schema import FINISHED
 from tuner.results.tables import Tables
+from tuner.search.learned import Learned, LearnedStudy
 from tuner.search.proposals import proposal_from_row
 from tuner.search.ray_internals import silent_progress
 from tuner.search.schedulers import Scheduler, make_scheduler
@@ -35,6 +36,7 @@ from tuner.study.budget import BudgetMeter, read_spent
 from tuner.study.constraints import KnownBefore
 from tuner.study.dataset import load_fitting
 from tuner.study.halting import StopReason, StudyStopper, stop_on_signals
+from tuner.study.learning import keep, learn
 from tuner.study.observer import NullObserver, Observer, TolerantObserver
 from tuner.study.process import unchanged_process
 from tuner.study.recorder import Recorder
@@ -91,6 +93,7 @@ class StudyRun:
         self._capability: tuple[int, ...] | None = None
         self._accept_changes = accept_changes
         self._retry_failed = retry_failed
+        self._learned: list[LearnedStudy] = []
         self.searcher: OptunaSearcher
         self.scheduler: Scheduler
 
@@ -114,6 +117,7 @@ class StudyRun:
             weights = hash_all(self.spec.weights, self._data)
             identity = identify(self.spec, dataset.fingerprint, weights)
             accepted = check_identity(self.folder, identity, accept=self._accept_changes)
+            self._learned = learn(self.folder, self.spec, dataset.fingerprint)
             tables = self.folder.tables(self.spec)
             self.folder.storage.sweep()
             tables.compact()  # because thousands of parts are read several times from here on
@@ -155,6 +159,7 @@ class StudyRun:
             placement = self._place(dataset.folder, stopper)
             meter.gpu = _gpu_of(placement, self.spec)
             self.folder.write_spec(self.spec)
+            keep(self.folder, self._learned)
             record = RunRecord(self.folder, self.spec, dataset, accepted, placement)
             stack.callback(lambda: record.end(self.stop_reason))
             self._capability = record.capability
@@ -243,6 +248,7 @@ class StudyRun:
             on_prune=partial(recorder.end, state="PRUNED"),
             known=KnownBefore(self.spec, dataset),
             on_refuse=recorder.refuse,
+            learned=Learned(self.spec, self._learned) if self._learned else None,
         )
         return recorder
 
