@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.search.test_searcher import Driven, bare
+from tuner.config.space import Space
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.search.defaults import default_configuration
 from tuner.search.learned import FADED, FEWEST, Learned, LearnedStudy, LearnedTrial, fit_parameters
@@ -110,6 +111,11 @@ def test_fit_follows_conditions() -> None:
     assert fit_parameters(nested, {"optimizer": "sgd"}, {"momentum": 0.5}) == {"optimizer": "sgd", "momentum": 0.5}
     assert fit_parameters(nested, {"optimizer": "sgd"}, {}) == "momentum"
     assert fit_parameters(nested, {"optimizer": "lion"}, {}) == "optimizer"
+
+
+def test_fit_takes_the_nearest_epochs() -> None:
+    space = Space.model_validate({"epochs": {"choice": [5, 10]}})
+    assert fit_parameters(space, {"epochs": 12}, {}) == {"epochs": 10}
 
 
 @pytest.mark.parametrize("is_same", [True, False])

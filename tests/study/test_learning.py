@@ -109,6 +109,12 @@ def test_learn_refuses_useless_study(search: dict[str, Any], line: str, tmp_path
         learn(StudyFolder(tmp_path / "next"), study(search=search), "abc")
 
 
+def test_learn_names_a_path_where_no_study_is(tmp_path: Path) -> None:
+    line = "no study 'earlier' in .*; allowed: the path of a study's folder$"
+    with pytest.raises(StudyError, match=line):
+        learn(StudyFolder(tmp_path / "next"), study(), "abc")
+
+
 def test_resume_reads_what_was_kept(tmp_path: Path) -> None:
     earlier = write(tmp_path, study("earlier"), *ROWS[:1])
     folder = write(tmp_path, study())

@@ -13,7 +13,8 @@ def describe_sampler(spec: StudyConfig) -> str:
     """Describe what a study's sampler proposes, and when it learns."""
     name, named = spec.search.sampler, len(spec.search.try_first or [])
     before = f"{named} of search.try_first, then " if named else ""
-    return before + _describe(spec, name)
+    learned = "the best of search.learn_from, then " if spec.search.learn_from else ""
+    return before + learned + _describe(spec, name)
 
 
 def _describe(spec: StudyConfig, name: str) -> str:

@@ -21,6 +21,7 @@ from tuner.config.space import Space
 from tuner.config.study import StudyConfig
 from tuner.config.try_first import contains
 from tuner.config.values import Value
+from tuner.search.defaults import nearest_value
 from tuner.search.encoding import Array, Encoding
 from tuner.search.optuna_study import distributions_of, to_optuna
 from tuner.search.standings import FIRST_LEARNED, Stood, spread, standing_of
@@ -96,6 +97,8 @@ class LearnedStudy:
 def fit_parameters(space: Space, drawn: Mapping[str, Value], constants: Mapping[str, Value]) -> dict[str, Value] | str:
     """Return an earlier trial's parameters in another space, or the name of one that does not fit.
 
+    The epochs are the nearest of that space.
+
     Args:
         space: The space that is searched now.
         drawn: The trial's parameters.
@@ -109,9 +112,12 @@ def fit_parameters(space: Space, drawn: Mapping[str, Value], constants: Mapping[
         if isinstance(parameter, Constant):
             fitting[name] = parameter.value
             continue
-        if name not in known or not contains(parameter, known[name]):
+        if name == "epochs" and name in known:  # because a curve of another length tells as much
+            fitting[name] = nearest_value(parameter, known[name])
+        elif name not in known or not contains(parameter, known[name]):
             return name
-        fitting[name] = parameter.canonical(known[name])
+        else:
+            fitting[name] = parameter.canonical(known[name])
     return fitting
 
 

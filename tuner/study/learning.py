@@ -7,7 +7,7 @@ from typing import Any
 
 from tuner.config.parameters import Constant
 from tuner.config.study import StudyConfig
-from tuner.errors import StudyError, first_line, suggest
+from tuner.errors import StudyError, first_line, shorten, suggest
 from tuner.results.folder import StudyFolder, StudyResults, find_studies
 from tuner.results.schema import is_search, parameters_from_row
 from tuner.search.learned import LearnedStudy, LearnedTrial, fit_parameters
@@ -75,7 +75,8 @@ def _find(name: str, folder: StudyFolder) -> StudyResults:
         raise StudyError(f"search.learn_from: '{name}' is this study; allowed: earlier ones")
     if not other.holds_a_study:
         names = [found.name for found in find_studies(results) if found.name != own]
-        raise StudyError(f"search.learn_from: no study '{name}' in {results}; {suggest(name, names)}, or a path")
+        allowed = f"{suggest(name, names)}, or a path" if names else "allowed: the path of a study's folder"
+        raise StudyError(f"search.learn_from: no study '{shorten(name)}' in {results}; {allowed}")
     return StudyResults(other, other.spec())
 
 
