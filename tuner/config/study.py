@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,16 +18,14 @@ from pydantic import (
 from tuner.config.budget import Budget, check_gpu_hours, check_target
 from tuner.config.constraints import Bound, check_constraints
 from tuner.config.dataset import DatasetConfig
-from tuner.config.parameters import Choice, Constant, Parameter
+from tuner.config.parameters import Constant
 from tuner.config.plain import check_plain
-from tuner.config.published import check_published, common_size
+from tuner.config.recipes import Recipes
 from tuner.config.registry import (
-    ARCHITECTURE_NAMES,
     DATASETS,
     EXTRA_METRICS,
     METRICS,
     ExtraMetric,
-    architecture,
 )
 from tuner.config.samplers import NSGA, check_sampler
 from tuner.config.sections import (
@@ -41,7 +38,7 @@ from tuner.config.sections import (
 )
 from tuner.config.settings import Settings
 from tuner.config.space import Space
-from tuner.config.training import TrainingConfig, check_hyperparameter
+from tuner.config.training import TrainingConfig
 from tuner.config.try_first import check_try_first
 from tuner.config.user_models import is_function, is_imported
 from tuner.config.validation_messages import lines, shown
@@ -125,7 +122,7 @@ class StudyConfig(Settings):
     def _check_together(self, info: ValidationInfo) -> Self:
         stored = (info.context or {}).get("stored")
         if not (stored and any(is_imported(str(name)) for name in self.architectures)):
-            self._check_recipes()
+            self.recipes.check()
         if self.dataset.validation == "test" and self.protocol != "as_published":
             raise ValueError("dataset.validation: 'test' chooses by test images; only with `protocol: as_published`")
         if not stored:
@@ -178,115 +175,35 @@ class StudyConfig(Settings):
 
         A stored study has them already.
         """
-        if (info.context or {}).get("stored"):
-            return self
-        dataset, given = self.dataset, self.dataset.image_size
-        used = [value for name in self.architectures for value in self._pretrained(name) or [False]]
-        if given == "auto" or (given is None and all(value is True for value in used)):
-            found = "auto" if given else "none with `pretrained: true`"
-            dataset = dataset.model_copy(update={"image_size": common_size(self.architectures, found)})
-        if "pixels" not in dataset.model_fields_set and any(value is True for value in used):
-            dataset = dataset.model_copy(update={"pixels": "auto"})
-        object.__setattr__(self, "dataset", dataset)
+        if not (info.context or {}).get("stored"):
+            self._replace(dataset=self.recipes.fitting_images())
         return self
 
     @model_validator(mode="after")
     def _fill_defaults(self) -> Self:
-        constants = {key: self.training[key] for key in TrainingConfig.model_fields if key in self.training}
-        recipe = _check_recipe("training", constants | {"architecture": "lenet5"}).model_dump(mode="json")
-        recipe["architecture"] = self.architectures[0]
-        filled = {key: recipe[key] for key in TrainingConfig.model_fields if key not in self.space}
-        object.__setattr__(self, "training", {**filled, **{k: v for k, v in self.training.items() if k not in filled}})
-        search = self.search.model_copy(update={"trials": self.search.trials or self._default_trials()})
-        object.__setattr__(self, "search", search)
+        trials = self.search.trials or self._default_trials()
+        self._replace(training=self.recipes.with_defaults(), search=self.search.model_copy(update={"trials": trials}))
         return self
+
+    def _replace(self, **sections: Any) -> None:
+        """Replace sections while the study is read, before anybody has seen it."""
+        for name, section in sections.items():
+            object.__setattr__(self, name, section)
 
     def _default_trials(self) -> int:
         if self.search.sampler in NSGA:
             return 4 * NSGA_POPULATION
         return len(self.space.grid()) if self.search.sampler == "grid" else 1 if self.single else 32
 
-    def _check_recipes(self) -> None:
-        """Check a parameter's values with every architecture that it may meet."""
-        if twice := [key for key in self.training if key in self.space]:
-            raise ValueError(f"training.{twice[0]}: stands under space too; keep one of them")
-        try:
-            declared = {key for name in self.architectures for key in architecture(name).hyperparameters}
-        except SpecError as error:
-            raise ValueError(f"{self._architecture_section}.{error}") from None
-        known = {*TrainingConfig.model_fields, *declared}
-        for section, keys in (("training", self.training), ("space", self.space.root)):
-            if unknown := [key for key in keys if key not in known]:
-                reason = self._positional(unknown[0]) or f"unknown; {suggest(unknown[0], known)}"
-                raise ValueError(f"{section}.{shorten(unknown[0])}: {reason}")
-        for name in self.architectures:
-            self._check_image_size(name)
-            self._check_values(name)
-        for name, pretrained in self.weights:
-            if pretrained is True:
-                check_published(name)
-
-    def _positional(self, key: str) -> str | None:
-        """Return the remedy for a positional hyperparameter of a user's network.
-
-        Its parameters lack the `*` before it.
-        """
-        lacking = [name for name in self.architectures if key in architecture(name).positional]
-        return f"{lacking[0]} takes it without a keyword; write `*, {key}=…` in its parameters" if lacking else None
+    @property
+    def recipes(self) -> Recipes:
+        """What the trials may train."""
+        return Recipes(self.training, self.space, self.dataset)
 
     @property
-    def _architecture_section(self) -> str:
-        return "space" if "architecture" in self.space else "training"
-
-    def _check_image_size(self, name: str) -> None:
-        known = DATASETS.get(self.dataset.name)
-        given = self.dataset.image_size
-        if given == "auto":  # because the networks of libraries take every size
-            return
-        size = given or (known.size if known else None)
-        least = architecture(name).min_size
-        if size is not None and size < least:
-            raise ValueError(
-                f"{self._architecture_section}.architecture: {name} needs {least}x{least} images, "
-                f"{self.dataset.name} has {size}x{size}; a larger `dataset.image_size` makes them fit"
-            )
-
-    def _check_values(self, name: str) -> None:
-        """Check the constants, and every parameter that is active with an architecture."""
-        constants = self._constants(name)
-        _check_recipe("training", constants)
-        declared = architecture(name).hyperparameters
-        for key, parameter in self.space.root.items():
-            if key == "architecture" or name not in self.space.required[key].get("architecture", [name]):
-                continue
-            self._check_is_known(key, name)
-            for value in _extremes(parameter):
-                if key in declared:
-                    check_hyperparameter(f"space.{key}", value, declared[key])
-                elif name == self.architectures[0]:  # because the others check it alike
-                    _check_recipe("space", {**constants, key: value})
-
-    def _check_is_known(self, key: str, name: str) -> None:
-        if key not in TrainingConfig.model_fields and key not in architecture(name).hyperparameters:
-            having = [other for other in self.architectures if key in architecture(other).hyperparameters]
-            when = f"when: {{architecture: [{', '.join(having)}]}}"
-            raise ValueError(f"space.{key}: {name} has no such hyperparameter; add `{when}`")
-
-    def _constants(self, name: str) -> dict[str, Any]:
-        known = {*TrainingConfig.model_fields, *architecture(name).hyperparameters}
-        return {key: value for key, value in self.training.items() if key in known} | {"architecture": name}
-
-    @cached_property
     def architectures(self) -> list[str]:
         """Architectures that a trial of this study may have."""
-        if "architecture" in self.space:
-            if self.space["architecture"].when:
-                raise ValueError("space.architecture.when: not allowed; every trial needs an architecture")
-            names: list[Any] = _extremes(self.space["architecture"])
-            return names
-        if "architecture" not in self.training:
-            raise ValueError(f"training.architecture: missing; {suggest('', ARCHITECTURE_NAMES)}")
-        return [self.training["architecture"]]
+        return self.recipes.architectures
 
     @property
     def code(self) -> list[str]:
@@ -296,15 +213,7 @@ class StudyConfig(Settings):
     @property
     def weights(self) -> list[tuple[str, bool | str]]:
         """Architectures with the pretrained weights that their trials may start from."""
-        return [(name, value) for name in self.architectures for value in self._pretrained(name) if value is not False]
-
-    def _pretrained(self, name: str) -> list[Any]:
-        """Return the values of `pretrained` that trials of an architecture may have."""
-        parameter = self.space.root.get("pretrained")
-        constant = [self.training[key] for key in ("pretrained",) if key in self.training]
-        if parameter is None or name not in self.space.required["pretrained"].get("architecture", [name]):
-            return constant
-        return [*_extremes(parameter), *(constant if parameter.when else [])]
+        return self.recipes.weights
 
     @property
     def single(self) -> bool:
@@ -320,16 +229,12 @@ class StudyConfig(Settings):
     @property
     def max_epochs(self) -> int:
         """Epochs of the longest trial."""
-        constant = int(self.training.get("epochs", TrainingConfig.model_fields["epochs"].default))
-        if "epochs" not in self.space:
-            return constant
-        longest = max(value for value in _extremes(self.space["epochs"]) if isinstance(value, int))
-        return max(longest, constant) if self.space["epochs"].when else longest
+        return self.recipes.max_epochs
 
     def training_config(self, parameters: Mapping[str, Value]) -> TrainingConfig:
         """Return the recipe of a trial with these parameters."""
         name = str(parameters.get("architecture", self.training.get("architecture")))
-        return TrainingConfig.model_validate({**self._constants(name), **parameters})
+        return TrainingConfig.model_validate({**self.recipes.constants(name), **parameters})
 
     def continuing(self, begun: "StudyConfig") -> "StudyConfig":
         """Return this study with the sampler, ASHA and validation that it began with.
@@ -376,20 +281,6 @@ def _check_dataset_name(name: str, source: str) -> None:
     if name not in DATASETS and (not name or not (is_path or is_function(name))):
         hint = f"or a path: ./{shorten(name)}"
         raise SpecError(f"{source}: dataset.name: found {shown(name)}; {suggest(name, DATASETS)}, {hint}")
-
-
-def _extremes(parameter: Parameter) -> list[Value]:
-    """Return each choice of a parameter, or both ends of its range."""
-    if isinstance(parameter, Choice):
-        return list(parameter.choice)
-    return [parameter.value] if isinstance(parameter, Constant) else list(parameter.bounds)
-
-
-def _check_recipe(section: str, recipe: dict[str, Any]) -> TrainingConfig:
-    try:
-        return TrainingConfig.model_validate(recipe)
-    except ValidationError as error:
-        raise ValueError(f"{section}.{lines(error, recipe)[0]}") from None
 
 
 def _differences(path: str, old: Any, new: Any) -> list[str]:
