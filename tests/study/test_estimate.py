@@ -12,6 +12,7 @@ from tuner.data.device import device_data
 from tuner.errors import DataError, SpecError
 from tuner.study.estimate import REPORT_SECONDS, TRIAL_SECONDS, Estimate, estimate
 from tuner.training.loop import train
+from tuner.training.probe import Speed
 
 
 def study(**changes: Any) -> StudyConfig:
@@ -47,6 +48,12 @@ def test_estimate_is_near_the_measured_time() -> None:
     measured = median(result.seconds for result in results)
     estimated = epoch_seconds(estimate(spec, None, slots=1), trials=4, epochs=9) - REPORT_SECONDS
     assert measured / 3 < estimated < measured * 3
+
+
+def test_estimate_counts_each_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.study.estimate.time_recipes", lambda *_: Speed(100.0, 2.0))
+    cost = estimate(study(dataset={"name": "digits", "validation": {"folds": 5}}), None, slots=1)
+    assert epoch_seconds(cost, trials=4, epochs=9) == pytest.approx(5 * 2.0 + REPORT_SECONDS)
 
 
 @pytest.mark.slow
