@@ -9,7 +9,7 @@ another one, or of a task where bad configurations are the good ones, which misl
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,12 @@ PAIRS = (
     *(f"{TURNED}:digits", f"{TURNED}:digits_cosine", f"{TURNED}:cifar_cosine"),
 )
 """Earlier and next study."""
+KINDS: dict[str, Callable[[str, str], bool]] = {
+    "same task": lambda earlier, later: earlier == later,
+    "another task": lambda earlier, later: earlier not in (TURNED, later),
+    "misleading task": lambda earlier, _: earlier == TURNED,
+}
+"""Pairs whose mean is shown."""
 WORKERS, EARLIER_EPOCHS = 4, 200
 POINTS = (20, 50, 100)
 """Epochs of all trials together at which regret is compared."""
@@ -121,6 +127,12 @@ def markdown(rows: pd.DataFrame) -> str:
         for way in [each for each in ("alone", "learned", "as another task") if each in set(_of(rows, pair)["way"])]:
             cells = [_cell(table.loc[pair].xs(epochs, level="epochs"), way) for epochs in POINTS]
             lines.append(f"| {pair} | {way} | {' | '.join(cells)} |")
+    for kind, of in KINDS.items():
+        pairs = [pair for pair in dict.fromkeys(rows["pair"]) if of(*pair.split(":"))]
+        if pairs:
+            pooled = table.loc[pairs].groupby(["seed", "epochs"])[["alone", "learned"]].mean()
+            cells = [_cell(pooled.xs(epochs, level="epochs"), "learned") for epochs in POINTS]
+            lines.append(f"| mean of {len(pairs)}: {kind} | learned | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

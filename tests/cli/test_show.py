@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 import tuner
+from tuner.analysis.formatting import is_missing
+from tuner.cli.show import best
 from tuner.cli.tables import show_studies, show_study
 from tuner.results.folder import StudyFolder
 
@@ -21,6 +23,26 @@ def test_show_ranks_by_repeats_and_names_the_winner(capsys: pytest.CaptureFixtur
     assert best == "Best by its repeats: trial 42, val_accuracy 0.8161, 95 % interval 0.7974 to 0.8311 (3 seeds)"
     assert search == "In the search it had 0.8190, which is too good, because it was chosen among 64 trials"
     assert verdict == "It cannot be told from trial 45 (p = 0.75, 3 compared)"
+
+
+def test_best_names_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    best(str(CIFAR))
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("Best by its repeats: trial 42, val_accuracy 0.8161, 95 % interval 0.7974 to 0.8311")
+    assert last.startswith("architecture rubio_small, batch_size 64, epochs 12, learning_rate 0.001151")
+
+
+def test_best_without_repeats_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cifar = tuner.load_study(CIFAR)
+    folder = StudyFolder(tmp_path / "cifar")
+    folder.storage.create()
+    folder.write_spec(cifar.spec)
+    tables = folder.tables(cifar.spec)
+    searched = {**cifar.trial(7), "sampler_attrs": "{}", "values": [0.8126]}
+    tables.append("trials", {key: None if is_missing(value) else value for key, value in searched.items()})
+    tables.flush()
+    best(str(folder))
+    assert capsys.readouterr().out.startswith("Trial 7: val_accuracy 0.8126 in the search, not repeated\narchitecture")
 
 
 def test_ls_shows_the_mean_of_repeats(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from tuner.cli.replay import replay
 from tuner.cli.reproduce import reproduce
 from tuner.cli.rerun import rerun
 from tuner.cli.run import run, validate
-from tuner.cli.show import list_studies, show
+from tuner.cli.show import best, list_studies, show
 from tuner.cli.streams import flush_or_discard, outlive_readers
 from tuner.cli.submit import submit
 from tuner.cli.tables import end_without_ray, err, out
@@ -59,6 +59,7 @@ app.command()(submit)
 app.command()(validate)
 app.command("ls")(list_studies)
 app.command()(show)
+app.command()(best)
 app.command()(explain)
 app.command()(importance)
 app.command()(replay)

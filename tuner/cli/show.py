@@ -48,6 +48,21 @@ def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) ->
     show_ledger(loaded)
 
 
+def best(study: StudyName, results: Results = DEFAULT_RESULTS) -> None:
+    """Show the best configuration, by the means of repeats where there are some."""
+    from tuner.analysis.confirmation import winner_lines
+    from tuner.analysis.formatting import metric_text, parameters_text
+    from tuner.results.folder import load_study
+
+    loaded = load_study(str(find_study(study, results)))
+    row, metric = loaded.best, loaded.spec.objective[0].metric
+    searched = f"{metric} {metric_text(metric, row['value'])} in the search"
+    lines = winner_lines(loaded.spec, loaded.trials) or [f"Trial {row['number']}: {searched}, not repeated"]
+    for line in (*lines, parameters_text(row.to_dict())):
+        if line:
+            out.print(line, soft_wrap=True, markup=False)
+
+
 def find_study(study: str, results: str) -> "StudyFolder":
     """Return the folder of a study that is given by its name or path.
 
