@@ -11,6 +11,7 @@ import numpy as np
 from tuner.config.dataset import DatasetConfig
 from tuner.config.registry import DATASETS
 from tuner.data import progress, sources
+from tuner.data.collecting import on_disk, taken
 from tuner.data.dataset import Dataset, Decoded, Groups, Names, Part, reason, write
 from tuner.data.groups import grouped_sample
 from tuner.data.splits import check_groups, stratified_sample
@@ -41,12 +42,14 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
         DataError: The images are missing, unreadable, or not squares of one size.
     """
     root, cache = _places(root, cache)
+    arrays = cache / "arrays"
     try:
         source = sources.find(config, root, cache / "data")
-        fingerprint = source.fingerprint(config.size)
-        entry = cache / "arrays" / (re.sub(r"[^\w.-]", "_", source.name) + f"-{fingerprint}")
-        if not entry.exists():
-            _build(entry, source, fingerprint, config.size)
+        with on_disk(arrays):
+            fingerprint = source.fingerprint(config.size)
+            entry = arrays / (re.sub(r"[^\w.-]", "_", source.name) + f"-{fingerprint}")
+            if not entry.exists():
+                _build(entry, source, fingerprint, config.size)
     except OSError as error:
         raise DataError(f"{error.filename or cache}: {reason(error)}{_remedy(error, cache)}") from error
     return Dataset.open(entry)
@@ -128,7 +131,6 @@ def _user_cache() -> Path:
 
 def _build(entry: Path, source: sources.Source, fingerprint: str, image_size: int | None) -> None:
     """Decode `source` into `entry`, in one process at a time."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
     with progress.locked(entry.with_name(f"{entry.name}.lock")):
         if entry.exists():  # because another process was faster
             return
@@ -225,10 +227,12 @@ def _held_out(path: str, decoded: Decoded, groups: Groups | None) -> tuple[Part,
     if groups:
         groups = groups._replace(of_train=groups.of_train[kept])
     kept = np.concatenate([kept, apart])
-    train, test = (Part(images[part], decoded.train.labels[part]) for part in (kept, chosen))
+    train, test = (Part(taken(images, part), decoded.train.labels[part]) for part in (kept, chosen))
     names = decoded.names[0]
     return train, test, groups, ([names[i] for i in kept], [names[i] for i in chosen]) if names else ((), ())
 
 
 def _in_color(part: Part) -> Part:
-    return part if part.images.shape[1] == 3 else Part(part.images.repeat(3, axis=1), part.labels)
+    """Return a part with three equal channels, which are written only when it is."""
+    shape = (len(part.images), 3, *part.images.shape[2:])
+    return Part(np.broadcast_to(part.images, shape), part.labels)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.data import progress
+from tuner.data.collecting import chunks
 from tuner.errors import DataError, first_line
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -146,7 +147,8 @@ def write(
 ) -> None:
     """Write the new cache entry `folder` and wait for the disk."""
     folder.mkdir(parents=True)
-    arrays = {f"{file}.npy": array for file, array in zip(ARRAYS, (*train, *test), strict=True)}
+    contents: tuple[NDArray[Any], ...] = (*train, *test)
+    arrays = {f"{file}.npy": array for file, array in zip(ARRAYS, contents, strict=True)}
     about: dict[str, Any] = {"name": name, "classes": classes, "fingerprint": fingerprint}
     if groups is not None:
         arrays[GROUPS_FILE] = groups.of_train
@@ -156,12 +158,20 @@ def write(
     for file, array in arrays.items():
         progress.report()
         with (folder / file).open("wb") as stream:
-            np.save(stream, np.ascontiguousarray(array))
+            _save(stream, array)
             _sync(stream)
     for file, content in (("dataset.json", about), (NAMES_FILE, names)):
         with (folder / file).open("w") as stream:
             json.dump(content, stream)
             _sync(stream)
+
+
+def _save(stream: IO[bytes], array: NDArray[Any]) -> None:
+    """Write an array as `np.save` does, without a copy of the whole."""
+    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    for part in chunks(array):
+        stream.write(np.ascontiguousarray(array[part]).data)
 
 
 def reason(error: Exception) -> str:

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tuner.data import progress
+from tuner.data.collecting import Collector, Pixels, new_array
 from tuner.data.dataset import Decoded, Part, reason
 from tuner.errors import DataError, printable
-
-Pixels = NDArray[np.uint8]
 
 FORMATS = (
     *("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000"),
@@ -242,25 +240,18 @@ def stack(named: Iterable[tuple[Pixels, str]]) -> Pixels:
     Raises:
         DataError: Two images differ in size. Both are named.
     """
-    pictures: list[Pixels] = []
-    origins: list[str] = []
-    for picture, origin in named:
-        pictures.append(picture)
-        origins.append(origin)
-    if not pictures:
-        return np.empty((0, 1, 0, 0), np.uint8)
-    height, width = pictures[0].shape[:2]
-    channels = 3 if any(picture.ndim == 3 for picture in pictures) else 1
-    stacked = np.empty((len(pictures), channels, height, width), np.uint8)
-    for i, origin in enumerate(origins):
-        picture, pictures[i] = pictures[i], pictures[0][:0]  # because no image should be held twice
-        if picture.shape[:2] != (height, width):
-            found, first = f"{picture.shape[1]}x{picture.shape[0]}", f"{width}x{height}"
-            raise DataError(
-                f"{origin}: {found} pixels, but {origins[0]} has {first}; dataset.image_size resizes all to one size"
-            )
-        stacked[i] = picture if picture.ndim == 2 else picture.transpose(2, 0, 1)
-    return stacked
+    size: tuple[int, ...] = ()
+    first = ""
+    with Collector() as collector:
+        for picture, origin in named:
+            size, first = size or picture.shape[:2], first or origin
+            if picture.shape[:2] != size:
+                found, expected = (f"{width}x{height}" for height, width in (picture.shape[:2], size))
+                raise DataError(
+                    f"{origin}: {found} pixels, but {first} has {expected}; dataset.image_size resizes all to one size"
+                )
+            collector.add(picture)
+        return collector.stacked()
 
 
 def resized(decoded: Decoded, image_size: int | None) -> Decoded:
@@ -280,7 +271,7 @@ def resized(decoded: Decoded, image_size: int | None) -> Decoded:
 def _resized(part: Part, image_size: int) -> Part:
     planes = part.images.reshape(-1, *part.images.shape[2:])
     size = (image_size, image_size)
-    small = np.empty((len(planes), *size), np.uint8)
+    small = new_array((len(planes), *size))
     for i, plane in enumerate(planes):
         progress.report()
         small[i] = np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))

@@ -1,6 +1,6 @@
 """Images of one split as tensors on one device, cut into batches and normalized."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from tuner.config.user_models import library_of
 from tuner.data import progress
 from tuner.data.dataset import Dataset
 from tuner.data.splits import Indices, Split, split, split_folds
+from tuner.data.streaming import MappedImages, is_larger, read_ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +28,14 @@ class ImageSubset:
     Attributes:
         pool: (P, C, H, W) uint8. On a CPU it is the memory-mapped file itself.
         index: (N,) int64, positions in `pool`; None: all of them, in order.
-        labels: (N,) int64.
+        labels: (N,) int64, on the device that trains.
+        mapped: The pool's pages, if it is larger than memory. The pool is on the CPU then.
     """
 
     pool: Tensor
     index: Tensor | None
     labels: Tensor
+    mapped: MappedImages | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,12 +53,32 @@ class ImageSubset:
         Args:
             indices: (B,) int64 on any device, or a slice.
         """
+        if self.mapped is not None:
+            return self._read(indices, self.mapped)
         if isinstance(indices, slice):
             images = self.pool[indices] if self.index is None else self.pool.index_select(0, self.index[indices])
             return images, self.labels[indices]
         indices = indices.to(self.labels.device, non_blocking=True)
         chosen = indices if self.index is None else self.index.index_select(0, indices)
         return self.pool.index_select(0, chosen), self.labels.index_select(0, indices)
+
+    def _read(self, indices: Tensor | slice, mapped: MappedImages) -> tuple[Tensor, Tensor]:
+        """Read a batch from the disk, and move it to the device of the labels."""
+        positions = torch.arange(len(self))[indices] if isinstance(indices, slice) else indices.cpu()
+        chosen = positions if self.index is None else self.index.index_select(0, positions)
+        mapped.announce(chosen)
+        images, device = self.pool.index_select(0, chosen), self.labels.device
+        if device.type == "cuda":
+            images = images.pin_memory()  # because only pinned memory is moved without waiting
+        return images.to(device, non_blocking=True), self.labels.index_select(0, positions.to(device))
+
+    def batches(self, steps: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batch of each step. Images that are larger than memory are read ahead by a thread.
+
+        Args:
+            steps: (B,) int64 each, best on the device of the pool.
+        """
+        return map(self.batch, steps) if self.mapped is None else read_ahead(self.batch, steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,13 +144,12 @@ class DeviceDataset:
     ) -> list[Self]:
         """Open several splits of the same images."""
         first = splits[0]
-        train_pool, train_labels = _mapped(dataset, "train", device, stop=_end(first.train, first.validation))
-        test_pool, test_labels = _mapped(dataset, "test", device, stop=len(dataset.test_labels))
-        test = ImageSubset(test_pool, None, test_labels)
+        own = _mapped(dataset, "train", device, stop=_end(first.train, first.validation))
+        test = _mapped(dataset, "test", device, stop=len(dataset.test_labels))
         opened = []
         for parts in splits:
-            train = _pick(train_pool, train_labels, parts.train)
-            validation = test if parts.validation_is_test else _pick(train_pool, train_labels, parts.validation)
+            train = _pick(own, parts.train)
+            validation = test if parts.validation_is_test else _pick(own, parts.validation)
             scale, offset = (values.to(device) for values in _normalization(config, train))
             is_test, held_out = parts.validation_is_test, parts.validation
             opened.append(cls(train, validation, test, config, dataset.classes, is_test, scale, offset, held_out))
@@ -145,8 +167,8 @@ class DeviceDataset:
 
     @property
     def device(self) -> torch.device:
-        """Device of the images."""
-        return self.train.pool.device
+        """Device that trains."""
+        return self.scale.device
 
     def scaled_for(self, architecture: str) -> Self:
         """Return these images with the pixels of a network, if `config.pixels` is `auto`.
@@ -200,29 +222,29 @@ def device_folds(folder: Path, config: DatasetConfig, device: str) -> list[Devic
     return DeviceDataset.open_folds(Dataset.open(folder), config, device)
 
 
-def _mapped(dataset: Dataset, part: str, device: str | torch.device, stop: int) -> tuple[Tensor, Tensor]:
-    """Map the first `stop` images and labels of a part.
+def _mapped(dataset: Dataset, part: str, device: str | torch.device, stop: int) -> ImageSubset:
+    """Map the first `stop` images and labels of a part, and put them on a device if they are not too large.
 
     They are mapped copy-on-write, because tensors need writable memory.
     """
-    images, labels = (
-        torch.from_numpy(np.load(dataset.folder / f"{part}_{kind}.npy", mmap_mode="c")[:stop]).to(device)
-        for kind in ("images", "labels")
-    )
-    return images, labels
+    images, labels = (np.load(dataset.folder / f"{part}_{kind}.npy", mmap_mode="c") for kind in ("images", "labels"))
+    size = dataset.train_images.nbytes + dataset.test_images.nbytes
+    mapped = MappedImages(images) if is_larger(size, torch.device(device)) else None
+    pool = torch.from_numpy(images[:stop])
+    return ImageSubset(pool if mapped else pool.to(device), None, torch.from_numpy(labels[:stop]).to(device), mapped)
 
 
 def _end(*indices: Indices) -> int:
     return max(int(part.max()) + 1 for part in indices if len(part))
 
 
-def _pick(pool: Tensor, labels: Tensor, indices: Indices) -> ImageSubset:
-    """Return the images at `indices`, as a view if they are consecutive."""
+def _pick(own: ImageSubset, indices: Indices) -> ImageSubset:
+    """Return the images at `indices`, as a view if they are consecutive and in memory."""
     first, stop = int(indices[0]), int(indices[-1]) + 1
-    if stop - first == len(indices):
-        return ImageSubset(pool[first:stop], None, labels[first:stop])
-    index = torch.from_numpy(indices).to(pool.device)
-    return ImageSubset(pool, index, labels.index_select(0, index))
+    if stop - first == len(indices) and own.mapped is None:
+        return ImageSubset(own.pool[first:stop], None, own.labels[first:stop])
+    index = torch.from_numpy(indices).to(own.pool.device)
+    return ImageSubset(own.pool, index, own.labels.index_select(0, index.to(own.labels.device)), own.mapped)
 
 
 def _normalization(config: DatasetConfig, train: ImageSubset) -> tuple[Tensor, Tensor]:
@@ -254,7 +276,7 @@ def _moments(train: ImageSubset) -> tuple[Tensor, Tensor]:
 
     Pixels are scaled to [0, 1].
     """
-    sums = torch.zeros(2, train.pool.shape[1], dtype=torch.float64, device=train.pool.device)
+    sums = torch.zeros(2, train.pool.shape[1], dtype=torch.float64, device=train.labels.device)
     for start in range(0, len(train), 256):  # because they fit into a processor's cache
         progress.report()
         planes = train.batch(slice(start, start + 256))[0].flatten(2).float()

@@ -115,10 +115,11 @@ class Evaluator:
         logits = torch.empty(len(images), len(self._data.classes), device=self._data.device)
         precision = self._preparer.precision
         with torch.inference_mode():
-            for step, indices in enumerate(self._batches(len(images), epoch)):
+            steps = self._batches(images, epoch)
+            for step, (indices, (pixels, _)) in enumerate(zip(steps, images.batches(steps), strict=True)):
                 beat()
                 batch = self._preparer.prepare(
-                    images.batch(indices)[0],
+                    pixels,
                     augmented=self._config.evaluate.augment,
                     purpose="evaluation",
                     epoch=epoch,
@@ -128,9 +129,9 @@ class Evaluator:
                     logits[indices] = self._model(batch).float()
         return logits
 
-    def _batches(self, count: int, epoch: int) -> list[Tensor]:
-        """Return the positions of `count` images, cut into evaluation batches."""
-        device = self._data.device
+    def _batches(self, images: ImageSubset, epoch: int) -> list[Tensor]:
+        """Return the positions of images, cut into evaluation batches."""
+        count, device = len(images), images.pool.device
         if self._config.evaluate.batch_norm == "train":
             order = shuffled(count, derive_step_seed(self._seed, "evaluation order", epoch))
             return batches(order.to(device), self._config.batch_size)

@@ -228,13 +228,13 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         """Train the rest of the current epoch."""
-        steps = batches(self._order().to(self.device), self.config.batch_size)
+        steps = batches(self._order().to(self.data.train.pool.device), self.config.batch_size)
         done, planned = self.epoch * len(steps), self.config.epochs * len(steps)
         self._set_training_mode()
         self._started = time.perf_counter()
-        for indices in steps[self._step :]:
+        for images, labels in self.data.train.batches(steps[self._step :]):
             set_learning_rate(self._optimizer, learning_rate_at(self.config, done + self._step, planned))
-            loss = self._train_batch(indices)
+            loss = self._train_batch(images, labels)
             self._step += 1
             if self._log_every:
                 self._line_loss_sum += loss
@@ -258,13 +258,12 @@ class Trainer:
             return balanced(self.data.train.labels, seed)
         return shuffled(len(self.data.train), seed)
 
-    def _train_batch(self, indices: Tensor) -> Tensor:
+    def _train_batch(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one optimizer step and return its loss.
 
         The device is not waited for.
         """
         beat()
-        images, labels = self.data.train.batch(indices)
         images = self._preparer.prepare(images, augmented=True, purpose="training", epoch=self.epoch, step=self._step)
         images, targets = mix(
             images, labels, self.config, derive_step_seed(self.seed, "mixing", self.epoch, self._step)

@@ -16,8 +16,9 @@ from tuner.config.user_models import import_own
 from tuner.config.validation_messages import shown
 from tuner.data import progress
 from tuner.data.class_names import all_spelled
+from tuner.data.collecting import Pixels
 from tuner.data.dataset import Decoded, Part, reason
-from tuner.data.decoding import Pixels, stack, to_pixels
+from tuner.data.decoding import stack, to_pixels
 from tuner.data.labels import Label, classes_of, label_numbers
 from tuner.errors import DataError, SpecError, suggest, type_and_line
 

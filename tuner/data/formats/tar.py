@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from tuner.config.validation_messages import shown
 from tuner.data import progress
+from tuner.data.collecting import Pixels
 from tuner.data.dataset import Decoded, Part, reason
-from tuner.data.decoding import SUFFIXES, Pixels, decode_all
+from tuner.data.decoding import SUFFIXES, decode_all
 from tuner.data.formats.shards import Files
 from tuner.data.labels import Label, classes_of, label_numbers
 from tuner.errors import DataError, shorten, suggest
