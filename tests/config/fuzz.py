@@ -73,6 +73,7 @@ SECTIONS: dict[str, list[Any]] = {
     "objective": [
         {"maximize": "val_accuracy"},
         {"minimize": "val_ece"},
+        [{"maximize": "val_accuracy"}, {"minimize": "seconds_per_image_1"}],
         [{"maximize": "val_accuracy"}, {"minimize": "train_seconds"}],
     ],
     "search": [

@@ -13,7 +13,7 @@ import torch
 from tests.support.waiting import PATIENCE
 from tuner import models
 from tuner.config.budget import Budget
-from tuner.config.registry import METRICS, TEST_METRICS
+from tuner.config.registry import METRICS, SPEED_METRICS, TEST_METRICS
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.data import load
 from tuner.data.device import device_data
@@ -126,7 +126,7 @@ def test_run_trial_reports_epochs_and_test(
         {*TEST_METRICS, "predictions", "classes", "done"},
     ]
     assert all(fields <= set(report) for report in reports)
-    assert set(METRICS) <= fields
+    assert set(METRICS) - set(SPEED_METRICS) <= fields
     assert all(report["epochs_planned"] == 3 and report["device"] for report in reports)
     assert 0 < reports[0]["train_seconds"] < reports[1]["train_seconds"] < reports[2]["train_seconds"]
     assert reports[2]["train_seconds"] < sum(report["seconds"] for report in reports)
@@ -163,6 +163,32 @@ def test_trial_out_of_time_within_its_first_epoch_fails(run: Run, monkeypatch: p
     slow_down(monkeypatch)
     with pytest.raises(OutOfTimeError, match=r"no epoch was complete after budget.trial_minutes, 0.5"):
         list(run(SPEC.model_copy(update={"budget": Budget(trial_minutes=0.5)})))
+
+
+@pytest.mark.usefixtures("save_at_every_step")
+def test_speed_is_measured_once_in_a_trial(
+    run: Run, undisturbed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    measure = Trainer.seconds_per_image
+
+    def counted(trainer: Trainer, size: int) -> float:
+        measured.append(size)
+        return measure(trainer, size)
+
+    monkeypatch.setattr(Trainer, "seconds_per_image", counted)
+    objective = [
+        {"maximize": "val_accuracy"},
+        {"minimize": "seconds_per_image_1"},
+        {"minimize": "seconds_per_image_64"},
+    ]
+    fast = parse_spec({**SPEC.to_dict(), "objective": objective})
+    kill_after(2 * STEPS, run(fast), monkeypatch)
+    reports = list(run(fast))
+    assert measured == [1, 64]  # the resumed attempt has those of the first
+    assert all(report["seconds_per_image_1"] > 0 for report in reports)
+    assert len({report["seconds_per_image_64"] for report in reports}) == 1
+    assert [report["val_loss"] for report in reports[-3:]] == [report["val_loss"] for report in undisturbed]
 
 
 def test_checkpoint_identity_of_earlier_versions_holds() -> None:

@@ -180,6 +180,8 @@ METRICS: Mapping[str, Metric] = {
     "train_loss": Metric("minimize", "mean training loss over the epoch, in nats"),
     "train_seconds": Metric("minimize", "seconds spent training so far, evaluation left out"),
     "parameters_count": Metric("minimize", "trainable parameters of the network"),
+    "seconds_per_image_1": Metric("minimize", "seconds of a forward pass per image, one image at a time"),
+    "seconds_per_image_64": Metric("minimize", "seconds of a forward pass per image, 64 images at a time"),
     "val_auroc": Metric("maximize", "area under the ROC curve, 0 to 1: mean over the classes, each against the rest"),
     "val_f1": Metric("maximize", "F1, 0 to 1: mean over the classes that have images or predictions"),
     "val_balanced_accuracy": Metric("maximize", "recall, 0 to 1: mean over the classes"),
@@ -190,6 +192,9 @@ METRICS: Mapping[str, Metric] = {
 ExtraMetric = Literal["val_auroc", "val_f1", "val_balanced_accuracy", "val_top5_accuracy", "val_ece"]
 """Metrics that are measured only where a study names them."""
 EXTRA_METRICS: tuple[ExtraMetric, ...] = get_args(ExtraMetric)
+
+SPEED_METRICS: Mapping[str, int] = {"seconds_per_image_1": 1, "seconds_per_image_64": 64}
+"""Metrics that are measured once in a trial where an objective names them, with their batch sizes."""
 
 TEST_METRICS = ("test_accuracy", "test_loss")
 """Metrics that no objective may name."""

@@ -25,6 +25,7 @@ from tuner.config.registry import (
     DATASETS,
     EXTRA_METRICS,
     METRICS,
+    SPEED_METRICS,
     ExtraMetric,
 )
 from tuner.config.samplers import NSGA, check_sampler
@@ -225,6 +226,11 @@ class StudyConfig(Settings):
         """Metrics that every epoch measures beside loss and accuracy."""
         objectives = {objective.metric for objective in self.objective}
         return tuple(name for name in EXTRA_METRICS if name in objectives or name in self.metrics)
+
+    @property
+    def speed_metrics(self) -> tuple[str, ...]:
+        """Speeds of the network that are measured because an objective names them."""
+        return tuple(objective.metric for objective in self.objective if objective.metric in SPEED_METRICS)
 
     @property
     def max_epochs(self) -> int:

@@ -28,6 +28,8 @@ _QUANTITIES = {
     "f1": "F1",
     "loss": "loss (nats)",
     "seconds": "time (s)",
+    "seconds_per_image_1": "seconds per image (one at a time)",
+    "seconds_per_image_64": "seconds per image (batches of 64)",
     "peak_memory_bytes": "peak memory (bytes)",
     "parameters_count": "parameters",
     "top5_accuracy": "top-5 accuracy (%)",

@@ -82,6 +82,8 @@ COLUMNS: dict[Table, dict[str, Column]] = {
         "epoch": Column(_INT, "Epoch, from 1; 0 is the untrained network."),
         **_MEASURED,
         "deviation": Column(_FLOAT, "Standard deviation of the first objective over the folds, if there are folds."),
+        "seconds_per_image_1": Column(_FLOAT, "Seconds per image of a forward pass of one, if it is an objective."),
+        "seconds_per_image_64": Column(_FLOAT, "Seconds per image of a forward pass of 64, if it is an objective."),
         "learning_rate": Column(_FLOAT, "Learning rate of the epoch's last step."),
         "train_seconds": Column(_FLOAT, "Seconds of training steps so far, evaluation left out."),
         "parameters_count": Column(_INT, "Trainable parameters of the network."),

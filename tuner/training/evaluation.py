@@ -14,6 +14,7 @@ from tuner.training.memory import release_memory
 from tuner.training.metrics import loss_and_accuracy
 from tuner.training.precision import Precision
 from tuner.training.seeds import batches, derive_step_seed, seed_global_generator, shuffled
+from tuner.training.speed import forward_seconds
 from tuner.training.torch_internals import is_out_of_memory
 from tuner.training.watchdog import beat
 
@@ -100,6 +101,13 @@ class Evaluator:
                     raise
             self._size = (self._size + 1) // 2
             release_memory(self._data.device)
+
+    def seconds_per_image(self, images: ImageSubset, size: int) -> float:
+        """Return the seconds of a forward pass of `size` images, per image."""
+        indices = torch.arange(size, device=self._data.device) % len(images)
+        chosen = images.batch(indices)[0]
+        batch = self._preparer.prepare(chosen, augmented=False, purpose="evaluation", epoch=0, step=0)
+        return forward_seconds(self._model, batch, self._preparer.precision) / size
 
     @property
     def _size_decides_numbers(self) -> bool:

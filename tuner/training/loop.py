@@ -177,6 +177,11 @@ class Trainer:
         with unchanged_buffers(self.evaluated_model), memory_errors_as(self._what, self.device):
             return self._evaluator.logits(images, self.epoch)
 
+    def seconds_per_image(self, size: int) -> float:
+        """Return the seconds per image of a forward pass of `size` validation images."""
+        with unchanged_buffers(self.evaluated_model), memory_errors_as(self._what, self.device):
+            return self._evaluator.seconds_per_image(self.data.validation, size)
+
     def measure(self) -> dict[str, Any]:
         """Return an epoch's metrics of the validation images, leaving the network unchanged."""
         with unchanged_buffers(self.evaluated_model), memory_errors_as(self._what, self.device):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tuner.config.registry import SPEED_METRICS
 from tuner.config.study import StudyConfig
 from tuner.config.values import Value
 from tuner.data.cache import ensure_cached
@@ -88,7 +89,8 @@ def run_trial(
     for report in keeper.resume():
         yield {**report, "replayed": True}
     try:
-        yield from _train(trainer, keeper, before, spec)
+        speeds = _speeds(trainers[0], keeper, spec)
+        yield from _train(trainer, keeper, before, speeds, spec)
     except OutOfTimeError:
         if not keeper.reports:
             raise
@@ -141,10 +143,20 @@ def _after_step(keeper: Checkpointer, minutes: float | None) -> None:
     keeper.save_if_due()
 
 
+def _speeds(trainer: Trainer, keeper: Checkpointer, spec: StudyConfig) -> dict[str, float]:
+    """Measure the speeds that the study searches for, once in a trial."""
+    known = keeper.reports[-1] if keeper.reports else {}
+    return {
+        name: known[name] if name in known else trainer.seconds_per_image(SPEED_METRICS[name])
+        for name in spec.speed_metrics
+    }
+
+
 def _train(
     trainer: Training,
     keeper: Checkpointer,
     before: dict[str, Any] | None,
+    speeds: dict[str, float],
     spec: StudyConfig,
 ) -> Iterator[dict[str, Any]]:
     """Train the remaining epochs and yield every report but the last.
@@ -157,6 +169,7 @@ def _train(
         "epochs_planned": planned,
         "parameters_count": trainer.parameters_count,
         "device": trainer.device_description,  # after resuming, because a checkpoint keeps its precision
+        **speeds,
     }
     for result in trainer:
         report = {**asdict(result), **constant}
