@@ -118,6 +118,15 @@ def test_winner_by_losses_is_ahead_of_worse_ones() -> None:
     assert winner is not None
     assert (winner.number, winner.is_ahead) == (1, True)
     assert winner.low < 0.84 < winner.high
+    (*_, verdict) = winner_lines(lossy, without(2, trials(*worse)))
+    assert verdict == "It is ahead of trial 0 (p < 0.001, 2 compared)"
+
+
+def test_interval_of_a_share_ends_at_one() -> None:
+    high = [trial(number, value, repeat_of=0) for number, value in ((40, 0.99), (41, 0.7))]
+    winner = find_winner(spec(), pd.concat([without(2, without(1, trials(*high)))]))
+    assert winner is not None
+    assert (winner.low, winner.high) == (0.0, 1.0)
 
 
 def test_winner_needs_two_seeds_to_be_ahead() -> None:

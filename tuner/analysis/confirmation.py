@@ -91,13 +91,14 @@ def find_winner(spec: StudyConfig, trials: pd.DataFrame) -> Winner | None:
     sign = spec.objective[0].sign
     values = [sign * by_trial[number].to_numpy(float) for number in ranked["number"]]
     low, high = sorted(sign * end for end in winner_interval(values))
+    most = 1.0 if sign > 0 else math.inf  # because every metric that is maximized is a share
     errors = [_error_above(values[0], other) for other in values[1:]]
     number, seeds, diverged = (int(ranked[name].iloc[0]) for name in ("number", "seeds", "diverged"))
     return Winner(
         number=number,
         mean=float(ranked["value"].iloc[0]),
-        low=low,
-        high=high,
+        low=max(low, 0.0),
+        high=min(high, most),
         seeds=seeds,
         diverged=diverged,
         compared=len(values),
@@ -169,11 +170,13 @@ def _verdict(winner: Winner) -> list[str]:
     """Describe whether the winner is ahead of the other configurations."""
     if winner.compared == 1:
         return []
+    error = "p < 0.001" if winner.error < 0.001 else f"p = {winner.error:.2g}"
     if math.isnan(winner.error):
         return ["It cannot be compared, because that takes two seeds of each, and values that differ"]
     if winner.is_ahead:
-        return [f"It is ahead of all {winner.compared} that were repeated (p = {winner.error:.2g})"]
-    return [f"It cannot be told from trial {winner.nearest} (p = {winner.error:.2g}, {winner.compared} compared)"]
+        others = f"trial {winner.nearest}" if winner.compared == 2 else f"the {winner.compared - 1} others"
+        return [f"It is ahead of {others} ({error}, {winner.compared} compared)"]
+    return [f"It cannot be told from trial {winner.nearest} ({error}, {winner.compared} compared)"]
 
 
 def interval_factor(seeds: int) -> float:

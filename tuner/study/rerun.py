@@ -88,11 +88,12 @@ def rerun(
     by_epoch = {int(each["epoch"]): each for each in recorded.to_dict("records")}
     if not by_epoch:
         raise StudyError(f"{study.folder}: trial {number} has no epoch to compare; it is {row['state']}")
-    say(f"Trial {number} of {study.folder.name} is trained again: {max(by_epoch)} epochs, seed {row['seed']}")
+    last = max(by_epoch)
+    say(f"Trial {number} of {study.folder.name} is trained again to epoch {last}, with seed {row['seed']}")
     pairs: list[Difference] = []
     device, failure = "", None
     try:
-        for report in _train(study, row, data, say, max(by_epoch)):
+        for report in _train(study, row, data, say, last):
             device = str(report["device"])
             found = list(_pairs(by_epoch.get(report["epoch"], {}), report, row))
             say(f"epoch {report['epoch']}: {'; '.join(map(str, _differing(found)[:2])) or 'the same'}")
