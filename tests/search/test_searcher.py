@@ -36,7 +36,7 @@ from tuner.search.samplers import FIRST_TRIALS, derive_trial_seed, make_sampler
 from tuner.search.schedulers import make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage import Storage
-from tuner.study.budget import BudgetMeter, Spent
+from tuner.study.budget import BudgetMeter, read_spent
 from tuner.study.observer import NullObserver
 from tuner.study.recorder import Recorder
 from tuner.study.restore import read_past
@@ -105,6 +105,7 @@ class Driven:
         home = StudyFolder(folder)
         self.tables = home.tables(spec)
         past = read_past(self.tables)
+        self.meter = BudgetMeter(spec, read_spent(spec, home.provenance(), self.tables))
         self.proposals: list[Proposal] = []
         self.live: list[Trial] = []
         self.is_stopping = False
@@ -115,7 +116,7 @@ class Driven:
             past,
             NullObserver(),
             retries=Retries(0, past.failures),
-            meter=BudgetMeter(spec, Spent()),
+            meter=self.meter,
             stopping=lambda: self.is_stopping,
             lost=lambda: False,
         )
@@ -854,6 +855,20 @@ def test_trial_budget_counts_repeats(most: int, repeated: int, tmp_path: Path) -
     assert driven.searcher.limit == (None if repeated == 6 else "budget.trials")
     after = driven.killed(study(trials=12, repeats=repeats)).run()
     assert (after.recorder.trials()["purpose"] == "repeat").sum() == 6
+
+
+def test_epoch_budget_counts_over_kills(tmp_path: Path) -> None:
+    spec = study(trials=40, budget={"epochs": 40})
+    driven = Driven(spec, tmp_path)
+    for calls in (13, 21, 1000):  # which leave rows that never reach the disk
+        while driven.meter.limit is None and calls:
+            driven.step()
+            calls -= 1
+        driven = driven if driven.meter.limit else driven.killed()
+    driven.recorder.flush_all()
+    assert driven.meter.limit == "epochs"
+    assert len(driven.tables.history("epochs")) == 40
+    assert driven.killed().meter.limit == "epochs"
 
 
 def test_plateau_ends_a_search_without_progress(tmp_path: Path) -> None:
