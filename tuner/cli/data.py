@@ -28,7 +28,10 @@ MOST_KINDS = 6
 
 def data(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A name, a folder, Parquet files, .tar shards, module:function, or a study file.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A name, a folder, Parquet files, .tar shards, module:function, or a study file."
+        ),
     ],
     image_size: Annotated[
         int | None, typer.Option("--image-size", min=4, max=1024, help="Resize both sides to so many pixels.")
