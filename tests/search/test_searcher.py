@@ -613,7 +613,7 @@ def test_retry_alone_waits_for_running_trials() -> None:
 
 def test_retry_holds_new_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("tuner.search.searcher.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("tuner.search.retry_queue.time.monotonic", lambda: clock[0])
     searcher = bare(study())
     searcher.suggest("a")
     searcher.on_trial_complete("a", error=True)

@@ -1,6 +1,5 @@
 """Proposals of Optuna for Ray Tune, which tells Optuna how trials end."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +27,7 @@ from tuner.search.optuna_study import (
 from tuner.search.paused import PausedTrials
 from tuner.search.plateau import Plateau
 from tuner.search.proposals import Proposal, Retry, finalists, missing_repeats, proposals_in
+from tuner.search.retry_queue import RetryQueue
 from tuner.search.samplers import derive_trial_seed, learns_from_rungs, make_sampler, proposing_sampler
 from tuner.search.waiting import NobodyWaits, WaitingRule
 
@@ -112,10 +112,7 @@ class OptunaSearcher(Searcher):
         )
         self._plateau = Plateau(spec, trials, epochs)
         self._live: dict[str, Proposal] = {}
-        self._failed: dict[int, Proposal] = {}
-        self._retries: list[Retry] = []
-        self._held_until = 0.0
-        self._placed: tuple[str, Retry] | None = None
+        self._retries = RetryQueue()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Return the next trial's configuration.
@@ -124,11 +121,12 @@ class OptunaSearcher(Searcher):
         """
         if self._stopping():  # because Tune may ask for minutes and look at nothing else
             return Searcher.FINISHED
-        if len(self._live) >= self._slots() or self._placed or time.monotonic() < self._held_until:
+        if len(self._live) >= self._slots() or self._retries.holds:
             return None
-        if retry := self._due_retry():
-            return self._suggest_retry(trial_id, retry)
-        if any(retry.alone for retry in self._retries):
+        if retry := self._retries.due(is_idle=not self._live):
+            config = self._start(trial_id, self._retries.begin(trial_id, retry))
+            return config | {"avoid": retry.avoid, "alone": retry.alone}
+        if self._retries.has_lonely:
             return None
         proposal = self._next()
         if proposal is None:
@@ -145,39 +143,20 @@ class OptunaSearcher(Searcher):
             "purpose": proposal.purpose,
         }
 
-    def _due_retry(self) -> Retry | None:
-        """Return the first retry that may begin.
-
-        One that runs alone begins when no other trial is running.
-        """
-        now = time.monotonic()
-        due = (retry for retry in self._retries if retry.not_before <= now)
-        return next((retry for retry in due if not (retry.alone and self._live)), None)
-
-    def _suggest_retry(self, trial_id: str, retry: Retry) -> dict[str, Any]:
-        self._retries.remove(retry)
-        config = self._start(trial_id, self._failed.pop(retry.number))
-        if retry.avoid or retry.alone:
-            self._placed = trial_id, retry
-        return config | {"avoid": retry.avoid, "alone": retry.alone}
-
     def retry(self, retry: Retry) -> None:
         """Propose a failed trial again."""
-        self._retries.append(retry)
-        if retry.holds:
-            self._held_until = max(self._held_until, retry.not_before)
+        self._retries.add(retry)
 
     def give_up(self, number: int, kind: str) -> None:
         """Tell the end of a failed trial that is not tried again."""
-        self._tell_failure(self._failed.pop(number), kind)
+        self._tell_failure(self._retries.give_up(number), kind)
 
     def started(self, trial_id: str) -> None:
         """Let proposals go on when a retry has its worker.
 
         A retry that runs alone still holds them back.
         """
-        if self._placed and self._placed[0] == trial_id and not self._placed[1].alone:
-            self._placed = None
+        self._retries.started(trial_id)
 
     def _next(self) -> Proposal | None:
         if not self._waiting and (paused := self._next_paused()):
@@ -360,10 +339,9 @@ class OptunaSearcher(Searcher):
         A trial that failed waits for `retry` or `give_up`. One that never began is proposed again.
         """
         proposal = self._live.pop(trial_id)
-        if self._placed and self._placed[0] == trial_id:
-            self._placed = None
+        self._retries.ended(trial_id)
         if error:
-            self._failed[proposal.number] = proposal
+            self._retries.fail(proposal)
         elif result is None:
             self._waiting.insert(0, proposal)
         elif result.get("error"):
