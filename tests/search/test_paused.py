@@ -44,7 +44,7 @@ def test_waiting_trials_go_on_or_are_pruned(tmp_path: Path) -> None:
     went_on = driven.tables.history("decisions").query("verdict == 'promote'")
     again = history[(history["state"] == "RUNNING") & (history["attempt"] > 1)]
     assert sorted(again["number"]) == sorted(went_on["number"])
-    assert (driven.recorder._rows, driven.searcher._asked) == ({}, {})
+    assert (driven.recorder._rows, driven.searcher._optuna._asked) == ({}, {})
 
 
 def numbers_and_epochs(rows: pd.DataFrame) -> list[tuple[int, int]]:

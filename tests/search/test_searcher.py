@@ -942,7 +942,7 @@ def test_constraint_of_a_grid_ends_with_its_points(tmp_path: Path) -> None:
 
 
 def test_constraint_outside_of_the_space_ends_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.search.searcher.MOST_REFUSED", 9)
+    monkeypatch.setattr("tuner.search.ask_and_tell.MOST_REFUSED", 9)
     impossible = study(constraints={"parameters_count": {"max": 10}})
     with pytest.raises(StudyError, match=r"^constraints: none of 9 configurations in a row is inside, such as"):
         Driven(impossible, tmp_path).run()
