@@ -143,7 +143,7 @@ def _of(rows: pd.DataFrame, pair: str) -> pd.DataFrame:
 def _cell(table: pd.DataFrame, way: str) -> str:
     if way == "alone":
         return f"{table[way].mean():.3f}"
-    difference = (table[way] - table["alone"]).to_numpy(dtype=float)
+    difference = (table[way] - table["alone"]).dropna().to_numpy(dtype=float)
     half = interval_factor(len(difference)) * difference.std(ddof=1)
     return f"{table[way].mean():.3f} ({difference.mean():+.3f} ± {half:.3f})"
 

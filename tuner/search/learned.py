@@ -33,7 +33,7 @@ FEWEST = 8
 NEIGHBOURS = 3
 """Learned trials that are asked for the place of an own one."""
 TRIED = 3
-"""Best learned configurations that are proposed at the beginning."""
+"""Best learned configurations that are proposed at the beginning, at most."""
 
 
 @dataclass(frozen=True)
@@ -197,9 +197,15 @@ class Learned:
 
     @cached_property
     def best(self) -> list[dict[str, Value]]:
-        """The best configurations, each study's in turn."""
+        """The best configurations, each study's in turn.
+
+        Of a study of the same task it is one, because several good ones take most of the first epochs.
+        """
         ranked = [
-            sorted(study.trials, key=lambda one: _reached(one, self._sign), reverse=True) for study in self._studies
+            sorted(study.trials, key=lambda one: _reached(one, self._sign), reverse=True)[
+                : 1 if study.is_same_task else TRIED
+            ]
+            for study in self._studies
         ]
         turns = (trials[place] for place in range(TRIED) for trials in ranked if place < len(trials))
         unlike: list[dict[str, Value]] = []
