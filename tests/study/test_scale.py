@@ -46,7 +46,7 @@ def test_running_study_reads_no_table(tmp_path: Path) -> None:
 def test_ended_trials_are_forgotten(tmp_path: Path) -> None:
     driven = Driven(study(trials=40), tmp_path).run()
     assert (driven.recorder._rows, driven.recorder._epochs) == ({}, {})
-    assert (driven.searcher._reported, driven.searcher._asked) == ({}, {})
+    assert (driven.searcher._optuna._reported, driven.searcher._optuna._asked) == ({}, {})
     again = driven.killed(study(trials=80))
     assert again.recorder._epochs == {}
     again.run(3)
