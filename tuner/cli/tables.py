@@ -225,7 +225,7 @@ def print_next_steps(
             why, when = f"The budget ends the study after {limit}", "it is raised"
             kept = [setting for setting in settings if not setting.startswith(f"{halted}=")]
             settings = [*kept, more]
-        out.print(f"\n{why}; {in_flight} trials in flight go on where they were when {when}", style="yellow")
+        out.print(f"\n{why}; {in_flight} unfinished trials go on where they were when {when}", style="yellow")
         steps = {"go on": command(settings), **steps}
     elif (trials["state"] == "COMPLETE").any() and spec.search.sampler != "grid" and not spec.single:
         kept = [setting for setting in settings if not setting.startswith("search.trials=")]
