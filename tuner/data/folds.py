@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data.groups import MISSING, MOST_SWEEPS, MOST_VISITS, STARTS
+from tuner.data.groups import MISSING, MOST_SWEEPS, deal_groups
 
 Ints = NDArray[np.int64]
 
@@ -32,13 +32,7 @@ def grouped_folds(labels: Ints, classes: int, groups: Ints, folds: int, seed: in
     Returns:
         (N,) the fold of each image, from 0.
     """
-    _, groups = np.unique(groups, return_inverse=True)
-    draw = np.random.RandomState(seed % 2**32)  # because only RandomState is guaranteed never to change
-    count = int(groups.max()) + 1
-    starts = max(1, min(STARTS, MOST_VISITS // count))
-    tries = [_dealt(labels, classes, groups, folds, draw.permutation(count)) for _ in range(starts)]
-    _, fold = min(tries, key=lambda found: found[0])
-    return fold[groups]
+    return deal_groups(groups, seed, lambda numbered, order: _dealt(labels, classes, numbered, folds, order))
 
 
 def _dealt(labels: Ints, classes: int, groups: Ints, folds: int, order: Ints) -> tuple[float, Ints]:

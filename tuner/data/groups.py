@@ -2,8 +2,9 @@
 
 import csv
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,13 +102,30 @@ def grouped_sample(
     From several random orders, groups are moved while that brings the shares nearer. A class
     that stands in one group only is on one side.
     """
+    return np.flatnonzero(
+        deal_groups(groups, seed, lambda numbered, order: _improved(labels, classes, numbered, share, order))
+    )
+
+
+def deal_groups(groups: NDArray[np.int64], seed: int, deal: Callable[..., tuple[float, NDArray[Any]]]) -> NDArray[Any]:
+    """Deal whole groups from several random orders.
+
+    Args:
+        groups: (N,) the group of each image.
+        seed: Seed of the orders.
+        deal: Given each image's group, numbered from 0, and an order of the groups. Returns cost and
+            the place of each group.
+
+    Returns:
+        (N,) the place of each image, for the least cost.
+    """
     _, groups = np.unique(groups, return_inverse=True)
     draw = np.random.RandomState(seed % 2**32)  # because only RandomState is guaranteed never to change
     count = int(groups.max()) + 1
     starts = max(1, min(STARTS, MOST_VISITS // count))
-    tries = [_improved(labels, classes, groups, share, draw.permutation(count)) for _ in range(starts)]
-    _, held = min(tries, key=lambda found: found[0])
-    return np.flatnonzero(held[groups])
+    tries = [deal(groups, draw.permutation(count)) for _ in range(starts)]
+    _, places = min(tries, key=lambda found: found[0])
+    return places[groups]
 
 
 def _improved(
