@@ -78,7 +78,10 @@ class Winner:
 
     @property
     def is_ahead(self) -> bool:
-        """True if it is ahead of all others, which is wrong in 5 % of studies at most."""
+        """True if it is ahead of all others.
+
+        That is wrong in 5 % of studies at most.
+        """
         return self.error < ERROR
 
 

@@ -65,7 +65,7 @@ def check_constraints(constraints: Constraints, objectives: Sequence[Objective])
 
 
 def excesses(constraints: Constraints, measured: Mapping[str, Any]) -> dict[str, float]:
-    """Return how far a trial is outside each constraint. It is 0 or less inside.
+    """Return how far a trial is outside each constraint, 0 or less inside.
 
     Args:
         constraints: Bounds by metric.
@@ -76,7 +76,7 @@ def excesses(constraints: Constraints, measured: Mapping[str, Any]) -> dict[str,
 
 
 def is_outside(constraints: Constraints, measured: Mapping[str, Any]) -> bool:
-    """Return True if a trial is outside a constraint, as far as it is measured."""
+    """Return True if what is measured of a trial is outside a constraint."""
     return any(excess > 0 for excess in excesses(constraints, measured).values())
 
 

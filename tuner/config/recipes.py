@@ -1,4 +1,4 @@
-"""The recipes that a study may train: its architectures, and what each may be given."""
+"""Recipes that a study may train: architectures with their hyperparameters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tuner.errors import SpecError, shorten, suggest
 
 @dataclass(frozen=True)
 class Recipes:
-    """What the trials of a study may train.
+    """Architectures and recipes that the trials of a study may have.
 
     Attributes:
         training: The constants of the study file.
@@ -76,7 +76,7 @@ class Recipes:
         return {**filled, **{key: value for key, value in self.training.items() if key not in filled}}
 
     def fitting_images(self) -> DatasetConfig:
-        """Return the data set with the size and the scale of pixels that published weights were trained on.
+        """Return the data set with the image size and pixels of published weights.
 
         Settings that the study file names stay as they are.
         """

@@ -198,7 +198,7 @@ class StudyConfig(Settings):
 
     @property
     def recipes(self) -> Recipes:
-        """What the trials may train."""
+        """Architectures and recipes of the trials."""
         return Recipes(self.training, self.space, self.dataset)
 
     @property

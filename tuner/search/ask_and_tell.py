@@ -1,4 +1,4 @@
-"""Optuna's study of the trials, which is asked for configurations and told how each trial ends."""
+"""Optuna's study, asked for configurations and told how trials end."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -104,7 +104,7 @@ class AskAndTell:
         )
 
     def _first(self, index: int) -> Mapping[str, Any] | None:
-        """Return the configuration of a proposal that no sampler makes, None for the others."""
+        """Return the configuration of a proposal that no sampler makes, or None."""
         if self._grid:
             return self._grid[index % len(self._grid)]
         if index < self._named:
@@ -123,7 +123,7 @@ class AskAndTell:
         return LEARNED if is_learned else proposing_sampler(self._spec, index)
 
     def allows(self, proposal: Proposal) -> bool:
-        """Return True if what is known of a trial before its training is inside the constraints.
+        """Return True if a trial is inside the constraints before its training.
 
         A trial outside of them has ended.
 
@@ -173,7 +173,7 @@ class AskAndTell:
             trial.report(result[metric], result["epoch"])
 
     def tell(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
-        """Tell of a trial of the search that is complete or was stopped early."""
+        """Tell of a trial that is complete or was stopped early."""
         trial = self._let_go(proposal)
         if trial is None:
             return
@@ -185,7 +185,10 @@ class AskAndTell:
             self.tell_pruned(proposal)
 
     def tell_pruned(self, proposal: Proposal) -> None:
-        """Tell of a trial that was stopped early, which Optuna allows with one objective only."""
+        """Tell of a trial that was stopped early.
+
+        Optuna allows that with one objective only.
+        """
         is_single = len(self._spec.objective) == 1
         state = TrialState.PRUNED if is_single else TrialState.FAIL
         self.study.tell(self._asked[proposal.number], state=state)

@@ -53,7 +53,7 @@ class LearnedTrial:
 
 @dataclass(frozen=True)
 class LearnedStudy:
-    """What an earlier study tells.
+    """Trials of an earlier study, and how they count here.
 
     Attributes:
         study: Its name or path, as the study file has it.
