@@ -6,8 +6,10 @@ import pytest
 
 import tuner
 from tuner.analysis.formatting import is_missing
+from tuner.cli.compare import compare
 from tuner.cli.show import best
 from tuner.cli.tables import show_studies, show_study
+from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
 
 CIFAR = Path(__file__).parents[2] / "notebooks" / "results" / "cifar"
@@ -48,3 +50,16 @@ def test_best_without_repeats_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_ls_shows_the_mean_of_repeats(capsys: pytest.CaptureFixture[str]) -> None:
     show_studies([StudyFolder(CIFAR)])
     assert "0.8161 val_accuracy (mean of repeats)" in capsys.readouterr().out
+
+
+def test_compare_shows_studies_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    compare([str(CIFAR), str(CIFAR.parent / "vazquez_exp2_clean")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["cifar", "vazquez_exp2_clean"]
+    assert "best val_accuracy, in the search  0.8190" in "\n".join(lines)
+    assert lines[-1] == "The values cannot be compared: no test"
+
+
+def test_compare_refuses_a_study_alone() -> None:
+    with pytest.raises(StudyError, match="allowed: two studies or more"):
+        compare([str(CIFAR), str(CIFAR)])

@@ -50,6 +50,13 @@ def confirmed(
     return table.reset_index(drop=True)
 
 
+def repeated_values(spec: StudyConfig, trials: pd.DataFrame) -> list[NDArray[np.float64]]:
+    """Return the first objective of the repeats of each configuration, in the order of `confirmed`."""
+    by_trial = dict(list(trials[trials["state"] == "COMPLETE"].groupby("repeat_of")["value"]))
+    numbers = confirmed(spec, trials, ["value"]).dropna(subset="value")["number"]
+    return [by_trial[number].to_numpy(float) for number in numbers]
+
+
 @dataclass(frozen=True)
 class Winner:
     """The configuration with the best repeats, and how sure it is.
@@ -90,12 +97,11 @@ def find_winner(spec: StudyConfig, trials: pd.DataFrame) -> Winner | None:
     ranked = confirmed(spec, trials, ["value"]).dropna(subset="value")
     if ranked.empty:
         return None
-    by_trial = dict(list(trials[trials["state"] == "COMPLETE"].groupby("repeat_of")["value"]))
     sign = spec.objective[0].sign
-    values = [sign * by_trial[number].to_numpy(float) for number in ranked["number"]]
+    values = [sign * each for each in repeated_values(spec, trials)]
     low, high = sorted(sign * end for end in winner_interval(values))
     most = 1.0 if sign > 0 else math.inf  # because every metric that is maximized is a share
-    errors = [_error_above(values[0], other) for other in values[1:]]
+    errors = [error_above(values[0], other) for other in values[1:]]
     number, seeds, diverged = (int(ranked[name].iloc[0]) for name in ("number", "seeds", "diverged"))
     return Winner(
         number=number,
@@ -137,17 +143,16 @@ def error_ahead(values: Sequence[NDArray[np.float64]]) -> float:
     Args:
         values: The repeats of each configuration, the winner first. A higher value is better.
     """
-    errors = [_error_above(values[0], other) for other in values[1:]]
+    errors = [error_above(values[0], other) for other in values[1:]]
     return float(np.minimum(1, 2 * np.max(errors))) if errors else math.nan
 
 
-def _error_above(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def error_above(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Return the one-sided error at which one mean is above another."""
-    if min(len(one), len(other)) < 2:
+    # equal values are compared, because rounding gives them a tiny variance
+    if min(len(one), len(other)) < 2 or np.ptp(one) == np.ptp(other) == 0:
         return math.nan
     first, second = one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)
-    if not first + second > 0:
-        return math.nan
     freedom = (first + second) ** 2 / (first**2 / (len(one) - 1) + second**2 / (len(other) - 1))
     return float(stdtr(freedom, (other.mean() - one.mean()) / math.sqrt(first + second)))
 
@@ -173,13 +178,18 @@ def _verdict(winner: Winner) -> list[str]:
     """Describe whether the winner is ahead of the other configurations."""
     if winner.compared == 1:
         return []
-    error = "p < 0.001" if winner.error < 0.001 else f"p = {winner.error:.2g}"
+    error = error_text(winner.error)
     if math.isnan(winner.error):
         return ["It cannot be compared, because that takes two seeds of each, and values that differ"]
     if winner.is_ahead:
         others = f"trial {winner.nearest}" if winner.compared == 2 else f"the {winner.compared - 1} others"
         return [f"It is ahead of {others} ({error}, {winner.compared} compared)"]
     return [f"It cannot be told from trial {winner.nearest} ({error}, {winner.compared} compared)"]
+
+
+def error_text(error: float) -> str:
+    """Write the error of a verdict: `p = 0.03`."""
+    return "p < 0.001" if error < 0.001 else f"p = {error:.2g}"
 
 
 def interval_factor(seeds: int) -> float:

@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tuner import __version__
+from tuner.cli.compare import compare
 from tuner.cli.data import data
 from tuner.cli.explain import explain, importance
 from tuner.cli.final import final
@@ -60,6 +61,7 @@ app.command()(validate)
 app.command("ls")(list_studies)
 app.command()(show)
 app.command()(best)
+app.command()(compare)
 app.command()(explain)
 app.command()(importance)
 app.command()(replay)
