@@ -7,12 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tuner.analysis.leaderboard import best_by_epochs, counts_by_state, leaderboard, load_or_empty, read_pictures
+from tuner.analysis.leaderboard import (
+    best_by_epochs,
+    best_by_time,
+    counts_by_state,
+    leaderboard,
+    load_or_empty,
+    read_pictures,
+)
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.results.folder import StudyFolder, StudyResults, is_finished
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 Row = dict[str, Any]
+TIMED = [(0, 0.5, 1), (1, 0.4, 61), (2, 0.6, 62)]
+RUN_TIMES = ("started_at", "stopped_at")
 
 
 def study(**changes: Any) -> StudyConfig:
@@ -215,3 +224,29 @@ def test_is_finished_waits_for_trials_and_repeats(
 ) -> None:
     spec = study(repeats=repeats)
     assert is_finished(spec, results(spec, *rows).trials) == finished
+
+
+def test_best_by_time_leaves_out_time_between_runs(results: Write) -> None:
+    rows = [trial(number, value, updated_at=START + timedelta(minutes=minute)) for number, value, minute in TIMED]
+    found = results(study(), *rows, epochs=[epoch(number, 1, minute) for number, _, minute in TIMED])
+    spans = [(0, 2), (60, 63)]
+    runs = [
+        {name: (START + timedelta(minutes=minute)).isoformat() for name, minute in zip(RUN_TIMES, span, strict=True)}
+        for span in spans
+    ]
+    found.folder.write_provenance({"study": "demo", "runs": runs})
+    assert best_by_time(found).to_dict("list") == {
+        "number": [0, 1, 2],
+        "value": [0.5, 0.4, 0.6],
+        "seconds": [60.0, 180.0, 240.0],
+        "best": [0.5, 0.5, 0.6],
+    }
+
+
+def test_best_by_time_begins_with_the_first_trial_without_runs(results: Write) -> None:
+    row = trial(0, 0.5, started_at=START, updated_at=START + timedelta(minutes=1))
+    assert best_by_time(results(study(), row, epochs=[epoch(0, 1, 1)]))["seconds"].tolist() == [60.0]
+
+
+def test_best_by_time_of_no_trial_is_empty(results: Write) -> None:
+    assert best_by_time(results(study())).empty

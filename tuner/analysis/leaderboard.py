@@ -1,6 +1,7 @@
 """Leaderboards, counts by state, and the best value by epochs of a study."""
 
 from collections.abc import Mapping
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder, StudyResults
 from tuner.results.pareto import not_dominated
 from tuner.results.ranking import rank_confirmed
+from tuner.results.runs import read_runs
 from tuner.results.schema import is_search
 
 STATES = ("COMPLETE", "PRUNED", "FAILED", "PAUSED", "RUNNING")
@@ -96,9 +98,11 @@ def best_by_epochs(study: StudyResults) -> pd.DataFrame:
     (of the values until then).
     """
     reached = completed_by_epochs(study)
-    first = study.spec.objective[0]
-    best = reached["value"].cummax() if first.direction == "maximize" else reached["value"].cummin()
-    return reached.assign(best=best)
+    return reached.assign(best=_best_so_far(study.spec, reached["value"]))
+
+
+def _best_so_far(spec: StudyConfig, values: "pd.Series[float]") -> "pd.Series[float]":
+    return values.cummax() if spec.objective[0].direction == "maximize" else values.cummin()
 
 
 def completed_by_epochs(study: StudyResults) -> pd.DataFrame:
@@ -112,6 +116,28 @@ def completed_by_epochs(study: StudyResults) -> pd.DataFrame:
     ends = trained.assign(epochs=trained.index + 1).drop_duplicates("number", keep="last")[["number", "epochs"]]
     values = trials["value"][trials["state"] == "COMPLETE"]
     return ends.join(values, on="number", how="inner").reset_index(drop=True)
+
+
+def best_by_time(study: StudyResults) -> pd.DataFrame:
+    """Trace the best value of the search by the time that the study ran.
+
+    Time between its runs does not count. A study without recorded runs begins with its first trial.
+
+    Returns:
+        One row per completed trial of the search, in the order of time: `number`, `value`, `seconds`
+        (until then) and `best` (of the values until then).
+    """
+    reached = best_by_epochs(study)
+    trials = study.trials.set_index("number")
+    ended = trials["updated_at"].reindex(reached["number"])
+    runs = read_runs(study.folder.provenance(), study.folder.tables(study.spec))
+    spans = [(pd.Timestamp(run.start), pd.Timestamp(run.end)) for run in runs]
+    seconds = pd.Series(0.0, index=ended.index)
+    for start, end in spans or [(trials["started_at"].min(), ended.max())]:
+        seconds += (ended.dt.tz_convert(UTC) - start).dt.total_seconds().clip(0, (end - start).total_seconds())
+    timed = reached[["number", "value"]].assign(seconds=seconds.to_numpy()).dropna(subset="seconds")
+    timed = timed.sort_values("seconds", kind="stable", ignore_index=True)
+    return timed.assign(best=_best_so_far(study.spec, timed["value"]))
 
 
 def read_pictures(path: str | Path) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Plots of a search: values by trial and by parameter, and trials stopped early."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from tuner.analysis.parameters import choice_values
 from tuner.config.parameters import Choice, Constant, Float, Int, Parameter
 from tuner.errors import UserError, suggest
 from tuner.plots.style import (
@@ -147,7 +147,7 @@ def _grid(count: int) -> NDArray[np.object_]:
 def _scale(axes: Axes, parameter: Choice | Float | Int) -> None:
     """Set ticks at the values of a choice, or a logarithmic axis."""
     if isinstance(parameter, Choice):
-        names = [str(value) for value in _values(parameter)]
+        names = [str(value) for value in choice_values(parameter)]
         is_wide = sum(map(len, names)) > 24
         aslant: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if is_wide else {}
         axes.set_xticks(range(len(names)), names, **aslant)
@@ -165,17 +165,10 @@ def _positions(trials: pd.DataFrame, name: str, parameter: Choice | Float | Int)
     cells = trials[f"param_{name}"]
     if not isinstance(parameter, Choice):
         return numbers(cells)
-    values = _values(parameter)
+    values = choice_values(parameter)
     # Multiples of the golden ratio spread any number of trials evenly, and each keeps its position.
     aside = (numbers(trials["number"]) * 0.618 % 1 - 0.5) * 0.4
     return np.array([values.index(cell) for cell in cells], dtype=float) + aside
-
-
-def _values(choice: Choice) -> list[Any]:
-    """Return a choice's values as the table holds them, numbers ascending."""
-    if choice.kind == "json":
-        return [json.dumps(value) for value in choice.choice]
-    return sorted(choice.choice, key=float) if choice.kind in ("int", "float") else choice.choice
 
 
 def _scatter(axes: Axes, x: Numbers, trials: pd.DataFrame) -> None:

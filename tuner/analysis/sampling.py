@@ -1,0 +1,33 @@
+"""Trials that are drawn where all of them would be too many."""
+
+import pandas as pd
+
+from tuner.config.study import StudyConfig
+from tuner.results.schema import is_search
+
+GOLDEN = 0.6180339887498949
+"""Multiples of the golden ratio spread any number of trials evenly."""
+
+
+def sample_trials(spec: StudyConfig, trials: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Choose the trials of the search that are drawn: the best, and a fair sample of each state.
+
+    A fifth of them are the best completed trials. The others are of each state in its share, one at
+    least. The choice depends only on numbers and values, so a growing study keeps most of its sample.
+
+    Returns:
+        Rows of `trials` in the order of their numbers, all of them if they are few.
+    """
+    searched = trials[is_search(trials)].sort_values("number")
+    if len(searched) <= most:
+        return searched
+    complete = searched[searched["state"] == "COMPLETE"]
+    ascending = spec.objective[0].direction == "minimize"
+    best = complete.sort_values("value", ascending=ascending, kind="stable").head(most // 5)
+    rest = searched.drop(best.index)
+    order = (rest["number"].astype(float) * GOLDEN % 1).rename("order")
+    rank = order.groupby(rest["state"]).rank(method="first")
+    sizes = rest["state"].map(rest["state"].value_counts())
+    share = (most - len(best)) / len(rest)
+    kept = rest[rank <= (sizes * share).clip(lower=1)]
+    return pd.concat([best, kept]).sort_values("number")
