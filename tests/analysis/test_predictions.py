@@ -49,7 +49,8 @@ def test_predictions_are_those_of_the_best_trial() -> None:
     found = best_predictions(study)
     assert {*found["number"]} == {study.best["number"]}
     assert len(found) == found["index"].nunique()
-    assert (found["label"] == found["predicted"]).mean() == pytest.approx(study.best["test_accuracy"])
+    assert {*found["split"]} == {"validation"}
+    assert (found["label"] == found["predicted"]).mean() == pytest.approx(study.best["val_accuracy"])
     assert class_names(study, found) == [str(label) for label in range(10)]
 
 
