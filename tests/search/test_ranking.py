@@ -4,8 +4,9 @@ import random
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
-from tuner.search.ranking import Ranking, interpolated_quantile
+from tuner.search.ranking import Ranking, interpolated_quantile, ranks
 
 
 class CountedFloat(float):
@@ -63,3 +64,10 @@ def test_quantile_equals_numpys_to_the_bit(factor: float) -> None:
     for size in range(1, 200):
         values = np.sort(np.round(draw.normal(size=size), int(draw.integers(1, 16)))).tolist()
         assert interpolated_quantile(values, percent / 100) == np.nanpercentile(values, percent)
+
+
+def test_ranks_are_those_of_scipy() -> None:
+    draw = np.random.default_rng(0)
+    for size in range(1, 60):
+        values = draw.integers(0, size, size)
+        assert np.array_equal(ranks(values), rankdata(values))

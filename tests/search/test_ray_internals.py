@@ -32,6 +32,7 @@ from tuner.search.ray_internals import (
     release_idle_workers,
     silence_raylet,
     silent_progress,
+    skip_callback_counts,
     worker_of,
 )
 
@@ -212,3 +213,13 @@ def test_release_idle_workers_empties_the_cache(tmp_path: Path, monkeypatch: pyt
     release_idle_workers(controller._wrapped())
     assert removed == [idle]
     assert not controller._actor_cache.has_cached_object(resources)
+
+
+def test_tune_counts_no_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.air._internal import usage
+    from ray.tune import tune
+
+    monkeypatch.setattr(usage, "tag_callbacks", usage.tag_callbacks)  # restored after the test
+    monkeypatch.setattr(usage, "_count_callbacks", lambda _: pytest.fail("callbacks are counted"))
+    skip_callback_counts()
+    assert not tune.air_usage.tag_callbacks([silent_progress()])

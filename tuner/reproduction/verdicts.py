@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from scipy import stats
+from scipy.special import stdtrit  # not scipy.stats, because that takes most of a second
 
 REPRODUCED, DIFFERS, TOO_NOISY = "reproduced", "differs", "too noisy to tell"
 CLOSE, FAR = "close", "far"
@@ -86,7 +86,7 @@ class Deviation(NamedTuple):
 
 @cache
 def _quantile(degrees: int, tail: float) -> float:
-    return float(stats.t.ppf(1 - tail, degrees))
+    return float(stdtrit(degrees, 1 - tail))
 
 
 def margin(reported: float, unit: str) -> float:

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr, ndtri  # not scipy.stats, because that takes most of a second
 from threadpoolctl import threadpool_limits
 
 from tuner.config.space import Space
@@ -18,6 +18,7 @@ from tuner.search.encoding import Encoding
 from tuner.search.gaussian_process import Array, CurveProcess, Points
 from tuner.search.learned import Learned
 from tuner.search.optuna_study import drawn_distributions
+from tuner.search.ranking import ranks
 from tuner.search.standings import FIRST_LEARNED, MOST_OTHERS, choose, sign_of, split_trials, spread
 
 MOST_TRIALS, FIT_TRIALS = 120, 60
@@ -235,10 +236,11 @@ def _at_end(features: Array, trials: Any = None) -> Points:
 
 def normal_scores(values: Array) -> Array:
     """Return the normal quantile of each value's rank."""
-    return np.asarray(norm.ppf((rankdata(values) - 0.5) / len(values)))
+    return np.asarray(ndtri((ranks(values) - 0.5) / len(values)))
 
 
 def expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
     """Return how far each candidate is expected to exceed the best."""
     scaled = (mean - best) / deviation
-    return np.asarray((mean - best) * norm.cdf(scaled) + deviation * norm.pdf(scaled))
+    density = np.exp(-(scaled**2) / 2) / math.sqrt(2 * math.pi)
+    return np.asarray((mean - best) * ndtr(scaled) + deviation * density)

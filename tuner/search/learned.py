@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import rankdata
 
 from tuner.config.parameters import Constant
 from tuner.config.space import Space
@@ -24,6 +23,7 @@ from tuner.config.values import Value
 from tuner.search.defaults import nearest_value
 from tuner.search.encoding import Array, Encoding
 from tuner.search.optuna_study import distributions_of, to_optuna
+from tuner.search.ranking import ranks
 from tuner.search.standings import FIRST_LEARNED, Stood, spread, standing_of
 
 FADED = 48
@@ -172,7 +172,7 @@ class Learned:
         apart = ((asked[:, None, :] - known[None, :, :]) ** 2).sum(axis=2)
         nearest = np.argsort(apart, axis=1, kind="stable")[:, :NEIGHBOURS]
         told = _places(learned)[nearest].mean(axis=1)
-        places = rankdata(told)
+        places = ranks(told)
         if len(set(places)) < 2:
             return 0.0
         return max(0.0, float(np.corrcoef(places, _places(own))[0, 1]))
@@ -222,7 +222,7 @@ def _places(group: list[Stood]) -> Array:
     """Return the place of each trial by its standing, the worst first."""
     order = sorted({standing for standing, _ in group})
     places = {standing: place for place, standing in enumerate(order)}
-    return rankdata([places[standing] for standing, _ in group])
+    return ranks([places[standing] for standing, _ in group])
 
 
 def _reached(trial: LearnedTrial, sign: int) -> tuple[int, float]:

@@ -3,6 +3,10 @@
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import ItemsView, Sequence
 
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
 _INSERTED_ONE_BY_ONE = 64
 """New values up to which inserting costs less than sorting."""
 
@@ -82,3 +86,11 @@ def interpolated_quantile(ordered: Sequence[float], share: float) -> float:
     if weight < 0.5:
         return low + (high - low) * weight
     return high - (high - low) * (1 - weight)
+
+
+def ranks(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the rank of each value from 1, the mean rank of those that are equal.
+
+    Not scipy.stats, because importing it takes most of a second.
+    """
+    return np.asarray(pd.Series(np.asarray(values, dtype=float)).rank())

@@ -93,6 +93,17 @@ def silent_progress() -> "Callback":
     return SilentProgress()
 
 
+def skip_callback_counts() -> None:
+    """Keep Tune from counting callbacks for Ray's usage statistics, which are off.
+
+    Tune would import MLflow, Comet and W&B where they are installed, to compare classes. That takes
+    a second of each study's start.
+    """
+    from ray.air._internal import usage
+
+    usage.tag_callbacks = lambda callbacks: False  # noqa: ARG005
+
+
 def worker_of(trial: "Trial") -> str:
     """Return Ray's identifier of the worker that has just begun a trial."""
     worker: Any = trial.temporary_state.ray_actor

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import rankdata
+
+from tuner.search.ranking import ranks
 
 if TYPE_CHECKING:
     from tuner.search.learned import Learned
@@ -117,7 +118,7 @@ def _as_shares(group: list[Stood]) -> list[Stood]:
     shares: dict[int, float] = {}
     for rung in {standing.rung for standing, _ in group}:
         there = [(standing.value, trial.number) for standing, trial in group if standing.rung == rung]
-        places = (rankdata([value for value, _ in there]) - 0.5) / len(there)
+        places = (ranks([value for value, _ in there]) - 0.5) / len(there)
         shares |= dict(zip((number for _, number in there), map(float, places), strict=True))
     return [(Standing(standing.rung, shares[trial.number]), trial) for standing, trial in group]
 

@@ -28,7 +28,7 @@ from tuner.results.schema import FINISHED
 from tuner.results.tables import Tables
 from tuner.search.learned import Learned, LearnedStudy
 from tuner.search.proposals import proposal_from_row
-from tuner.search.ray_internals import silent_progress
+from tuner.search.ray_internals import silent_progress, skip_callback_counts
 from tuner.search.schedulers import Scheduler, make_scheduler
 from tuner.search.searcher import OptunaSearcher
 from tuner.storage.scratch import ScratchFolder
@@ -258,6 +258,7 @@ class StudyRun:
         The study may also be stopped before.
         """
         scratch = ScratchFolder()
+        skip_callback_counts()
         try:
             tune.Tuner(
                 self._resourced(dataset, placement.trial),
