@@ -81,7 +81,7 @@ def epoch(standing: Progress | PlainDisplay, row: Row, clock: Clock, seconds: fl
     if isinstance(standing, Progress):
         standing.reported(row)
     else:
-        standing.epoch_reported(row)
+        standing.epoch_reported(row, {})
 
 
 def printed(renderable: object, width: int = 80, height: int = 24) -> str:

@@ -12,7 +12,7 @@ class Broken(NullObserver):
         self._error = error
         self.calls = 0
 
-    def epoch_reported(self, row: Row) -> None:  # noqa: ARG002
+    def epoch_reported(self, row: Row, report: Row) -> None:  # noqa: ARG002
         self.calls += 1
         raise self._error
 
@@ -22,11 +22,11 @@ def test_tolerant_observer_warns_once(error: BaseException) -> None:
     broken = Broken(error)
     observer = TolerantObserver(broken)
     with pytest.warns(UserWarning, match=f"the study goes on: {type(error).__name__}"):
-        observer.epoch_reported({})
-    observer.epoch_reported({})  # or else the second warning is an error
+        observer.epoch_reported({}, {})
+    observer.epoch_reported({}, {})  # or else the second warning is an error
     assert broken.calls == 2
 
 
 def test_tolerant_observer_lets_ctrl_c_pass() -> None:
     with pytest.raises(KeyboardInterrupt):
-        TolerantObserver(Broken(KeyboardInterrupt())).epoch_reported({})
+        TolerantObserver(Broken(KeyboardInterrupt())).epoch_reported({}, {})

@@ -378,7 +378,7 @@ class Interrupting(NullObserver):
         self.waiting = set(range(trials))
         self.epoch = epoch
 
-    def epoch_reported(self, row: Row) -> None:
+    def epoch_reported(self, row: Row, report: Row) -> None:  # noqa: ARG002
         if row["epochs_run"] >= self.epoch:
             self.waiting.discard(row["number"])
         if not self.waiting:
@@ -411,7 +411,7 @@ class Clock(NullObserver):
     def monotonic(self) -> float:
         return self.passed
 
-    def epoch_reported(self, row: Row) -> None:  # noqa: ARG002
+    def epoch_reported(self, row: Row, report: Row) -> None:  # noqa: ARG002
         self.passed = 3601.0
 
 

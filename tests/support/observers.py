@@ -31,7 +31,7 @@ class Outage(NullObserver):
         """Remember that a row was refused, because it was to be written just before."""
         self._refused = self._begun
 
-    def epoch_reported(self, row: Row) -> None:
+    def epoch_reported(self, row: Row, report: Row) -> None:  # noqa: ARG002
         """Count epochs, and end the outage after enough of them."""
         if self._refused and len(self.meanwhile) < self._epochs:
             self.meanwhile.append((row["number"], row["epochs_run"]))

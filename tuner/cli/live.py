@@ -49,11 +49,15 @@ class PlainDisplay:
         """Record the attempt."""
         self._progress.taken_up(row)
 
-    def epoch_reported(self, row: Row) -> None:
+    def epoch_reported(self, row: Row, report: Row) -> None:  # noqa: ARG002
         """Print a line if the last one is `HEARTBEAT_SECONDS` old."""
         self._progress.reported(row)
         if monotonic() - self._printed_at > HEARTBEAT_SECONDS:
             self._print(f"{_head(self._progress)} trial {row['number']}: {self._epochs_text(row)}")
+
+    def trial_judged(self, decision: Row) -> None:
+        """Record the verdict."""
+        self._progress.rungs.judged(decision)
 
     def trial_paused(self, row: Row) -> None:
         """Print that the trial waits."""
@@ -83,7 +87,7 @@ class LiveDisplay(PlainDisplay):
         """Show from now on that the study is stopping."""
         self._progress.halting = True
 
-    def epoch_reported(self, row: Row) -> None:
+    def epoch_reported(self, row: Row, report: Row) -> None:  # noqa: ARG002
         """Record the epoch, which the panel then shows."""
         self._progress.reported(row)
 

@@ -184,7 +184,8 @@ def run_here(
         return f"budget.{limit}"
     print_start(spec, earlier)
     rows = [] if earlier is None else earlier.trials.to_dict("records")
-    progress = Progress(spec, rows, spent)
+    verdicts = [] if earlier is None else earlier.decisions.to_dict("records")
+    progress = Progress(spec, rows, spent, verdicts)
     with folder.lock(), watching(out, progress) as observer:  # because Ray is for the winner of two drivers
         from tuner.cluster import connection
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from itertools import count
+from itertools import count, takewhile
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_serializer, model_validator
@@ -94,6 +94,11 @@ class HalvingConfig(Settings):
     """Epochs that every trial gets, and the first rung."""
     reduction_factor: Annotated[float, Field(ge=1.01, le=1_000_000)] = 3.0
     """Ratio of two rungs, and of the trials that reach and pass a rung."""
+
+    def rungs_before(self, epochs: int) -> list[int]:
+        """Return the epochs of the rungs before an epoch, those of all brackets."""
+        rungs = (math.ceil(self.grace_period * self.reduction_factor**k) for k in count())
+        return sorted({*takewhile(lambda rung: rung < epochs, rungs)})
 
 
 class AshaConfig(HalvingConfig):

@@ -21,8 +21,11 @@ class Observer(Protocol):
     def attempt_started(self, row: Row) -> None:
         """Learn that a worker began an attempt at a trial."""
 
-    def epoch_reported(self, row: Row) -> None:
-        """Learn that a trial finished an epoch."""
+    def epoch_reported(self, row: Row, report: Row) -> None:
+        """Learn that a trial finished an epoch, and what its worker sent."""
+
+    def trial_judged(self, decision: Row) -> None:
+        """Learn a verdict of the stopping rule, a row of the table `decisions`."""
 
     def trial_paused(self, row: Row) -> None:
         """Learn that a trial waits at a rung."""
@@ -46,8 +49,11 @@ class NullObserver:
     def trial_started(self, row: Row) -> None:
         """Ignore the trial."""
 
-    def epoch_reported(self, row: Row) -> None:
+    def epoch_reported(self, row: Row, report: Row) -> None:
         """Ignore the epoch."""
+
+    def trial_judged(self, decision: Row) -> None:
+        """Ignore the verdict."""
 
     def trial_paused(self, row: Row) -> None:
         """Ignore the wait."""
@@ -80,9 +86,13 @@ class TolerantObserver:
         """Pass on the trial."""
         self._tolerate(self._observer.trial_started, row)
 
-    def epoch_reported(self, row: Row) -> None:
+    def epoch_reported(self, row: Row, report: Row) -> None:
         """Pass on the epoch."""
-        self._tolerate(self._observer.epoch_reported, row)
+        self._tolerate(self._observer.epoch_reported, row, report)
+
+    def trial_judged(self, decision: Row) -> None:
+        """Pass on the verdict."""
+        self._tolerate(self._observer.trial_judged, decision)
 
     def trial_paused(self, row: Row) -> None:
         """Pass on the wait."""

@@ -12,6 +12,7 @@ from tuner.results.ranking import is_allowed
 from tuner.results.schema import OUTSIDE, is_search
 from tuner.study.budget import Spent
 from tuner.study.observer import Row
+from tuner.study.rung_counts import RungCounts
 
 Phase = Literal["starting", "first epoch", "training", "stopping", "finishing"]
 
@@ -25,6 +26,7 @@ class Progress:
         spec: The study.
         earlier: Rows of its trials from earlier runs.
         spent: What earlier runs have spent of its budget.
+        judged: Verdicts of earlier runs on its trials.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Progress:
         spec: StudyConfig,
         earlier: Iterable[Mapping[Any, Any]] = (),
         spent: Spent | None = None,
+        judged: Iterable[Mapping[Any, Any]] = (),
     ) -> None:
         self.spec = spec
         self._spent = spent or Spent()
@@ -39,6 +42,7 @@ class Progress:
         self.running: dict[int, Row] = {}
         self.waiting: dict[int, Row] = {}
         self.best: Row | None = None
+        self.rungs = RungCounts(spec, judged)
         self.halting = False
         self._began = monotonic()
         self._training_since: float | None = None
@@ -53,6 +57,7 @@ class Progress:
             if row["state"] == "PAUSED":
                 self.waiting[row["number"]] = known
             elif row["state"] != "RUNNING":
+                self.rungs.ended(row["number"])
                 self._count(known)
 
     @property
@@ -150,6 +155,7 @@ class Progress:
         self.running.pop(number, None)
         self.waiting.pop(number, None)
         self._taken_up.pop(number, None)
+        self.rungs.ended(number)
         self._count(row)
         return True
 

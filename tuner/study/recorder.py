@@ -183,7 +183,9 @@ class Recorder(tune.Callback):
     def decide(self, decision: Row) -> None:
         """Record a verdict of the scheduler."""
         context = {"study": self._spec.study, "attempt": self._attempts[decision["number"]]}
-        self._writer.append("decisions", {**context, "at": now(), **decision})
+        row = {**context, "at": now(), **decision}
+        self._writer.append("decisions", row)
+        self._observer.trial_judged(row)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Record that a worker begins a trial."""
@@ -218,7 +220,7 @@ class Recorder(tune.Callback):
         if result.get("out_of_time"):
             self.decide(out_of_time(row))
         self._retries.succeeded(number)
-        self._observer.epoch_reported(row)
+        self._observer.epoch_reported(row, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:  # noqa: ARG002
         """Write the end of a trial, which may have reported an error."""
