@@ -81,6 +81,8 @@ def _with_repeats(study: StudyResults, table: pd.DataFrame) -> pd.DataFrame:
     columns |= {"repeats_std": repeats["value"].std()}
     columns |= {"test_mean": found["test_accuracy"], "test_half": found["test_accuracy_half"]}
     joined = table[["number"]].join(pd.DataFrame(columns, index=found.index), on="number")
+    whole = [name for name in ("repeats", "diverged") if name in joined]
+    joined[whole] = joined[whole].astype("Int64")
     return pd.concat([joined, table.drop(columns="number")], axis=1)
 
 
@@ -88,6 +90,26 @@ def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:
     """Count the trials in each state. Every state is named."""
     counts: Mapping[Any, int] = trials["state"].value_counts().to_dict()
     return {state: int(counts.get(state, 0)) for state in STATES}
+
+
+def overview(study: StudyResults) -> dict[str, Any]:
+    """Summarize a study as a row: its counts by state, its best value, and its last change.
+
+    Keys: `study` (its folder's name), each state in lower case, `of` (planned trials), `metric`,
+    `value` (of the best trial in the search), `repeats_mean` (of its repeats) and `updated_at`.
+    What is missing is None.
+    """
+    trials, ranked = study.trials, rank_confirmed(study.spec, study.trials)
+    best = None if ranked.empty else ranked.iloc[0]
+    return {
+        "study": study.folder.name,
+        **{state.lower(): count for state, count in counts_by_state(trials).items()},
+        "of": study.spec.search.trials,
+        "metric": study.spec.objective[0].metric,
+        "value": None if best is None else float(best["value"]),
+        "repeats_mean": None if best is None or pd.isna(best["confirmed"]) else float(best["confirmed"]),
+        "updated_at": None if trials.empty else trials["updated_at"].max(),
+    }
 
 
 def best_by_epochs(study: StudyResults) -> pd.DataFrame:

@@ -7,31 +7,47 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from tuner.cli.completion import complete_study
+from tuner.cli.formats import Csv, Json, Markdown, choose_format, print_frame
 from tuner.cli.options import Results
 from tuner.cli.show import find_study
-from tuner.cli.tables import DEFAULT_RESULTS, out, print_table
+from tuner.cli.tables import DEFAULT_RESULTS, err, out, print_table
 from tuner.errors import StudyError
 
 if TYPE_CHECKING:
     from tuner.analysis.compare import Comparison
 
-Studies = Annotated[list[str], typer.Argument(metavar="STUDY…", help="Names or paths of two studies or more.")]
+Studies = Annotated[
+    list[str],
+    typer.Argument(metavar="STUDY…", help="Names or paths of two studies or more.", autocompletion=complete_study),
+]
 
 
-def compare(studies: Studies, results: Results = DEFAULT_RESULTS) -> None:
+def compare(
+    studies: Studies,
+    results: Results = DEFAULT_RESULTS,
+    csv: Csv = False,
+    as_json: Json = False,
+    markdown: Markdown = False,
+) -> None:
     """Compare studies: settings that differ, best values, costs, and a test of the repeats."""
     from tuner.analysis.compare import compare as compare_studies
     from tuner.results.folder import load_study
 
+    format_ = choose_format(csv, as_json, markdown)
     folders = list(dict.fromkeys(str(find_study(study, results)) for study in studies))
     if len(folders) < 2:
         raise StudyError(f"STUDY: found {folders[0]} alone; allowed: two studies or more, see tuner ls")
     found = compare_studies([load_study(folder) for folder in folders])
-    print_table(_table(found))
+    if format_:
+        print_frame(found.results.join(found.settings.T).reset_index(), format_)
+    else:
+        print_table(_table(found))
+    console = err if format_ else out
     for line in [*found.obstacles, *found.tests["verdict"]]:
-        out.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=True)
     if found.obstacles:
-        out.print("The values cannot be compared: no test", style="yellow")
+        console.print("The values cannot be compared: no test", style="yellow")
 
 
 def _table(found: "Comparison") -> Table:

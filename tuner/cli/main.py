@@ -37,7 +37,6 @@ from tuner.storage.redaction import redact
 app = typer.Typer(
     help="Hyperparameter search for PyTorch image classifiers: YAML in, Ray Tune and Optuna, Parquet out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.completion import complete_study, complete_study_file
+
 if TYPE_CHECKING:
     from tuner.config.study import StudyConfig
 
 # readable=False, because typer refuses what may not be read in a box of five lines
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.", readable=False)]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(metavar="STUDY.yaml", help="The study file.", readable=False, autocompletion=complete_study_file),
+]
 Results = Annotated[
     str,
     typer.Option("--results", envvar="TUNER_RESULTS", help="The results directory, or s3://BUCKET/PREFIX."),
@@ -23,8 +28,14 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PLACE=VALUE", help="Change a setting: --set search.trials=64.")
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the study, instead of the file's.")]
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")]
-Top = Annotated[int, typer.Option("--top", min=1, help="How many of the best trials are shown.")]
+StudyName = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.", autocompletion=complete_study),
+]
+Top = Annotated[
+    int | None,
+    typer.Option("--top", min=1, help="How many of the best trials are shown: 10, or all for programs."),
+]
 Address = Annotated[
     str | None,
     typer.Option(

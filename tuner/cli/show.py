@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.formats import Csv, Json, Markdown, choose_format, print_frame
 from tuner.cli.ledger import show_ledger
 from tuner.cli.options import Results, StudyName, Top
 from tuner.cli.submit import connect_jobs
-from tuner.cli.tables import DEFAULT_RESULTS, out, program, show_jobs, show_studies, show_study
+from tuner.cli.tables import DEFAULT_RESULTS, out, program, show_jobs, show_studies, show_study, study_rows
 from tuner.errors import StudyError, suggest
 from tuner.storage import is_url
 
 if TYPE_CHECKING:
     from tuner.results.folder import StudyFolder
+
+SHOWN = 10
+"""Trials of a leaderboard for people, unless another number is asked for."""
 
 
 def list_studies(
@@ -22,16 +26,27 @@ def list_studies(
     address: Annotated[
         str | None, typer.Option("--address", help="List the jobs of a cluster: http://HOST:8265.")
     ] = None,
+    csv: Csv = False,
+    as_json: Json = False,
+    markdown: Markdown = False,
 ) -> None:
     """List the studies of a results directory, or those of a cluster."""
+    import pandas as pd
+
     from tuner.results.folder import find_studies
 
+    format_ = choose_format(csv, as_json, markdown)
+    if address and format_:
+        raise StudyError(f"--{format_}: found with --address; allowed: with studies of --results")
     if address:
         show_jobs(connect_jobs(address).list(), address)
         return
     if results != DEFAULT_RESULTS and not is_url(results) and not Path(results).is_dir():
         raise StudyError(f"--results: no folder {results}; allowed: the folder that studies were run into")
     studies = find_studies(results)
+    if format_:
+        print_frame(pd.DataFrame(study_rows(studies), dtype=object), format_)
+        return
     if not studies:
         first = shlex.join([*program(), "run", "search_spaces/digits.yaml"])
         out.print(f"No studies in {results}; begin one with: {first}", soft_wrap=True, markup=False)
@@ -39,23 +54,46 @@ def list_studies(
     show_studies(studies)
 
 
-def show(study: StudyName, results: Results = DEFAULT_RESULTS, top: Top = 10) -> None:
+def show(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    top: Top = None,
+    csv: Csv = False,
+    as_json: Json = False,
+    markdown: Markdown = False,
+) -> None:
     """Show a study's state, its best trials, and what its time was spent on."""
+    from tuner.analysis.leaderboard import leaderboard
     from tuner.results.folder import load_study
 
+    format_ = choose_format(csv, as_json, markdown)
     loaded = load_study(str(find_study(study, results)))
-    show_study(loaded, top)
+    if format_:
+        print_frame(leaderboard(loaded, top), format_)
+        return
+    show_study(loaded, top or SHOWN)
     show_ledger(loaded)
 
 
-def best(study: StudyName, results: Results = DEFAULT_RESULTS) -> None:
+def best(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    csv: Csv = False,
+    as_json: Json = False,
+    markdown: Markdown = False,
+) -> None:
     """Show the best configuration, by the means of repeats where there are some."""
     from tuner.analysis.confirmation import winner_lines
     from tuner.analysis.formatting import metric_text, parameters_text
+    from tuner.analysis.leaderboard import leaderboard
     from tuner.results.folder import load_study
 
+    format_ = choose_format(csv, as_json, markdown)
     loaded = load_study(str(find_study(study, results)))
     row, metric = loaded.best, loaded.spec.objective[0].metric
+    if format_:
+        print_frame(leaderboard(loaded, 1), format_)
+        return
     searched = f"{metric} {metric_text(metric, row['value'])} in the search"
     lines = winner_lines(loaded.spec, loaded.trials) or [f"Trial {row['number']}: {searched}, not repeated"]
     for line in (*lines, parameters_text(row.to_dict())):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.completion import complete_study_file
 from tuner.cli.options import (
     AcceptChanges,
     Data,
@@ -30,7 +31,12 @@ if TYPE_CHECKING:  # because Ray takes seconds
 
 def submit(
     address: HttpAddress,
-    study: Annotated[Path | None, typer.Argument(metavar="STUDY.yaml", help="The study file.", readable=False)] = None,
+    study: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="STUDY.yaml", help="The study file.", readable=False, autocompletion=complete_study_file
+        ),
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
     name: Name = None,

@@ -3,10 +3,10 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console, RenderableType
 from rich.measure import Measurement, measure_renderables
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # because pandas, torch and Ray take seconds, which --help sh
 PIPED_WIDTH = 200
 """Columns of the output without a terminal, because files and programs want unfolded tables."""
 DEFAULT_RESULTS = "results"
-_COUNTS = ("complete", "pruned", "failed", "waiting", "running", "of")
+_COUNTS = ("complete", "pruned", "failed", "paused", "running", "of")
 
 _IN_TERMINAL = sys.stdout is not None and sys.stdout.isatty()
 out = Console(highlight=False, width=None if _IN_TERMINAL or "COLUMNS" in os.environ else PIPED_WIDTH)
@@ -77,21 +77,15 @@ def print_table(table: RenderableType) -> None:
 def show_studies(folders: "Iterable[StudyFolder]") -> None:
     """Print one row per study.
 
-    An unreadable study has a line on standard error instead. Trials that wait have a column where
-    there are any.
+    Trials that wait have a column where there are any.
     """
-    rows: list[dict[str, str]] = []
-    for folder in folders:
-        try:
-            rows.append({"study": folder.name, **_study_cells(folder)})
-        except StudyError as error:
-            err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
-    waits = any(row["waiting"] != "0" for row in rows)
-    counts = [name for name in _COUNTS if name != "waiting" or waits]
+    rows = [_study_cells(row) for row in study_rows(folders)]
+    waits = any(row["paused"] != "0" for row in rows)
+    counts = [name for name in _COUNTS if name != "paused" or waits]
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("study", overflow="fold")
     for column in counts:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column.replace("paused", "waiting"), justify="right", no_wrap=True)
     table.add_column("best")
     table.add_column("updated", no_wrap=True)
     for row in rows:
@@ -99,32 +93,40 @@ def show_studies(folders: "Iterable[StudyFolder]") -> None:
     print_table(table)
 
 
-def _study_cells(folder: "StudyFolder") -> dict[str, str]:
-    from tuner.analysis.formatting import format_duration
-    from tuner.analysis.leaderboard import counts_by_state
+def study_rows(folders: "Iterable[StudyFolder]") -> Iterator[dict[str, Any]]:
+    """Yield the overview of each study.
+
+    An unreadable study has a line on standard error instead.
+    """
+    from tuner.analysis.leaderboard import overview
     from tuner.results.folder import load_study
-    from tuner.results.ranking import rank_confirmed
 
-    study = load_study(str(folder))
-    trials, metric = study.trials, study.spec.objective[0].metric
-    ranked = rank_confirmed(study.spec, trials)
-    best = "" if ranked.empty else _best_text(metric, ranked.iloc[0])
-    updated = (
-        ""
-        if trials.empty
-        else format_duration((datetime.now(UTC) - trials["updated_at"].max()).total_seconds()) + " ago"
-    )
-    counts = [*counts_by_state(trials).values(), study.spec.search.trials]
-    return {**dict(zip(_COUNTS, map(str, counts), strict=True)), "best": best, "updated": updated}
+    for folder in folders:
+        try:
+            yield overview(load_study(str(folder)))
+        except StudyError as error:
+            err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
 
 
-def _best_text(metric: str, row: "pd.Series") -> str:
+def _study_cells(row: Mapping[str, Any]) -> dict[str, str]:
+    from tuner.analysis.formatting import format_duration
+
+    at = row["updated_at"]
+    updated = at and format_duration((datetime.now(UTC) - at).total_seconds()) + " ago"
+    cells = {name: str(row[name]) for name in ("study", *_COUNTS)}
+    return {**cells, "best": _best_text(row), "updated": updated or ""}
+
+
+def _best_text(row: Mapping[str, Any]) -> str:
     """Write the best value, which is the mean of the repeats where there are some."""
-    from tuner.analysis.formatting import is_missing, metric_text
+    from tuner.analysis.formatting import metric_text
 
-    if is_missing(row["confirmed"]):
-        return f"{metric_text(metric, row['value'])} {metric}"
-    return f"{metric_text(metric, row['confirmed'])} {metric} (mean of repeats)"
+    metric, value, mean = row["metric"], row["value"], row["repeats_mean"]
+    if value is None:
+        return ""
+    if mean is None:
+        return f"{metric_text(metric, value)} {metric}"
+    return f"{metric_text(metric, mean)} {metric} (mean of repeats)"
 
 
 def show_jobs(jobs: "list[Job]", address: str) -> None:
