@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tuner.config.study import StudyConfig, load_spec
     from tuner.results.folder import StudyResults, load_study
     from tuner.study.run import run_study
-    from tuner.training.saved_model import load_model
+    from tuner.training.exported import load_model
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,7 +35,7 @@ _HOMES = {
     "StudyConfig": "tuner.config.study",
     "load_spec": "tuner.config.study",
     "run_study": "tuner.study.run",
-    "load_model": "tuner.training.saved_model",
+    "load_model": "tuner.training.exported",
 }
 
 

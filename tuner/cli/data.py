@@ -42,9 +42,10 @@ def data(
     root: Data = None,
 ) -> None:
     """Show what a data set holds: classes, split, sizes, broken files and copies."""
+    from tuner.data.contact_sheet import check_sheet
     from tuner.data.survey import survey
 
-    _check_sheet(sheet)
+    check_sheet(sheet, "--sheet")
     found = survey(_config(source, image_size), root)
     _print_files(found)
     if found.dataset is None or found.parts is None:
@@ -65,18 +66,6 @@ def _config(source: str, image_size: int | None) -> DatasetConfig:
         config = load_study_file(Path(source), None, None).dataset
         return config if image_size is None else config.model_copy(update={"image_size": image_size})
     return DatasetConfig(name=source, image_size=image_size)
-
-
-def _check_sheet(path: Path | None) -> None:
-    """Refuse a file for the sheet before the images are read."""
-    if path is None:
-        return
-    if path.suffix.lower() != ".png":
-        raise DataError(f"--sheet: found '{path}'; allowed: the name of a new file that ends in .png")
-    if path.exists():
-        raise DataError(f"--sheet: {path} exists; allowed: the name of a new file")
-    if not path.parent.is_dir():
-        raise DataError(f"--sheet: no folder {path.parent}; create it first")
 
 
 def _say(text: str) -> None:

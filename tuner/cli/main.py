@@ -21,8 +21,10 @@ from tuner import __version__
 from tuner.cli.compare import compare
 from tuner.cli.data import data
 from tuner.cli.explain import explain, importance
+from tuner.cli.export import export
 from tuner.cli.final import final
 from tuner.cli.init import init
+from tuner.cli.predict import predict
 from tuner.cli.replay import replay
 from tuner.cli.reproduce import reproduce
 from tuner.cli.rerun import rerun
@@ -66,6 +68,8 @@ app.command()(importance)
 app.command()(replay)
 app.command()(rerun)
 app.command()(final)
+app.command()(export)
+app.command()(predict)
 app.command()(data)
 app.command()(reproduce)
 

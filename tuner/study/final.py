@@ -20,9 +20,10 @@ from tuner.results.provenance import package_versions
 from tuner.results.schema import parameters_from_row
 from tuner.study.dataset import load_fitting
 from tuner.study.model_card import render
+from tuner.training.image_model import Origin
 from tuner.training.loop import Trainer
 from tuner.training.metrics import extra_metrics, loss_and_accuracy
-from tuner.training.saved_model import Origin, save_model
+from tuner.training.saved_model import save_model
 from tuner.training.seeds import derive_step_seed
 
 Say = Callable[[str], object]

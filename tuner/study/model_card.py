@@ -10,7 +10,7 @@ from tuner.config.training import Evaluate, TrainingConfig
 from tuner.errors import printable, shorten
 from tuner.results.folder import StudyResults, is_finished
 from tuner.results.schema import is_search
-from tuner.training.saved_model import Origin
+from tuner.training.image_model import Origin
 
 MOST_CLASSES = 20
 """Class names to list."""

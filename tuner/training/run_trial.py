@@ -187,8 +187,8 @@ def _train(
 
 
 def _weights(trainers: Sequence[Trainer]) -> dict[str, Any]:
-    """Return the weights of a network, or those of each fold's network in a list."""
-    weights = [trainer.model.state_dict() for trainer in trainers]
+    """Return the evaluated weights of a network, or those of each fold's network in a list."""
+    weights = [trainer.evaluated_model.state_dict() for trainer in trainers]
     return {"folds": weights} if len(weights) > 1 else weights[0]
 
 

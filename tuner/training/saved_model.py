@@ -1,31 +1,23 @@
-"""Trained models in a folder: their weights, and all that is needed to use them.
+"""Trained models in a folder: their weights, and all that is needed to use them."""
 
->>> model = tuner.load_model("results/digits/model")  # doctest: +SKIP
->>> model.classes[model.predict(images).argmax(1)[0]]  # doctest: +SKIP
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import ValidationError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from tuner import models
 from tuner.config.code_hash import hash_network
-from tuner.config.registry import Scalar
+from tuner.config.training import TrainingConfig
 from tuner.config.user_models import is_own, own_network
-from tuner.data.decoding import decode_all
-from tuner.data.device import normalize
+from tuner.data.device import DeviceDataset, normalize
 from tuner.data.weights import hash_weights
-from tuner.errors import DataError, DeviceError, SpecError, first_line
-from tuner.training.evaluation import EVALUATION_BATCH
+from tuner.errors import DataError, SpecError, first_line
+from tuner.training.graph import FoldMean
+from tuner.training.image_model import About, ImageModel, Origin
 from tuner.training.loop import Trainer
 from tuner.training.precision import Precision, choose
 
@@ -33,98 +25,45 @@ WEIGHTS, ABOUT = "model.safetensors", "model.json"
 """Files of a model's folder."""
 
 
-class Origin(BaseModel):
-    """The search and the images from which a model comes."""
-
-    model_config = ConfigDict(frozen=True)
-
-    study: str
-    trial: int
-    protocol: str
-    dataset: dict[str, Any]
-    images: dict[str, int]
-    test: dict[str, float | None]
-    versions: dict[str, str | None]
-
-
-class About(BaseModel):
-    """All that is known of a model beside its weights, as `model.json` keeps it."""
-
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
-
-    format: Literal[1] = 1
-    classes: tuple[str, ...]
-    channels: int
-    image_size: int
-    resized: bool
-    scale: tuple[float, ...]
-    offset: tuple[float, ...]
-    architecture: str
-    hyperparameters: dict[str, Scalar]
-    code: str | None
-    recipe: dict[str, Any]
-    seed: int
-    device: str
-    precision: dict[str, bool]
-    weights: str
-    origin: Origin
-
-
-class SavedModel:
+class SavedModel(ImageModel):
     """A trained network with its classes and preprocessing.
 
     Attributes:
-        about: The content of `model.json`.
         network: The network, in evaluation mode.
-        device: The device that predicts.
+        scale: (1, C, 1, 1). A pixel reaches the network as `pixel * scale + offset`.
+        offset: (1, C, 1, 1).
     """
 
     def __init__(self, about: About, network: nn.Module, device: torch.device) -> None:
-        self.about, self.device = about, device
+        super().__init__(about, device)
         self._precision = _precision(about, network, device)
         self.network = network.to(device).to(memory_format=self._precision.memory_format).eval()
         shape = (1, about.channels, 1, 1)
-        self._scale, self._offset = (torch.tensor(v).view(shape).to(device) for v in (about.scale, about.offset))
+        self.scale, self.offset = (torch.tensor(v).view(shape).to(device) for v in (about.scale, about.offset))
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names. Column i of the probabilities is of `classes[i]`."""
-        return self.about.classes
-
-    def predict(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
-        """Return probabilities (N, classes) of images, float32 on the CPU.
-
-        Args:
-            images: (N, C, H, W) uint8, of the model's channels and size.
-
-        Raises:
-            DataError: The images are of another shape or type.
-        """
-        pixels = images if isinstance(images, Tensor) else torch.tensor(images)
-        about = self.about
-        expected = (about.channels, about.image_size, about.image_size)
-        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or tuple(pixels.shape[1:]) != expected:
-            found = f"{tuple(pixels.shape)} {str(pixels.dtype).removeprefix('torch.')}"
-            raise DataError(f"images: found {found}; allowed: (N, {', '.join(map(str, expected))}) uint8")
-        with torch.inference_mode():
-            logits = [self._logits(batch) for batch in torch.split(pixels, EVALUATION_BATCH[self.device.type])]
-            return torch.cat(logits).softmax(dim=1).cpu()
-
-    def _logits(self, images: Tensor) -> Tensor:
-        batch = normalize(images.to(self.device), self._scale, self._offset)
+    def _probabilities(self, images: Tensor) -> Tensor:
+        batch = normalize(images.to(self.device), self.scale, self.offset)
         with self._precision.autocast(self.device):
             logits: Tensor = self.network(batch.to(memory_format=self._precision.memory_format)).float()
-        return logits
+        return logits.softmax(dim=1)
 
-    def read(self, files: Sequence[str | Path]) -> NDArray[np.uint8]:
-        """Decode image files to (N, C, H, W) uint8, as the study decoded its own.
 
-        Raises:
-            DataError: A file is no image, or does not fit the model.
-        """
-        paths = [(Path(file), str(file)) for file in files]
-        images = decode_all(paths, self.about.image_size if self.about.resized else None)
-        return images.repeat(3, axis=1) if (images.shape[1], self.about.channels) == (1, 3) else images
+def copy_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return copies of a network's weights on the CPU, because layers may share a tensor."""
+    state = network.state_dict()
+    return {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+
+
+def write_weights(state: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write weights as a file of safetensors.
+
+    Raises:
+        DataError: They cannot be written.
+    """
+    try:
+        file.write_bytes(save(state, metadata))  # because `save_file` lets nobody else read the file
+    except OSError as error:
+        raise DataError(f"{file}: cannot be written: {error.strerror or first_line(error)}") from error
 
 
 def save_model(folder: Path, trainer: Trainer, origin: Origin) -> None:
@@ -133,14 +72,41 @@ def save_model(folder: Path, trainer: Trainer, origin: Origin) -> None:
     Raises:
         DataError: The weights cannot be written.
     """
-    state = trainer.evaluated_model.state_dict()
-    copies = {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
-    try:
-        save_file(copies, folder / WEIGHTS)  # copies, because layers may share a tensor
-    except SafetensorError as error:  # because a full disk is no OSError there
-        raise DataError(f"{folder / WEIGHTS}: cannot be written: {first_line(error)}") from error
-    config, data = trainer.config, trainer.data
-    about = About(
+    write_weights(copy_state(trainer.evaluated_model), folder / WEIGHTS)
+    about = describe(
+        trainer.config,
+        trainer.data,
+        seed=trainer.seed,
+        device=trainer.device.type,
+        precision=trainer.precision,
+        weights=hash_weights(folder / WEIGHTS),
+        origin=origin,
+    )
+    (folder / ABOUT).write_text(about.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def describe(
+    config: TrainingConfig,
+    data: DeviceDataset,
+    *,
+    seed: int,
+    device: str,
+    precision: Precision,
+    weights: str,
+    origin: Origin,
+) -> About:
+    """Describe a trained network.
+
+    Args:
+        config: Its recipe.
+        data: The images of its training, scaled for its architecture.
+        seed: The seed of its training.
+        device: The device that trained: cpu | cuda.
+        precision: The precision of its training.
+        weights: Hash of its weights.
+        origin: The search that it comes from.
+    """
+    return About(
         classes=data.classes,
         channels=data.in_channels,
         image_size=data.image_size,
@@ -151,42 +117,49 @@ def save_model(folder: Path, trainer: Trainer, origin: Origin) -> None:
         hyperparameters=config.hyperparameters,
         code=hash_network(config.architecture) if is_own(config.architecture) else None,
         recipe=config.model_dump(mode="json"),
-        seed=trainer.seed,
-        device=trainer.device.type,
-        precision=asdict(trainer.precision),
-        weights=hash_weights(folder / WEIGHTS),
+        seed=seed,
+        device=device,
+        precision=asdict(precision),
+        weights=weights,
         origin=origin,
     )
-    (folder / ABOUT).write_text(about.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def load_model(path: str | Path, device: str = "cpu") -> SavedModel:
-    """Load a model that `tuner final` wrote.
-
-    Args:
-        path: The model's folder.
-        device: The device that predicts: cpu | cuda.
+def load_folder(folder: Path, device: torch.device) -> SavedModel:
+    """Load a model from the folder that `tuner final` wrote.
 
     Raises:
         DataError: There is no model, or a file of it is damaged.
         SpecError: The code of its network is missing or was edited.
-        DeviceError: torch sees no GPU.
     """
-    folder = Path(path)
     about = _read_about(folder)
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(f"device: found '{device}', but torch sees no GPU; allowed: cpu")
-    _check_code(folder, about)
-    with torch.random.fork_rng(devices=[]):
-        network = models.build(
-            about.architecture,
-            in_channels=about.channels,
-            classes=len(about.classes),
-            image_size=about.image_size,
-            **about.hyperparameters,
-        )
+    network = build(folder, about)
     _fill(network, folder / WEIGHTS, about.weights)
-    return SavedModel(about, network, torch.device(device))
+    return SavedModel(about, network, device)
+
+
+def build(place: Path, about: About) -> nn.Module:
+    """Build the network of a model, with random weights.
+
+    Raises:
+        SpecError: The code of the network is missing or was edited.
+    """
+    _check_code(place, about)
+    with torch.random.fork_rng(devices=[]):
+        networks = [
+            models.build(
+                about.architecture,
+                in_channels=about.channels,
+                classes=len(about.classes),
+                image_size=about.image_size,
+                **about.hyperparameters,
+            )
+            for _ in range(about.folds)
+        ]
+    if about.folds == 1:
+        return networks[0]
+    values = [torch.zeros(1, about.channels, 1, 1)] * about.folds
+    return FoldMean(networks, values, values)
 
 
 def _read_about(folder: Path) -> About:
@@ -217,10 +190,15 @@ def _fill(network: nn.Module, file: Path, expected: str) -> None:
         raise DataError(f"{file}: missing; `tuner final` writes it again")
     if (found := hash_weights(file)) != expected:
         raise DataError(f"{file}: damaged or exchanged (hash {found}, not {expected}); `tuner final` writes it again")
+    fit(network, load_file(file), str(file))
+
+
+def fit(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
+    """Put weights into a network, or raise DataError if they are of another one."""
     try:
-        network.load_state_dict(load_file(file))
+        network.load_state_dict(state)
     except RuntimeError as error:  # because a later version may build another network
-        raise DataError(f"{file}: does not fit the network that is built here: {first_line(error)}") from error
+        raise DataError(f"{place}: does not fit the network that is built here: {first_line(error)}") from error
 
 
 def _precision(about: About, network: nn.Module, device: torch.device) -> Precision:

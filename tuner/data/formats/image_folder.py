@@ -49,6 +49,15 @@ def layout(root: Path) -> dict[str, Path]:
     return files
 
 
+def find_images(folder: Path) -> Iterator[Path]:
+    """Yield every image below a folder in order, whatever its layout.
+
+    Raises:
+        DataError: A link leads to a folder above it.
+    """
+    return (Path(path) for path in _walk(str(folder)) if _is_image(_last(path)))
+
+
 def read(files: Mapping[str, Path], image_size: int | None) -> Decoded:
     """Decode the files of `layout`.
 

@@ -1,0 +1,47 @@
+"""`export`: a study's model as one file for other programs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner.cli.options import Data, Results, StudyName
+from tuner.cli.show import find_study
+from tuner.cli.tables import DEFAULT_RESULTS, out
+
+
+def export(
+    study: StudyName,
+    trial: Annotated[
+        int | None,
+        typer.Option("--trial", min=0, help="A trial with kept weights; otherwise the final model or the best trial."),
+    ] = None,
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="safetensors, pt2 or onnx; otherwise by the ending of FILE.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="The file to write; otherwise STUDY.safetensors.")
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+    data: Data = None,
+) -> None:
+    """Write the network with preprocessing and classes to one file, checked on real images."""
+    from tuner.results.folder import StudyResults
+    from tuner.training.formats import ENDINGS, check_format, format_of
+
+    chosen = check_format(format_name or (output and format_of(output)) or "safetensors")
+    folder = find_study(study, results)
+    found = StudyResults(folder, folder.spec())
+    target = output or Path(f"{found.spec.study}{ENDINGS[chosen]}")
+
+    from tuner.study.export import export_model  # late, because torch takes seconds
+
+    about, images, difference = export_model(found, target, chosen, trial=trial, root=data)
+    folds = f", the mean of {about.folds} networks" if about.folds > 1 else ""
+    lines = (
+        f"Written: {target}",
+        f"Network: {about.architecture} of trial {about.origin.trial}{folds}, {len(about.classes)} classes",
+        f"Checked: {images} images of the study, probabilities differ by {difference:.1g} at most",
+    )
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,77 @@
+"""Files of trained models for other programs: safetensors, exported programs and ONNX."""
+
+from hashlib import blake2b
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from tuner.errors import DataError, type_and_line
+from tuner.training.formats import metadata
+from tuner.training.graph import Graph
+from tuner.training.image_model import About
+from tuner.training.saved_model import SavedModel, copy_state, write_weights
+
+EXAMPLE_IMAGES = 2
+"""Images of the example that is traced, because one image would fix the size of batches."""
+
+
+def write_model(model: SavedModel, file: Path, format_name: str) -> None:
+    """Write a model to a file, with its preprocessing, classes and origin inside.
+
+    Args:
+        model: The model.
+        file: The file to write.
+        format_name: One of `tuner.training.formats.ENDINGS`.
+
+    Raises:
+        DataError: The network cannot be exported, or the file cannot be written.
+    """
+    state = copy_state(model.network)
+    about = model.about.model_copy(update={"weights": hash_state(state)})
+    if format_name == "safetensors":
+        write_weights(state, file, metadata(about))
+        return
+    graph = Graph(model.network, model.scale, model.offset)
+    example = torch.zeros(EXAMPLE_IMAGES, about.channels, about.image_size, about.image_size, dtype=torch.uint8)
+    write = _write_onnx if format_name == "onnx" else _write_program
+    try:
+        write(_trace(graph, example), about, file)
+    except OSError:
+        raise
+    except Exception as error:  # because a user's network may not be traceable, in any way
+        raise DataError(
+            f"{about.architecture} cannot be exported as {format_name}: {type_and_line(error)};"
+            " allowed: --format safetensors"
+        ) from error
+
+
+def hash_state(state: dict[str, Tensor]) -> str:
+    """Hash weights by their names, shapes and values, as 16 hexadecimal digits."""
+    digest = blake2b(digest_size=8)
+    for name in sorted(state):
+        value = state[name].contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _trace(graph: Graph, example: Tensor) -> ExportedProgram:
+    """Trace a network for any number of images."""
+    with torch.no_grad():
+        return torch.export.export(graph, (example,), dynamic_shapes={"images": {0: Dim("batch", min=1)}})
+
+
+def _write_program(program: ExportedProgram, about: About, file: Path) -> None:
+    torch.export.save(program, file, extra_files=metadata(about))
+
+
+def _write_onnx(program: ExportedProgram, about: About, file: Path) -> None:
+    written = torch.onnx.export(
+        program, dynamo=True, input_names=["images"], output_names=["probabilities"], verbose=False
+    )
+    if written is None:
+        raise RuntimeError("no ONNX program was made")
+    written.model.metadata_props.update(metadata(about))
+    written.save(file)
