@@ -325,7 +325,7 @@ def test_dry_run_prints_plan_and_writes_nothing(ray_session: str, tmp_path: Path
 
 
 def test_run_exits_1_when_no_trial_completes(ray_session: str, tmp_path: Path) -> None:
-    hopeless = ("--set", "space.learning_rate=1e20", "--set", "search.trials=2")
+    hopeless = ("--set", "space.learning_rate=1e20", "--set", "search.trials=2", "--set", "resources.concurrent=1")
     done = call("run", DIGITS, *hopeless, "--results", tmp_path, address=ray_session)
     assert (done.returncode, done.stderr) == (1, "No trial was completed.\n")
     assert done.stdout.count("FAILED: training loss is nan in epoch 1") == 4  # two as they ended, two in the summary

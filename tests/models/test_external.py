@@ -134,6 +134,7 @@ def test_study_varies_a_user_networks_hyperparameters(tmp_path: Path) -> None:
             },
             "space": {"units": {"choice": [8, 32]}},
             "search": {"sampler": "grid"},
+            "resources": {"concurrent": 1},
         }
     )
     trials = StudyRun(spec, tmp_path).run().trials

@@ -31,6 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
             "classes": ["validation"],
             "untrained": True,
             "search": {"trials": 4},
+            "resources": {"concurrent": 1},
             "stopping": {"asha": {"type": "stop", "grace_period": 1, "reduction_factor": 2}},
         }
     )

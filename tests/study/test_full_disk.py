@@ -19,7 +19,7 @@ from tuner.study import writer
 from tuner.study.run import StudyRun
 from tuner.training.checkpoint import write_state
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_session")]
 TRIALS, EPOCHS = 5, 4
 
 

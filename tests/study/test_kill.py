@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 import tuner
 from tests.study.test_learning import write
@@ -17,6 +18,8 @@ from tests.support.waiting import wait_until
 from tuner.config.study import parse_spec
 from tuner.results.schema import FINISHED
 from tuner.study.run import StudyRun
+
+pytestmark = pytest.mark.cluster
 
 TRIALS, KILLS = 30, 10
 SPEC = f"""

@@ -103,6 +103,7 @@ class KillingWorkers(NullObserver):
                 os.kill(int(worker.name), signal.SIGKILL)
 
 
+@pytest.mark.cluster
 @pytest.mark.usefixtures("ray_session")
 def test_waiting_trials_outlive_their_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "BACKOFF_SECONDS", (0.1,))

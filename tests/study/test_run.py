@@ -35,9 +35,12 @@ from tuner.study.run import StudyRun
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
+TWO_SLOTS: dict[str, object] = {}
+"""Resources of a study that trains on both cores."""
+
 
 def digits(**changes: object) -> StudyConfig:
-    """A small study of digits that trains for real."""
+    """A small study of digits that trains for real, on one slot, because workers take long to start."""
     return parse_spec(
         {
             "study": "small",
@@ -45,6 +48,7 @@ def digits(**changes: object) -> StudyConfig:
             "training": {"architecture": "vazquez_base", "epochs": 4, "batch_size": 64},
             "space": {"learning_rate": {"float": [1e-4, 1e-2], "log": True}},
             "search": {"trials": 4},
+            "resources": {"concurrent": 1},
             **changes,
         }
     )
@@ -52,7 +56,8 @@ def digits(**changes: object) -> StudyConfig:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
-    run = StudyRun(digits(stopping={"asha": {"grace_period": 1, "reduction_factor": 2}}), tmp_path_factory.mktemp("r"))
+    spec = digits(stopping={"asha": {"grace_period": 1, "reduction_factor": 2}}, resources=TWO_SLOTS)
+    run = StudyRun(spec, tmp_path_factory.mktemp("r"))
     run.run()
     return run
 
@@ -195,7 +200,7 @@ def test_study_refuses_another_space_and_is_extended(study: StudyRun) -> None:
 
 def test_study_stops_when_its_data_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "BACKOFF_SECONDS", (0.1, 0.2))
-    spec = digits(search={"trials": 4}, resources={"concurrent": 1})
+    spec = digits(search={"trials": 4})
     run = StudyRun(spec, tmp_path, trainable=DatalessTrial)
     with pytest.raises(StudyError, match=r"stopped, because 3 attempts in a row failed .*DataError: gone"):
         run.run()
@@ -242,7 +247,7 @@ class KillingIdle(NullObserver):
 
 def test_idle_worker_that_dies_costs_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "BACKOFF_SECONDS", (0.1,))
-    spec = digits(search={"trials": 3}, resources={"concurrent": 1}, retries=0)
+    spec = digits(search={"trials": 3}, retries=0)
     observer = KillingIdle(tmp_path / "small")
     results = StudyRun(spec, tmp_path, observer=observer, trainable=FreeTrial).run()
     assert observer.has_killed
@@ -280,9 +285,9 @@ class TrialCounter(NullObserver):
 def test_tune_forgets_trials_that_ended(tmp_path: Path) -> None:
     """Half of the trials fail. Besides those that run there are two that ended last."""
     observer = TrialCounter()
-    spec = digits(search={"trials": 12}, retries=0)
+    spec = digits(search={"trials": 8}, retries=0)
     results = StudyRun(spec, tmp_path, observer=observer, trainable=MendedTrial).run()
-    assert list(results.trials["state"]) == ["COMPLETE", "FAILED"] * 6
+    assert list(results.trials["state"]) == ["COMPLETE", "FAILED"] * 4
     assert max(observer.counts) <= observer.counts[0] + 4
 
 
@@ -293,6 +298,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
         search={"sampler": "grid"},
         stopping={"asha": {"grace_period": 2, "reduction_factor": 2} | AS_RAY},
         retries=1,
+        resources=TWO_SLOTS,
     )
     run = StudyRun(spec, tmp_path_factory.mktemp("r"), trainable=FaultyTrial)
     run.run()
@@ -389,7 +395,7 @@ class Interrupting(NullObserver):
 def test_interrupted_trials_resume_under_their_numbers(tmp_path: Path) -> None:
     training = {"architecture": "vazquez_base", "epochs": 4000, "batch_size": 16}
     few = {"name": "digits", "train": 320, "validation": 64}
-    spec = digits(dataset=few, training=training, search={"trials": 2})
+    spec = digits(dataset=few, training=training, search={"trials": 2}, resources=TWO_SLOTS)
     first = StudyRun(spec, tmp_path, observer=Interrupting(2, 3), trainable=StudiousTrial)
     results = first.run()
     assert first.stop_reason == "interrupt"
@@ -466,7 +472,8 @@ def test_trial_stopped_before_a_kill_is_pruned(tmp_path: Path) -> None:
 
 
 def test_free_trials_share_few_workers(tmp_path: Path) -> None:
-    spec = digits(search={"sampler": "random", "trials": 200}, training={"architecture": "vazquez_base", "epochs": 1})
+    training = {"architecture": "vazquez_base", "epochs": 1}
+    spec = digits(search={"sampler": "random", "trials": 200}, training=training, resources=TWO_SLOTS)
     results = StudyRun(spec, tmp_path, trainable=FreeTrial).run()
     assert (results.trials["state"] == "COMPLETE").sum() == 200
     assert len(list((tmp_path / "small" / "starts").iterdir())) <= 4
