@@ -17,7 +17,8 @@ def export(
         typer.Option("--trial", min=0, help="A trial with kept weights; otherwise the final model or the best trial."),
     ] = None,
     format_name: Annotated[
-        str | None, typer.Option("--format", help="safetensors, pt2 or onnx; otherwise by the ending of FILE.")
+        str | None,
+        typer.Option("--format", help="safetensors, pt2, torchscript or onnx; otherwise by FILE's ending."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="The file to write; otherwise STUDY.safetensors.")

@@ -1,5 +1,6 @@
-"""Files of trained models for other programs: safetensors, exported programs and ONNX."""
+"""Files of trained models for other programs: safetensors, exported programs, TorchScript and ONNX."""
 
+import warnings
 from hashlib import blake2b
 from pathlib import Path
 
@@ -35,9 +36,14 @@ def write_model(model: SavedModel, file: Path, format_name: str) -> None:
         return
     graph = Graph(model.network, model.scale, model.offset)
     example = torch.zeros(EXAMPLE_IMAGES, about.channels, about.image_size, about.image_size, dtype=torch.uint8)
-    write = _write_onnx if format_name == "onnx" else _write_program
     try:
-        write(_trace(graph, example), about, file)
+        program = _trace(graph, example)
+        if format_name == "torchscript":
+            _write_torchscript(graph, example, about, file)
+        elif format_name == "onnx":
+            _write_onnx(program, about, file)
+        else:
+            _write_program(program, about, file)
     except OSError:
         raise
     except Exception as error:  # because a user's network may not be traceable, in any way
@@ -65,6 +71,17 @@ def _trace(graph: Graph, example: Tensor) -> ExportedProgram:
 
 def _write_program(program: ExportedProgram, about: About, file: Path) -> None:
     torch.export.save(program, file, extra_files=metadata(about))
+
+
+def _write_torchscript(graph: Graph, example: Tensor, about: About, file: Path) -> None:
+    """Write TorchScript of a network that was traced as a program before.
+
+    Only that refuses networks that branch by their values, of which TorchScript records one branch.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TorchScript's deprecation, and of shapes that are compared
+        script = torch.jit.trace(graph, example, check_trace=False)  # type: ignore[no-untyped-call]
+        torch.jit.save(script, str(file), _extra_files=metadata(about))
 
 
 def _write_onnx(program: ExportedProgram, about: About, file: Path) -> None:

@@ -4,6 +4,7 @@
 >>> model.classes[model.predict(images).argmax(1)[0]]  # doctest: +SKIP
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def load_model(path: str | Path, device: str = "cpu") -> ImageModel:
 
     Args:
         path: The model's folder or file.
-        device: The device that predicts: cpu | cuda. Files .pt2 and .onnx predict on the CPU.
+        device: The device that predicts: cpu | cuda. Files .pt2, .pt and .onnx predict on the CPU.
 
     Raises:
         DataError: There is no model, a file of it is damaged, or a package is missing.
@@ -65,7 +66,9 @@ def load_model(path: str | Path, device: str = "cpu") -> ImageModel:
         case "safetensors":
             return _load_weights(file, torch.device(device))
         case "pt2":
-            return _load_program(file)
+            return _load_archive(file, lambda found: torch.export.load(file, extra_files=found).module())
+        case "torchscript":
+            return _load_archive(file, lambda found: _load_script(file, found))
         case _:
             return _load_onnx(file)
 
@@ -86,17 +89,24 @@ def _load_weights(file: Path, device: torch.device) -> SavedModel:
     return SavedModel(about, network, device)
 
 
-def _load_program(file: Path) -> GraphModel:
-    """Load an exported program of PyTorch."""
-    found = {KEY: ""}
+def _load_archive(file: Path, load: Callable[[dict[str, Any]], Callable[[Tensor], Tensor]]) -> GraphModel:
+    """Load a graph of PyTorch by a function, which fills in the metadata."""
+    found: dict[str, Any] = {KEY: ""}
     try:
         with ZipFile(file) as archive:
             if broken := archive.testzip():  # because PyTorch ignores flipped bits
                 raise BadZipFile(f"checksum of {broken}")
-        module = torch.export.load(file, extra_files=found).module()
+        module = load(found)
     except Exception as error:  # because PyTorch raises errors of any type on damaged files
         raise DataError(f"{file}: damaged: {first_line(error)}; {AGAIN}") from error
     return GraphModel(_read_about(file, found), module)
+
+
+def _load_script(file: Path, found: dict[str, Any]) -> Callable[[Tensor], Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # because PyTorch has deprecated TorchScript
+        script: Any = torch.jit.load(str(file), "cpu", _extra_files=found)  # type: ignore[no-untyped-call]
+    return lambda images: script(images)
 
 
 def _load_onnx(file: Path) -> GraphModel:

@@ -10,8 +10,8 @@ from tuner.errors import DataError, suggest
 if TYPE_CHECKING:
     from tuner.training.image_model import About
 
-ENDINGS = {"safetensors": ".safetensors", "pt2": ".pt2", "onnx": ".onnx"}
-"""Formats with the endings of their files. `pt2` is an exported program of PyTorch."""
+ENDINGS = {"safetensors": ".safetensors", "pt2": ".pt2", "torchscript": ".pt", "onnx": ".onnx"}
+"""Formats with the endings of their files. `pt2` is an exported program, which follows on TorchScript."""
 KEY = "tuner"
 """Key of a file's metadata with all that is known of its model, as JSON."""
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
@@ -24,8 +24,6 @@ def check_format(name: str) -> str:
     Raises:
         DataError: There is no such format, or a package that it needs is missing.
     """
-    if name == "torchscript":
-        raise DataError("--format: found 'torchscript', which PyTorch no longer supports; use pt2, its successor")
     if name not in ENDINGS:
         raise DataError(f"--format: found '{name}'; {suggest(name, ENDINGS)}")
     check_packages(name)
