@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuner import data, models, training
+    from tuner import data, models, plots, training
     from tuner.config.study import StudyConfig, load_spec
     from tuner.results.folder import StudyResults, load_study
     from tuner.study.run import run_study
@@ -24,6 +24,7 @@ __all__ = [
     "load_spec",
     "load_study",
     "models",
+    "plots",
     "run_study",
     "training",
 ]
@@ -36,7 +37,9 @@ _HOMES = {
     "load_spec": "tuner.config.study",
     "run_study": "tuner.study.run",
     "load_model": "tuner.training.exported",
+    "study_card": "tuner.analysis.card",
 }
+"""Modules of public names, and of one that a method of `StudyResults` calls."""
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,17 @@ def test_pareto_front_joins_the_front() -> None:
     assert (rest.get_linestyle(), front.get_linestyle()) == ("None", ":")
 
 
+def test_pareto_front_of_decades_has_log_axis() -> None:
+    axes = plots.pareto_front(VALUES, METRICS)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "linear")
+    wide = VALUES.assign(parameters_count=[1e3, 2e3, 5e4, 2e6])
+    axes = plots.pareto_front(wide, METRICS)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    axes.figure.canvas.draw()
+    assert "10k" in [tick.get_text() for tick in axes.get_xticklabels()]
+    assert plots.pareto_front(wide.assign(parameters_count=[0, 2e3, 5e4, 2e6]), METRICS).get_xscale() == "linear"
+
+
 def test_pareto_front_of_three_objectives_has_no_line() -> None:
     axes = plots.pareto_front(VALUES.assign(val_loss=1.0), METRICS)
     assert axes.lines[1].get_linestyle() == "None"

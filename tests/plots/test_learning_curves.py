@@ -9,7 +9,7 @@ from matplotlib.colors import same_color
 
 from tuner import plots
 from tuner.errors import UserError
-from tuner.plots.style import BLUE, GREY, INK, PALE, VERMILION
+from tuner.plots.style import BLUE, GREEN, INK, PALE, SKY, VERMILION
 
 
 def epochs(values: dict[int, list[float]], metric: str = "val_accuracy", first: int = 1) -> pd.DataFrame:
@@ -68,9 +68,16 @@ def test_learning_curves_draw_a_line_per_trial() -> None:
 def test_learning_curves_colour_best_and_pale_pruned() -> None:
     axes = plots.learning_curves(FOUR, trials=STATES)
     colours = {label: line(axes, label).get_color() for label in "0123"}
-    assert colours == {"0": GREY, "1": PALE, "2": BLUE, "3": GREY}
+    assert colours == {"0": SKY, "1": PALE, "2": BLUE, "3": GREEN}
     assert line(axes, "3").get_linestyle() == "--"
     assert legend(axes) == ["trial 2, the best", "complete", "running", "pruned"]
+
+
+def test_learning_curves_draw_each_rung_once() -> None:
+    decisions = pd.DataFrame({"number": [0, 1, 0], "rung": [1.0, 1.0, 3.0], "verdict": "go"})
+    axes = plots.learning_curves(FOUR, trials=STATES, decisions=decisions)
+    dotted = [each for each in axes.lines if each.get_linestyle() == ":" and each.get_label().startswith("_")]
+    assert [each.get_xdata()[0] for each in dotted] == [1.0, 3.0]
 
 
 def test_learning_curves_of_losses_colour_the_lowest() -> None:
@@ -90,7 +97,7 @@ def test_learning_curves_draw_only_given_trials() -> None:
 def test_learning_curves_without_direction_colour_none() -> None:
     rates = epochs({0: [0.1, 0.2], 1: [0.1, 0.3]}, "learning_rate")
     axes = plots.learning_curves(rates, "learning_rate")
-    assert {each.get_color() for each in axes.lines} == {GREY}
+    assert {each.get_color() for each in axes.lines} == {SKY}
     assert axes.get_ylabel() == "learning rate"
 
 

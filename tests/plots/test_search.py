@@ -218,6 +218,16 @@ def test_rungs_count_a_trial_by_latest_verdict() -> None:
     assert ([bar.get_height() for bar in went_on], [bar.get_height() for bar in stopped]) == ([1], [0])
 
 
+def test_rungs_show_trials_that_wait() -> None:
+    given = ((0, 2, "wait"), (1, 2, "wait"), (2, 2, "wait"), (0, 2, "promote"), (0, 6, "finish"))
+    axes = plots.rungs(verdicts(*given))
+    went_on, waited, stopped = axes.containers
+    assert [bar.get_height() for bar in went_on] == [1, 1]
+    assert [(bar.get_y(), bar.get_height()) for bar in waited] == [(1, 2), (1, 0)]
+    assert [bar.get_height() for bar in stopped] == [0, 0]
+    assert texts(axes) == ["2 of 3\nwaited", "0 of 1\nstopped"]
+
+
 def test_rungs_leave_out_texts_that_overlap() -> None:
     axes = plots.rungs(verdicts(*((0, float(epoch), "go") for epoch in range(9))))
     assert len(axes.containers[0]) == 9

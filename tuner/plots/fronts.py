@@ -9,10 +9,10 @@ from tuner.plots.style import (
     BLUE,
     GREY,
     legend,
-    measure,
     new_axes,
     numbers,
     require_columns,
+    set_scale,
     show_text,
     whole_ticks,
 )
@@ -22,6 +22,7 @@ def pareto_front(values: pd.DataFrame, metrics: Sequence[str], *, ax: Axes | Non
     """Draw completed trials by two objectives, and the front among them.
 
     With two objectives the front is joined by a dotted line. With more it is that of all of them.
+    An axis is logarithmic where its values span decades.
 
     Args:
         values: `tuner.analysis.front.front(study)`.
@@ -42,8 +43,8 @@ def pareto_front(values: pd.DataFrame, metrics: Sequence[str], *, ax: Axes | Non
     axes.plot(numbers(rest[horizontal]), numbers(rest[vertical]), "o", color=GREY, markersize=5, label="completed")
     style = "o:" if is_whole else "o"
     axes.plot(numbers(best[horizontal]), numbers(best[vertical]), style, color=BLUE, label="front", zorder=4)
-    measure(axes.xaxis, horizontal)
-    measure(axes.yaxis, vertical)
+    set_scale(axes, "x", horizontal, numbers(values[horizontal]))
+    set_scale(axes, "y", vertical, numbers(values[vertical]))
     legend(axes, "above")
     return axes
 

@@ -11,10 +11,14 @@ from tuner.config.registry import METRICS
 from tuner.errors import UserError
 from tuner.plots.style import (
     BLUE,
+    GREEN,
     GREY,
     INK,
+    ORANGE,
     PALE,
     PALETTE,
+    SKY,
+    VERMILION,
     corner,
     in_words,
     legend,
@@ -29,16 +33,21 @@ from tuner.plots.style import (
 
 _LOOKS: dict[str, Mapping[str, Any]] = {
     "best": {"color": BLUE, "linewidth": 2.2, "zorder": 4},
-    "COMPLETE": {"color": GREY, "linewidth": 1.2, "zorder": 3},
-    "RUNNING": {"color": GREY, "linewidth": 1.2, "zorder": 3, "linestyle": "--"},
-    "PAUSED": {"color": PALE, "linewidth": 1.0, "zorder": 2, "linestyle": "--"},
+    "COMPLETE": {"color": SKY, "linewidth": 1.2, "zorder": 3},
+    "RUNNING": {"color": GREEN, "linewidth": 1.2, "zorder": 3, "linestyle": "--"},
+    "PAUSED": {"color": ORANGE, "linewidth": 1.0, "zorder": 2, "linestyle": "--"},
     "PRUNED": {"color": PALE, "linewidth": 1.0, "zorder": 2},
-    "FAILED": {"color": PALE, "linewidth": 1.0, "zorder": 2, "linestyle": ":"},
+    "FAILED": {"color": VERMILION, "linewidth": 1.0, "zorder": 2, "linestyle": ":"},
 }
 
 
 def learning_curves(
-    epochs: pd.DataFrame, metric: str = "val_accuracy", trials: pd.DataFrame | None = None, *, ax: Axes | None = None
+    epochs: pd.DataFrame,
+    metric: str = "val_accuracy",
+    trials: pd.DataFrame | None = None,
+    decisions: pd.DataFrame | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw a metric by epoch, one line per trial.
 
@@ -48,8 +57,9 @@ def learning_curves(
     Args:
         epochs: `StudyResults.epochs`.
         metric: One of its columns.
-        trials: `StudyResults.trials`, or some of its rows. Only these are drawn, pruned and failed trials pale.
+        trials: `StudyResults.trials`, or some of its rows. Only these are drawn, coloured by their state.
             None: every trial counts as complete.
+        decisions: `StudyResults.decisions`, whose rungs are drawn as dotted lines. None: no rungs.
         ax: The Axes to draw on.
 
     Raises:
@@ -73,6 +83,10 @@ def learning_curves(
         look = _LOOKS[kinds[number]]
         axes.plot(numbers(line["epoch"]), numbers(line[metric]), marker=".", markevery=[-1], label=number, **look)
     _measure_by_epoch(axes, metric)
+    if decisions is not None:
+        require_columns("decisions", decisions, "rung")
+        for rung in decisions["rung"].dropna().unique():
+            axes.axvline(rung, color=GREY, linewidth=0.9, linestyle=":", zorder=1)
     if len(kinds) > 1:
         names = {"best": f"trial {best}, the best", "COMPLETE": "trial" if trials is None else "complete"}
         names["PAUSED"] = "waiting"

@@ -44,8 +44,8 @@ def confusion_matrix(
         axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", **look)
     is_wide = max(map(len, classes)) > 3
     aslant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_wide else {}
-    axes.set_xticks(range(len(classes)), classes, **aslant)
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(classes)), classes, parse_math=False, **aslant)
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
     axes.set(xlabel="predicted class", ylabel=f"true class ({'% of its images' if normalize else 'images'})")
     axes.grid(visible=False)
     return axes
@@ -106,7 +106,15 @@ def pictures(
         extent = (index + 0.04, index + 0.96, 0.0, 0.92)
         axes.imshow(_as_drawn(image), cmap="gray", vmin=0, vmax=255, extent=extent)
         look: dict[str, Any] = {"color": INK if label == guess else VERMILION, "fontsize": 9}
-        axes.text(index + 0.5, 0.98, f"{classes[guess]}\n({classes[label]})", ha="center", va="bottom", **look)
+        axes.text(
+            index + 0.5,
+            0.98,
+            f"{classes[guess]}\n({classes[label]})",
+            ha="center",
+            va="bottom",
+            parse_math=False,
+            **look,
+        )
     axes.set(xlim=(0, len(images)), ylim=(0, 1.45))
     return axes
 

@@ -1,26 +1,21 @@
-"""Plots of a search: values by trial and by parameter, and trials stopped early."""
+"""Plots of a search: values by trial, and trials stopped early."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import NDArray
 
-from tuner.analysis.parameters import choice_values
-from tuner.config.parameters import Choice, Constant, Float, Int, Parameter
 from tuner.errors import UserError, suggest
 from tuner.plots.style import (
     BLUE,
     GREY,
     INK,
     PALE,
+    SKY,
     VERMILION,
     Numbers,
-    apply_style,
     legend,
     measure,
     new_axes,
@@ -67,7 +62,7 @@ def optimization_history(
         return show_text(axes, "no completed trial")
     best = _best_so_far(searched, direction)
     axes.step(numbers(best["number"]), numbers(best["value"]), where="post", color=BLUE, label="best so far")
-    _scatter(axes, numbers(searched["number"]), searched)
+    scatter(axes, numbers(searched["number"]), searched)
     lost = searched[(searched["state"] == "FAILED") & searched["value"].isna()]
     if not lost.empty:
         bottom = axes.get_xaxis_transform()
@@ -92,86 +87,7 @@ def _best_so_far(trials: pd.DataFrame, direction: str) -> pd.DataFrame:
     return trials[["number"]].assign(value=best.ffill()).dropna()
 
 
-def slices(
-    trials: pd.DataFrame, parameters: Mapping[str, Parameter], metric: str = "val_accuracy"
-) -> NDArray[np.object_]:
-    """Draw the values of the search's trials against each searched parameter.
-
-    Axes are logarithmic if the study draws over the logarithm. The values of a choice stand side by side, their
-    points spread a little. Pruned trials are drawn with their last value.
-
-    Args:
-        trials: `StudyResults.trials`.
-        parameters: The space, `study.spec.space.root`, or a part of it. Constants are left out.
-        metric: Metric of the objective.
-
-    Returns:
-        The Axes, one per parameter. If there is nothing to draw, a single one with the reason.
-
-    Raises:
-        UserError: A column is missing.
-    """
-    searched = {name: each for name, each in parameters.items() if not isinstance(each, Constant)}
-    require_columns("trials", trials, "number", "state", "value", "purpose", *(f"param_{name}" for name in searched))
-    valued = trials[is_search(trials) & trials["value"].notna()]
-    if not searched or not (valued["state"] == "COMPLETE").any():
-        text = "no completed trial" if searched else "no searched parameter"
-        return np.array([show_text(new_axes(None), text)], dtype=object)
-    grid = _grid(len(searched))
-    for axes, (name, parameter) in zip(grid, searched.items(), strict=True):
-        active = valued.dropna(subset=[f"param_{name}"])
-        _scale(apply_style(axes), parameter)
-        _scatter(axes, _positions(active, name, parameter), active)
-        axes.set_xlabel(name.replace("_", " "))
-        if axes.get_subplotspec().is_first_col():
-            measure(axes.yaxis, metric)
-    handles = {name: each for axes in grid for each, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    if len(handles) > 1:
-        look: dict[str, Any] = {"ncols": len(handles), "frameon": False, "fontsize": 9, "labelcolor": INK}
-        grid[0].figure.legend(handles.values(), handles.keys(), loc="outside upper right", **look)
-    return grid
-
-
-def _grid(count: int) -> NDArray[np.object_]:
-    """Make Axes in rows of three that share the vertical axis."""
-    columns = min(3, count)
-    rows = -(-count // columns)
-    size = (max(6.0, 2.7 * columns), max(4.0, 2.6 * rows))
-    figure, grid = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for spare in grid.flat[count:]:
-        figure.delaxes(spare)
-    drawn: NDArray[np.object_] = grid.flatten()[:count]
-    return drawn
-
-
-def _scale(axes: Axes, parameter: Choice | Float | Int) -> None:
-    """Set ticks at the values of a choice, or a logarithmic axis."""
-    if isinstance(parameter, Choice):
-        names = [str(value) for value in choice_values(parameter)]
-        is_wide = sum(map(len, names)) > 24
-        aslant: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if is_wide else {}
-        axes.set_xticks(range(len(names)), names, **aslant)
-        axes.set_xlim(-0.6, len(names) - 0.4)
-    elif parameter.log:
-        low, high = parameter.bounds
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _positions(trials: pd.DataFrame, name: str, parameter: Choice | Float | Int) -> Numbers:
-    """Return each trial's position on the axis of a parameter: (N,)."""
-    cells = trials[f"param_{name}"]
-    if not isinstance(parameter, Choice):
-        return numbers(cells)
-    values = choice_values(parameter)
-    # Multiples of the golden ratio spread any number of trials evenly, and each keeps its position.
-    aside = (numbers(trials["number"]) * 0.618 % 1 - 0.5) * 0.4
-    return np.array([values.index(cell) for cell in cells], dtype=float) + aside
-
-
-def _scatter(axes: Axes, x: Numbers, trials: pd.DataFrame) -> None:
+def scatter(axes: Axes, x: Numbers, trials: pd.DataFrame) -> None:
     """Draw the trials' values with the markers of their states."""
     for state, look in _LOOKS.items():
         drawn = ((trials["state"] == state) & trials["value"].notna()).to_numpy(bool)
@@ -180,7 +96,7 @@ def _scatter(axes: Axes, x: Numbers, trials: pd.DataFrame) -> None:
 
 
 def rungs(decisions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw how many trials reached each rung, and were stopped there.
+    """Draw how many trials reached each rung, waited there to the end, and were stopped there.
 
     Brackets are counted together.
 
@@ -196,26 +112,36 @@ def rungs(decisions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     if decisions.empty:
         return show_text(axes, "no trial has reached a rung")
     counts = _rung_counts(decisions)
-    continued, positions = counts["reached"] - counts["stopped"], np.arange(len(counts))
-    axes.bar(positions, continued, color=BLUE, width=0.6, label="went on")
-    stopped = axes.bar(positions, counts["stopped"], bottom=continued, color=PALE, width=0.6, label="stopped")
+    positions, bottom = np.arange(len(counts)), np.zeros(len(counts))
+    for name, colour in (("went on", BLUE), ("waited", SKY), ("stopped", PALE)):
+        if counts[name].any() or name != "waited":
+            bars = axes.bar(positions, counts[name], bottom=bottom, color=colour, width=0.6, label=name)
+            bottom = bottom + counts[name].to_numpy()
     if len(counts) <= 8:  # more would overlap
-        texts = [f"{few} of {many}\nstopped" for many, few in counts.to_numpy()]
-        axes.bar_label(stopped, texts, padding=3, fontsize=9, color=INK)
+        texts = [_rung_text(row) for row in counts.to_dict("records")]
+        axes.bar_label(bars, texts, padding=3, fontsize=9, color=INK)
     axes.set_xticks(positions, [f"{rung:g}" for rung in counts.index])
     axes.set(xlabel="rung (epoch)", ylabel="trials")
     whole_ticks(axes.yaxis)
-    axes.margins(x=0.08, y=0.16)
+    axes.margins(x=0.08)
+    axes.set_ylim(0, 1.3 * counts["reached"].max())
     axes.grid(visible=False, axis="x")
     legend(axes, "upper right")
     return axes
 
 
 def _rung_counts(decisions: pd.DataFrame) -> pd.DataFrame:
-    """Count `reached` and `stopped` by rung.
+    """Count trials by rung, with the columns `reached`, `went on`, `waited` and `stopped`.
 
     Each trial counts once, by its latest verdict of the stopping rule.
     """
     latest = decisions[decisions["verdict"] != "time"].drop_duplicates(["number", "rung"], keep="last")
-    stopped = (latest["verdict"] == "stop").groupby(latest["rung"])
-    return pd.DataFrame({"reached": stopped.size(), "stopped": stopped.sum()})
+    waits, stops = ((latest["verdict"] == verdict).groupby(latest["rung"]) for verdict in ("wait", "stop"))
+    counts = pd.DataFrame({"reached": stops.size(), "waited": waits.sum(), "stopped": stops.sum()})
+    return counts.assign(**{"went on": counts["reached"] - counts["waited"] - counts["stopped"]})
+
+
+def _rung_text(counts: Mapping[Any, int]) -> str:
+    """Write in two lines how many trials a rung held back."""
+    name = "waited" if counts["waited"] > counts["stopped"] else "stopped"
+    return f"{counts[name]} of {counts['reached']}\n{name}"

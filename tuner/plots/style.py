@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from tuner.errors import UserError, suggest
@@ -18,6 +18,10 @@ BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 """Colours that colour-blind people can tell apart (Okabe and Ito)."""
 INK, GREY, PALE, GRID = "#333333", "#858C94", "#CBD0D6", "#E8EAED"
+
+DECADES = 10.0
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
+AxisName = Literal["x", "y"]
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _QUANTITIES = {
@@ -79,9 +83,9 @@ def legend(axes: Axes, position: Position, *handles_and_names: Any) -> None:
     axes.legend(*handles_and_names, fontsize=9, framealpha=0.85, edgecolor="none", labelcolor=INK, **where)
 
 
-def whole_ticks(axis: Axis) -> None:
+def whole_ticks(axis: Axis, most: int | Literal["auto"] = "auto") -> None:
     """Put ticks at whole numbers only."""
-    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.set_major_locator(MaxNLocator(nbins=most, integer=True, min_n_ticks=1))
 
 
 def measure(axis: Axis, metric: str, label: str | None = None) -> None:
@@ -94,6 +98,26 @@ def measure(axis: Axis, metric: str, label: str | None = None) -> None:
 def tick_in_percent(axis: Axis) -> None:
     """Write the ticks of shares in percent."""
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}"))
+
+
+def set_log(axes: Axes, name: AxisName, low: float, high: float) -> None:
+    """Make an axis logarithmic, with plain numbers at its ticks."""
+    (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 30 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def set_scale(axes: Axes, name: AxisName, metric: str, values: Numbers) -> None:
+    """Label an axis with a metric, and make it logarithmic where its values span decades."""
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    known = values[np.isfinite(values)]
+    if len(known) and known.min() > 0 and known.max() >= DECADES * known.min():
+        set_log(axes, name, float(known.min()), float(known.max()))
+    measure(axis, metric)
+    if metric.endswith(("_count", "_bytes")):
+        axis.set_major_formatter(EngFormatter(sep=""))
 
 
 def in_words(metric: str) -> tuple[str, str]:

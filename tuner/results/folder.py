@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -20,6 +20,9 @@ from tuner.results.schema import FINISHED, ORDER
 from tuner.results.tables import Tables
 from tuner.storage import StoreError, open_storage
 from tuner.storage.lock import hold
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _FILES = ("study.yaml", "identity.json", "provenance.json", "learned.json")
 _FOLDERS = (*ORDER, "checkpoints", "logs")
@@ -283,6 +286,19 @@ class StudyResults:
         if ranked.empty:
             raise StudyError(f"{self.folder}: no trial is complete yet")
         return ranked.iloc[0]
+
+    def plot(self, importance: pd.DataFrame | None = None) -> "dict[str, Axes]":
+        """Draw the overview of the study, see `tuner.plots.overview`."""
+        import tuner  # because plots are a later room, which only the package as a whole knows
+
+        return tuner.plots.overview(self, importance)
+
+    def _repr_html_(self) -> str:
+        """Show the study in a notebook."""
+        import tuner
+
+        card: str = tuner.study_card(self)
+        return card
 
 
 def is_finished(spec: StudyConfig, trials: pd.DataFrame) -> bool:
