@@ -6,7 +6,14 @@ from tuner.config.study import StudyConfig
 from tuner.results.schema import is_search
 
 GOLDEN = 0.6180339887498949
-"""Multiples of the golden ratio spread any number of trials evenly."""
+
+
+def spread(numbers: "pd.Series[int]") -> "pd.Series[float]":
+    """Spread trials evenly between 0 and 1, each always at the same place.
+
+    Multiples of the golden ratio spread any number of trials.
+    """
+    return numbers.astype(float) * GOLDEN % 1
 
 
 def sample_trials(spec: StudyConfig, trials: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -25,7 +32,7 @@ def sample_trials(spec: StudyConfig, trials: pd.DataFrame, most: int) -> pd.Data
     ascending = spec.objective[0].direction == "minimize"
     best = complete.sort_values("value", ascending=ascending, kind="stable").head(most // 5)
     rest = searched.drop(best.index)
-    order = (rest["number"].astype(float) * GOLDEN % 1).rename("order")
+    order = spread(rest["number"])
     rank = order.groupby(rest["state"]).rank(method="first")
     sizes = rest["state"].map(rest["state"].value_counts())
     share = (most - len(best)) / len(rest)

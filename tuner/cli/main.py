@@ -26,6 +26,7 @@ from tuner.cli.final import final
 from tuner.cli.init import init
 from tuner.cli.predict import predict
 from tuner.cli.replay import replay
+from tuner.cli.report import report
 from tuner.cli.reproduce import reproduce
 from tuner.cli.rerun import rerun
 from tuner.cli.run import run, validate
@@ -63,6 +64,7 @@ app.command("ls")(list_studies)
 app.command()(show)
 app.command()(best)
 app.command()(compare)
+app.command()(report)
 app.command()(explain)
 app.command()(importance)
 app.command()(replay)

@@ -1,5 +1,6 @@
 """Cache of decoded data sets: each is decoded once per machine and memory-mapped."""
 
+import glob
 import os
 import re
 import shutil
@@ -52,6 +53,19 @@ def load(config: DatasetConfig, root: Path | None = None, cache: Path | None = N
                 _build(entry, source, fingerprint, config.size)
     except OSError as error:
         raise DataError(f"{error.filename or cache}: {reason(error)}{_remedy(error, cache)}") from error
+    return Dataset.open(entry)
+
+
+def find_cached(fingerprint: str, cache: Path | None = None) -> Dataset:
+    """Open the cache entry with a fingerprint, without looking for its source.
+
+    Raises:
+        DataError: There is no such entry on this machine, or it is damaged.
+    """
+    arrays = _places(None, cache)[1] / "arrays"
+    entry = next(arrays.glob(f"*-{glob.escape(fingerprint)}"), None) if fingerprint else None
+    if entry is None:
+        raise DataError(f"{arrays}: the images of the study are not on this machine")
     return Dataset.open(entry)
 
 

@@ -1,0 +1,362 @@
+"""Vega-Lite specifications of the page's figures, as plain dictionaries.
+
+Colours are names of the page's style sheet, such as `complete`, so that dark and light pages share a
+specification. No text of a study stands in an expression. Rows of a trial have its number in `trial`,
+by which the page links figures.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tuner.config.parameters import Choice, Float, Int, Parameter
+from tuner.plots.style import in_words
+from tuner.report.blocks import FATES
+
+Spec = dict[str, Any]
+HIGHLIGHTED = "datum.trial === focus || indexof(kept, datum.trial) >= 0"
+"""Condition of rows of the trials that are pointed at or kept."""
+
+
+def colour(name: str) -> Spec:
+    """Refer to a colour of the page."""
+    return {"expr": name}
+
+
+def named(data: str) -> Spec:
+    """Refer to a data set of the page."""
+    return {"data": {"name": data}}
+
+
+def axis(field: str, title: str, **scale: Any) -> Spec:
+    """Encode a quantity along an axis that need not begin at zero."""
+    return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False, "nice": True, **scale}}
+
+
+def metric_axis(field: str, metric: str, **scale: Any) -> Spec:
+    """Encode a metric, with shares written in percent."""
+    encoded = axis(field, title_of(metric), **scale)
+    return {**encoded, "axis": metric_labels(metric)} if metric_labels(metric) else encoded
+
+
+def metric_labels(metric: str) -> Spec:
+    """Write the numbers beside an axis or a legend, shares in percent."""
+    return {"labelExpr": "format(datum.value * 100, '~g')"} if metric.endswith("accuracy") else {}
+
+
+def title_of(metric: str) -> str:
+    """Write a metric and its unit."""
+    return " ".join(in_words(metric)).strip()
+
+
+def whole(encoded: Spec) -> Spec:
+    """Put ticks at whole numbers only."""
+    return {**encoded, "axis": {**encoded.get("axis", {}), "tickMinStep": 1, "format": "~s"}}
+
+
+def fate_colour() -> Spec:
+    """Colour by fate, without a legend, because the page draws it."""
+    fates = list(FATES.values())
+    return {
+        "field": "fate",
+        "type": "nominal",
+        "legend": None,
+        "scale": {"domain": fates, "range": [colour(fate) for fate in fates]},
+    }
+
+
+def points(encoding: Spec, data: str, **mark: Any) -> list[Spec]:
+    """Draw a point per trial, and those that are highlighted again on top."""
+    look = {"type": "point", "filled": True, "size": 34, "opacity": 0.75, **mark}
+    bright = {**look, "size": 110, "opacity": 1, "color": colour("accent"), "stroke": colour("surface")}
+    return [
+        {**named(data), "mark": look, "encoding": encoding},
+        {
+            **named(data),
+            "transform": [{"filter": HIGHLIGHTED}],
+            "mark": {**bright, "strokeWidth": 1.5},
+            "encoding": {name: each for name, each in encoding.items() if name not in ("color", "opacity")},
+        },
+    ]
+
+
+def lines(encoding: Spec, data: str, opacity: Any, **mark: Any) -> list[Spec]:
+    """Draw a line per trial, a broad invisible one to point at, and the highlighted ones on top."""
+    where = {name: each for name, each in encoding.items() if name != "color"} | {
+        "detail": {"field": "trial", "type": "nominal"}
+    }
+    return [
+        {
+            **named(data),
+            "mark": {"type": "line", "strokeWidth": 1.2, **mark},
+            "encoding": {**where, "color": encoding["color"], "opacity": opacity},
+        },
+        {**named(data), "mark": {"type": "line", "strokeWidth": 9, "opacity": 0.001, **mark}, "encoding": where},
+        {
+            **named(data),
+            "transform": [{"filter": HIGHLIGHTED}],
+            "mark": {"type": "line", "strokeWidth": 3, "color": colour("accent"), **mark},
+            "encoding": where,
+        },
+    ]
+
+
+def best_so_far(data: str, x: str, x_title: str, metric: str) -> Spec:
+    """Draw the best value as steps, and the values of completed trials."""
+    across = axis(x, x_title, zero=True, nice=False)
+    steps = {"type": "line", "interpolate": "step-after", "strokeWidth": 2.2, "color": colour("complete")}
+    line = {**named(data), "mark": steps, "encoding": {"x": across, "y": metric_axis("best", metric)}}
+    dots = {"x": across, "y": metric_axis("value", metric)}
+    return {"height": 260, "layer": [line, *points(dots, data, color=colour("complete"), opacity=0.45)]}
+
+
+def learning_curves(data: str, ends: str, rungs: str, *, metric: str, is_log: bool) -> Spec:
+    """Draw a curve per trial in the colour of its fate, the best one thick, and the rungs upright."""
+    scale = {"type": "log"} if is_log else {}
+    across = whole(axis("epoch", "epoch", nice=False))
+    encoding = {"x": across, "y": metric_axis("value", metric, **scale), "color": fate_colour()}
+    upright = {
+        **named(rungs),
+        "mark": {"type": "rule", "strokeDash": [3, 3], "color": colour("muted"), "opacity": 0.7},
+        "encoding": {"x": {**across, "field": "rung"}},
+    }
+    best = {
+        **named(data),
+        "transform": [{"filter": "datum.is_best"}],
+        "mark": {"type": "line", "strokeWidth": 3, "color": colour("complete")},
+        "encoding": {"x": across, "y": encoding["y"]},
+    }
+    pale = {"condition": {"test": "datum.fate === 'stopped'", "value": 0.5}, "value": 0.8}
+    dots = points(encoding, ends, size=22)
+    return {"height": 360, "layer": [upright, *lines(encoding, data, pale), best, *dots]}
+
+
+def parallel(data: str, ticks: str, axes: int, metric: str, *, is_maximized: bool) -> Spec:
+    """Draw a line per trial across the axes of all parameters and the value."""
+    scale = {"domain": [-0.02, axes - 1 + 0.02], "nice": False}
+    across = {"field": "axis", "type": "quantitative", "axis": None, "scale": scale}
+    up = {"field": "position", "type": "quantitative", "axis": None, "scale": {"domain": [-0.07, 1.2], "nice": False}}
+    legend = {"title": title_of(metric), "orient": "bottom", "gradientLength": 180, "gradientThickness": 8}
+    value = {
+        "field": "value",
+        "type": "quantitative",
+        "legend": {**legend, **metric_labels(metric)},
+        "scale": {"scheme": "viridis", "reverse": not is_maximized, "zero": False},
+    }
+    upright = {
+        **named(ticks),
+        "transform": [{"filter": "datum.is_axis"}],
+        "mark": {"type": "rule", "color": colour("muted"), "opacity": 0.6},
+        "encoding": {"x": across, "y": {**up, "field": "low"}, "y2": {"field": "high"}},
+    }
+    labels = {
+        **named(ticks),
+        "mark": {
+            "type": "text",
+            "fontSize": 11,
+            "color": colour("ink"),
+            "limit": 150,
+            "align": {"expr": f"datum.axis == 0 ? 'left' : datum.axis == {axes - 1} ? 'right' : 'center'"},
+            # because names would overlap on a phone
+            "dy": {"expr": f"datum.is_axis && width < {90 * axes} ? -13 * (datum.axis % 3) + 2 : 0"},
+        },
+        "encoding": {"x": across, "y": up, "text": {"field": "text", "type": "nominal"}},
+    }
+    pale = {"condition": {"test": "datum.fate === 'complete'", "value": 0.85}, "value": 0.3}
+    drawn = lines({"x": across, "y": up, "color": value}, data, pale)
+    return {"height": 340, "layer": [upright, *drawn, labels]}
+
+
+def parameter_axis(field: str, name: str, parameter: Parameter, **options: Any) -> Spec:
+    """Encode a parameter on its own scale: logarithmic, linear, or its choices side by side."""
+    if isinstance(parameter, Float | Int):
+        kind = {"type": "log"} if parameter.log else {"zero": False}
+        scale = {**kind, "domain": list(parameter.bounds), "nice": False}
+        ticks = {"tickCount": 4, "format": "~g", "labelOverlap": "greedy"}
+        return {"field": field, "type": "quantitative", "title": name, "scale": scale, "axis": ticks}
+    return {"field": field, "type": "ordinal", "title": name, "axis": {"labelAngle": 0, "labelLimit": 90}, **options}
+
+
+def slice_of(data: str, field: str, name: str, parameter: Parameter, values: Sequence[Any], metric: str) -> Spec:
+    """Draw the values of trials against one parameter."""
+    across = parameter_axis(field, name, parameter, sort=list(values), scale={"domain": list(values), "padding": 0.2})
+    encoding = {"x": across, "y": metric_axis("value", metric), "color": fate_colour()}
+    if isinstance(parameter, Choice):
+        encoding["xOffset"] = {"field": "aside", "type": "quantitative", "scale": {"domain": [0, 1]}}
+    return {"height": 190, "layer": points(encoding, data, size=24, opacity=0.65)}
+
+
+def heat_map(data: str, parameters: dict[str, Parameter], metric: str, names: Sequence[Sequence[str]]) -> Spec:
+    """Draw the median value in each cell of two parameters."""
+    encoding: Spec = {}
+    for channel, (name, parameter), values in zip("xy", parameters.items(), names, strict=True):
+        order = {"sort": list(values), "scale": {"domain": list(values)}}
+        encoding[channel] = parameter_axis(channel, name, parameter, **order)
+        if not isinstance(parameter, Choice):
+            encoding[f"{channel}2"] = {"field": f"{channel}2"}
+    legend = {
+        "title": f"median {title_of(metric)}",
+        "orient": "right",
+        "gradientThickness": 10,
+        **metric_labels(metric),
+    }
+    shades = {"field": "median", "type": "quantitative", "legend": legend, "scale": {"scheme": "viridis"}}
+    said = [{"field": field, "title": title} for field, title in (("x_text", "x"), ("y_text", "y"))]
+    said += [{"field": "median", "title": "median", "format": ".4~g"}, {"field": "count", "title": "trials"}]
+    encoding |= {"color": shades, "tooltip": said}
+    return {"height": 300, "layer": [{**named(data), "mark": {"type": "rect", "tooltip": True}, "encoding": encoding}]}
+
+
+def importance(data: str, count: int) -> Spec:
+    """Draw the share of each parameter with its interval, for all trials and for the best."""
+    domain, shades = ["all trials", "the best"], [colour("complete"), colour("second")]
+    aside = {"field": "of", "type": "nominal", "scale": {"domain": domain}}
+    down = {
+        "field": "parameter",
+        "type": "nominal",
+        "title": None,
+        "sort": {"field": "order"},
+        "axis": {"labelLimit": 160},
+    }
+    hue = {"field": "of", "type": "nominal", "legend": None, "scale": {"domain": domain, "range": shades}}
+    shared = {"y": down, "yOffset": aside, "color": hue}
+    share = axis("share", "share", zero=True, domainMin=0)
+    interval = {"type": "rule", "strokeWidth": 2, "opacity": 0.6}
+    said = [{"field": field, "title": title, "format": ".2f"} for field, title in SHARES]
+    said.insert(0, {"field": "parameter", "title": "parameter"})
+    return {
+        "height": 34 * count,
+        "layer": [
+            {
+                **named(data),
+                "mark": interval,
+                "encoding": {**shared, "x": {**share, "field": "low"}, "x2": {"field": "high"}},
+            },
+            {
+                **named(data),
+                "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
+                "encoding": {**shared, "x": share, "tooltip": said},
+            },
+        ],
+    }
+
+
+SHARES = (("share", "share"), ("low", "from"), ("high", "to"))
+
+
+def pareto(data: str, horizontal: str, vertical: str) -> Spec:
+    """Draw completed trials by two objectives, with the front joined."""
+    encoding = {"x": metric_axis("a", horizontal), "y": metric_axis("b", vertical)}
+    joined = {
+        **named(data),
+        "transform": [{"filter": "datum.is_front"}],
+        "mark": {"type": "line", "strokeDash": [4, 3], "color": colour("complete"), "strokeWidth": 1.5},
+        "encoding": {**encoding, "order": {"field": "a", "type": "quantitative"}},
+    }
+    shade = {"condition": {"test": "datum.is_front", "value": colour("complete")}, "value": colour("stopped")}
+    return {"height": 320, "layer": [joined, *points({**encoding, "color": shade}, data, size=60)]}
+
+
+def hypervolume(data: str) -> Spec:
+    """Draw the hypervolume as steps by epochs."""
+    mark = {"type": "line", "interpolate": "step-after", "strokeWidth": 2.2, "color": colour("complete")}
+    across = axis("epochs", "epochs of all trials", zero=True, nice=False)
+    return {
+        "height": 320,
+        **named(data),
+        "mark": mark,
+        "encoding": {"x": across, "y": axis("hypervolume", "hypervolume")},
+    }
+
+
+def confusion(data: str, names: Sequence[str]) -> Spec:
+    """Draw the images of each pair of a true and a predicted class."""
+    many = len(names) > 12
+    label = {"labelLimit": 90, "labelOverlap": True, "grid": False}
+    down: Spec = {"field": "label", "type": "ordinal", "title": None, "sort": list(names), "axis": label}
+    across = {
+        **down,
+        "field": "predicted",
+        "title": "predicted class",
+        "axis": {**label, "orient": "top", "labelAngle": 0 if _short(names) else -40},
+    }
+    for channel in (down, across):
+        channel["scale"] = {"domain": list(names), "padding": 0.04}
+    ramp: Spec = {"type": "sqrt", "domain": [0, 1], "range": [colour("low"), colour("high")]}
+    shade = {"field": "share", "type": "quantitative", "legend": None, "scale": ramp}
+    said = [{"field": field, "title": title} for field, title in CONFUSED]
+    said.append({"field": "share", "title": "of its images", "format": ".1%"})
+    where = {"y": down, "x": across}
+    cells = {
+        **named(data),
+        "mark": {"type": "rect", "cornerRadius": 2},
+        "encoding": {**where, "color": shade, "tooltip": said},
+    }
+    ink = {"condition": {"test": "datum.share > 0.3", "value": colour("on_high")}, "value": colour("ink")}
+    counts = {
+        **named(data),
+        "mark": {"type": "text", "fontSize": 11},
+        "encoding": {**where, "text": {"field": "count", "type": "quantitative"}, "color": ink, "tooltip": said},
+    }
+    return {"height": min(620, max(260, 34 * len(names))), "layer": [cells] if many else [cells, counts]}
+
+
+CONFUSED = (("label", "true class"), ("predicted", "predicted class"), ("count", "images"))
+
+
+def _short(names: Sequence[str]) -> bool:
+    return max(map(len, names), default=0) <= 4
+
+
+def bars(data: str, count: int) -> Spec:
+    """Draw the share of each entry of a ledger."""
+    down = {"field": "entry", "type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 140}}
+    share = {
+        "field": "share",
+        "type": "quantitative",
+        "title": "share of the slots' time",
+        "axis": {"format": "%", "tickCount": 5},
+    }
+    said = [{"field": "entry", "title": "entry"}, {"field": "share", "title": "share", "format": ".1%"}]
+    said.append({"field": "time", "title": "time"})
+    where = {"y": down, "x": share, "tooltip": said}
+    labels = {"type": "text", "align": "left", "dx": 5, "fontSize": 11, "color": colour("ink")}
+    return {
+        "height": 26 * count,
+        "layer": [
+            {
+                **named(data),
+                "mark": {"type": "bar", "color": colour("complete"), "cornerRadiusEnd": 2, "height": 14},
+                "encoding": where,
+            },
+            {**named(data), "mark": labels, "encoding": {**where, "text": {"field": "share", "format": ".1%"}}},
+        ],
+    }
+
+
+def overlay(data: str, names: Sequence[str], shades: Sequence[str], metric: str) -> Spec:
+    """Draw the best value of several studies by epochs."""
+    hue = {
+        "field": "study",
+        "type": "nominal",
+        "legend": None,
+        "scale": {"domain": list(names), "range": [colour(shade) for shade in shades]},
+    }
+    said = [
+        {"field": "study", "title": "study"},
+        {"field": "number", "title": "trial"},
+        {"field": "best", "title": "best"},
+    ]
+    where = {
+        "x": axis("epochs", "epochs of all trials", zero=True, nice=False),
+        "y": metric_axis("best", metric),
+        "color": hue,
+    }
+    line = {"type": "line", "interpolate": "step-after", "strokeWidth": 2.2}
+    dots = {"type": "point", "filled": True, "size": 30}
+    return {
+        "height": 320,
+        "layer": [
+            {**named(data), "mark": line, "encoding": where},
+            {**named(data), "mark": dots, "encoding": {**where, "tooltip": said}},
+        ],
+    }
