@@ -10,6 +10,7 @@ from tuner.cluster.slots import TrialResources
 from tuner.config.study import parse_spec
 from tuner.results.folder import StudyFolder
 from tuner.study import run_record
+from tuner.study.observer import NullObserver
 from tuner.study.run_record import RunRecord
 
 SPEC = {"study": "kept", "training": {"architecture": "vazquez_base"}, "space": {}}
@@ -25,5 +26,5 @@ def test_capability_of_the_first_run_is_kept(
     for capability in ((8, 0), (7, 5)):
         monkeypatch.setattr(run_record, "lowest_capability", lambda capability=capability: capability)
         placement = Placement(TrialResources(1.0, gpu), slots=1)
-        found.append(RunRecord(folder, spec, dataset, [], placement).capability)
+        found.append(RunRecord(folder, spec, dataset, [], placement, NullObserver()).capability)
     assert found == expected

@@ -70,6 +70,15 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
 
 
+def format_range(low: float, high: float) -> str:
+    """Write a range of durations in the unit of its end: `20 to 40 s`, `about 3 h`."""
+    units = ((90, 1, "s"), (90 * 60, 60, "min"), (48 * 3600, 3600, "h"))
+    size, unit = next(((size, unit) for limit, size, unit in units if high < limit), (86400, "days"))
+    digits = 1 if unit in ("h", "days") else 0
+    first, last = f"{low / size:.{digits}f}", f"{high / size:.{digits}f}"
+    return f"about {last} {unit}" if first == last else f"{first} to {last} {unit}"
+
+
 def join_intervals(board: "pd.DataFrame", metric: str) -> "pd.DataFrame":
     """Write the means of repeats with their intervals: `0.8161 ± 0.0150`.
 

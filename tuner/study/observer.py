@@ -15,6 +15,9 @@ Row = dict[str, Any]
 class Observer(Protocol):
     """An observer of a running study."""
 
+    def slots_counted(self, slots: int) -> None:
+        """Learn how many trials can run side by side from now on."""
+
     def trial_started(self, row: Row) -> None:
         """Learn that a trial was given to Ray."""
 
@@ -42,6 +45,9 @@ class Observer(Protocol):
 
 class NullObserver:
     """An observer that ignores everything."""
+
+    def slots_counted(self, slots: int) -> None:
+        """Ignore the slots."""
 
     def attempt_started(self, row: Row) -> None:
         """Ignore the attempt."""
@@ -78,6 +84,10 @@ class TolerantObserver:
         self._observer = observer
         self._has_failed = False
 
+    def slots_counted(self, slots: int) -> None:
+        """Pass on the slots."""
+        self._tolerate(self._observer.slots_counted, slots)
+
     def attempt_started(self, row: Row) -> None:
         """Pass on the attempt."""
         self._tolerate(self._observer.attempt_started, row)
@@ -106,7 +116,7 @@ class TolerantObserver:
         """Pass on the stop."""
         self._tolerate(self._observer.halting)
 
-    def _tolerate(self, call: Callable[..., None], *arguments: Row) -> None:
+    def _tolerate(self, call: Callable[..., None], *arguments: Any) -> None:
         try:
             call(*arguments)
         except (Exception, SystemExit) as error:  # rich exits where a pipe is closed

@@ -160,7 +160,7 @@ class StudyRun:
             meter.gpu = _gpu_of(placement, self.spec)
             self.folder.write_spec(self.spec)
             keep(self.folder, self._learned)
-            record = RunRecord(self.folder, self.spec, dataset, accepted, placement)
+            record = RunRecord(self.folder, self.spec, dataset, accepted, placement, self._observer)
             stack.callback(lambda: record.end(self.stop_reason))
             self._capability = record.capability
             self.folder.write_identity(identity)

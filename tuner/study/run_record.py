@@ -10,6 +10,7 @@ from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder
 from tuner.results.provenance import describe_run
 from tuner.results.tables import now
+from tuner.study.observer import Observer
 
 
 class RunRecord:
@@ -21,6 +22,7 @@ class RunRecord:
         dataset: Its images.
         accepted: Changes of images, code or defaults that the user accepted.
         placement: Resources of each trial, and the number of slots.
+        observer: Learns the number of slots.
     """
 
     def __init__(
@@ -30,8 +32,10 @@ class RunRecord:
         dataset: data.Dataset,
         accepted: list[str],
         placement: Placement,
+        observer: Observer,
     ) -> None:
-        self._folder = folder
+        self._folder, self._observer = folder, observer
+        observer.slots_counted(placement.slots)
         self._record: dict[str, Any] = folder.provenance() or {"study": spec.study, "runs": []}
         described = {"name": dataset.name, "fingerprint": dataset.fingerprint}
         self._run = describe_run(described, spec.search.seed) | {"accepted_changes": accepted}
@@ -56,6 +60,7 @@ class RunRecord:
         if slots != self._run["slots"][-1][1]:
             self._run["slots"].append([now().isoformat(), slots])
             self._write()
+            self._observer.slots_counted(slots)
 
     def end(self, stop_reason: str | None) -> None:
         """Record the end of the run. A run without an end reads like one that was killed."""
