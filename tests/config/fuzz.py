@@ -99,6 +99,7 @@ SECTIONS: dict[str, list[Any]] = {
     "classes": [["validation"]],
     "untrained": [True],
     "log_every": [1, 40],
+    "log_to": ["mlflow", ["tensorboard", "mlflow"], {"tensorboard": "runs", "mlflow": None}],
     "protocol": ["as_published"],
 }
 

@@ -399,6 +399,7 @@ def test_differences_ignore_amount_and_place_of_work() -> None:
     text = DESIGN.replace("trials: 64", "trials: 99").replace("cpu: 2, gpu: 0.5, concurrent: 3", "cpu: 1")
     text = text.replace("hours: 2", "hours: 3").replace("top: 3", "top: all") + "retries: 0\nkeep_weights: 9\n"
     text = text.replace("optimizer: adam", "optimizer: adam, precision: bfloat16") + "untrained: true\nlog_every: 40\n"
+    text += "log_to: [tensorboard]\n"
     assert spec(text) != spec(DESIGN)
     assert spec(text).differences(spec(DESIGN)) == []
 

@@ -23,6 +23,7 @@ from tests.support.trainables import (
     MendedTrial,
     StudiousTrial,
 )
+from tests.support.trial_logs import expected, read
 from tuner.analysis.ledger import ledger
 from tuner.cli.main import app
 from tuner.config.study import StudyConfig, parse_spec
@@ -299,6 +300,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
         stopping={"asha": {"grace_period": 2, "reduction_factor": 2} | AS_RAY},
         retries=1,
         resources=TWO_SLOTS,
+        log_to=["tensorboard", "mlflow"],
     )
     run = StudyRun(spec, tmp_path_factory.mktemp("r"), trainable=FaultyTrial)
     run.run()
@@ -324,6 +326,12 @@ def test_faulty_study_ends(trials: pd.DataFrame) -> None:
     }
     assert {trials["state"][0], trials["state"][1], trials["state"][3]} <= {"COMPLETE", "PRUNED"}
     assert "COMPLETE" in set(trials["state"])
+
+
+@pytest.mark.parametrize("log", ["tensorboard", "mlflow"])
+def test_faulty_study_is_logged_as_in_its_tables(faulty: StudyRun, log: str) -> None:
+    folder = Path(str(faulty.folder))
+    assert read(log, folder) == expected(log, faulty.spec, folder)
 
 
 def test_faulty_study_accounts_for_lost_time(faulty: StudyRun) -> None:

@@ -24,6 +24,7 @@ from tuner.cli.explain import explain, importance
 from tuner.cli.export import export
 from tuner.cli.final import final
 from tuner.cli.init import init
+from tuner.cli.log import log
 from tuner.cli.predict import predict
 from tuner.cli.replay import replay
 from tuner.cli.report import report
@@ -67,6 +68,7 @@ app.command()(compare)
 app.command()(report)
 app.command()(explain)
 app.command()(importance)
+app.command()(log)
 app.command()(replay)
 app.command()(rerun)
 app.command()(final)

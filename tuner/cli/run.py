@@ -173,10 +173,13 @@ def run_here(
     from tuner.results.folder import StudyFolder, is_finished
     from tuner.study.budget import BudgetMeter, read_spent
     from tuner.study.progress import Progress
+    from tuner.study.trial_logs import catch_up
 
     reopens = retry_failed and earlier is not None and bool((earlier.trials["state"] == "FAILED").any())
     if earlier is not None and is_finished(spec, earlier.trials) and not reopens:
         out.print(f"Study {spec.study} has all its trials; nothing is left to do")
+        if spec.log_to:
+            catch_up(spec, earlier.folder)
         return None
     folder = StudyFolder(f"{results}/{spec.study}")
     spent = read_spent(spec, folder.provenance(), folder.tables(spec))

@@ -18,6 +18,7 @@ from pydantic import (
 from tuner.config.budget import Budget, check_gpu_hours, check_target
 from tuner.config.constraints import Bound, check_constraints
 from tuner.config.dataset import DatasetConfig
+from tuner.config.log_to import LogTo
 from tuner.config.parameters import Constant
 from tuner.config.plain import check_plain
 from tuner.config.recipes import Recipes
@@ -110,6 +111,11 @@ class StudyConfig(Settings):
     """Metrics that every epoch measures beside loss and accuracy. Those of the objective are measured anyway."""
     classes: list[Literal["validation", "test"]] = Field(default_factory=list, max_length=2)
     """Images by which each completed trial is measured per class, in the table `classes`."""
+    log_to: LogTo = Field(default_factory=dict)
+    """Other logs with a run per trial: `[tensorboard, mlflow]`, or `{tensorboard: FOLDER, mlflow: URI}`.
+
+    auto: `tensorboard/` in the study's folder, and MLFLOW_TRACKING_URI or `mlflow.db` in the results directory.
+    """
 
     @field_validator("objective")
     @classmethod

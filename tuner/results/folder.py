@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FILES = ("study.yaml", "identity.json", "provenance.json", "learned.json")
-_FOLDERS = (*ORDER, "checkpoints", "logs")
+_FOLDERS = (*ORDER, "checkpoints", "logs", "tensorboard")
 
 
 class StudyFolder:

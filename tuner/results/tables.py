@@ -9,7 +9,7 @@ parts that are damaged or misplaced, with a warning. Only `compact` sets a damag
 import math
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -48,7 +48,12 @@ class Tables:
         storage: The study folder.
         space: Its search space, which defines the parameter columns.
         study: Name of the study, whose rows are read; None: the rows of any study.
+
+    Attributes:
+        on_written: Called with the rows of a table after they were written.
     """
+
+    on_written: Callable[[Table, Sequence[dict[str, Any]]], None] | None = None
 
     def __init__(self, storage: Storage, space: Space, study: str | None = None) -> None:
         self.storage = storage
@@ -74,6 +79,8 @@ class Tables:
             if rows:
                 part = pa.Table.from_pylist(rows, schema=schema(table, self.space))
                 self._write(table, part, "snappy")  # because zstd takes longer than the rest
+                if self.on_written:
+                    self.on_written(table, rows)
                 rows.clear()
         self._flushed_at = time.monotonic()
 

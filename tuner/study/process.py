@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOGGERS = ("ray", "ray.tune", "ray.data", "optuna")
-"""Loggers whose levels Ray, Optuna or this package change."""
+_LOGGERS = ("ray", "ray.tune", "ray.data", "optuna", "mlflow", "alembic")
+"""Loggers whose levels Ray, Optuna, MLflow or this package change."""
 
 
 @contextmanager

@@ -44,6 +44,7 @@ from tuner.study.restore import Past, read_past
 from tuner.study.retries import Retries
 from tuner.study.run_record import RunRecord
 from tuner.study.trainable import TrialContext, TrialTrainable
+from tuner.study.trial_logs import catch_up, following, make_logs
 
 
 class StudyRun:
@@ -111,6 +112,7 @@ class StudyRun:
         """
         refuse_hidden_modules(Path.cwd())
         self.spec = check_comparable(self.folder, self.spec)
+        make_logs(self.spec, self.folder)  # which refuses what is not installed
         dataset = load_fitting(self.spec, self._data)
         with self.folder.lock():
             self.spec = check_comparable(self.folder, self.spec)
@@ -125,6 +127,7 @@ class StudyRun:
                 self._run_on_ray(tables, dataset, identity, accepted)
             elif not accepted:  # because the rows that exist have the earlier identity
                 self.folder.write_spec(self.spec)
+                catch_up(self.spec, self.folder)
         return StudyResults(self.folder, self.spec)
 
     def _has_work(self, tables: Tables) -> bool:
@@ -166,6 +169,7 @@ class StudyRun:
             self.folder.write_identity(identity)
             stack.callback(_flush_if_possible, tables)
             slots = Slots(self.spec, placement.trial, record.count_slots)
+            stack.enter_context(following(self.spec, self.folder, tables))
             recorder = self._prepare(tables, past, retries, stopper, meter, slots, dataset)
             self.scheduler.has_other_node = partial(_has_other_node, placement.trial)
             del past  # because it holds all rows of earlier runs
