@@ -117,7 +117,7 @@ def test_retries_that_repeat_epochs_replace_them(log: str, tmp_path: Path) -> No
     tables = folder.tables(spec)
 
     def trial(attempt: int, state: str, **cells: Any) -> None:
-        row = {"study": "s", "number": 0, "attempt": attempt, "state": state, "epochs_run": 2, "updated_at": now()}
+        row = {"study": "s", "number": 0, "attempt": attempt, "state": state, "updated_at": now()}
         tables.append("trials", row | {"purpose": "search", "param_batch_size": 64, **cells})
         tables.flush()
 
@@ -136,7 +136,7 @@ def test_retries_that_repeat_epochs_replace_them(log: str, tmp_path: Path) -> No
             epoch(2, at, value)
     assert read(log, tmp_path / "s") == expected(log, study(), tmp_path / "s")
     with following(spec, folder, tables):
-        trial(2, "COMPLETE", test_accuracy=0.5)
+        trial(2, "COMPLETE", test_accuracy=0.5, epochs_run=2)
     points, _, fate = read(log, tmp_path / "s")[0]
     assert fate == "FINISHED"
     assert points[("test_accuracy", 2)] == 0.5
