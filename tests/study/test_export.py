@@ -115,6 +115,19 @@ def test_final_model_is_preferred(study: StudyResults, tmp_path: Path) -> None:
     assert kept.origin.images["training"] == 200
 
 
+@pytest.mark.parametrize("kind", ["safetensors", pytest.param("pt2", marks=pytest.mark.slow)])
+def test_bfloat16_network_is_exported(kind: str, tmp_path: Path) -> None:
+    study = train_study(tmp_path / "half", training={**TRAINING, "precision": "bfloat16"})
+    assert study.trial(NUMBER)["device"] == "cpu bf16"
+    _, _, difference = export_model(study, tmp_path / f"model{ENDINGS[kind]}", kind)
+    assert difference <= 1e-5
+    images = write_test_images(study, tmp_path / "images")
+    found = list(predict_files(tuner.load_model(tmp_path / f"model{ENDINGS[kind]}"), images, 1))
+    recorded = study.predictions.sort_values("index")["probability"].tolist()
+    same = 1e-6 if kind == "safetensors" else 0.05  # because pt2 computes in float32
+    assert [each.classes[0][1] for each in found if isinstance(each, Prediction)] == pytest.approx(recorded, abs=same)
+
+
 def test_metadata_serve_other_programs(study: StudyResults, tmp_path: Path) -> None:
     export_model(study, tmp_path / "model.safetensors", "safetensors")
     with safe_open(tmp_path / "model.safetensors", "pt") as opened:

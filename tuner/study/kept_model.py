@@ -18,6 +18,7 @@ from tuner.errors import StudyError, UserError, first_line
 from tuner.results.folder import StudyResults
 from tuner.results.identity import identify, refuse_edited
 from tuner.results.provenance import package_versions
+from tuner.results.ranking import rank
 from tuner.results.schema import parameters_from_row
 from tuner.storage import is_url
 from tuner.training.export import hash_state
@@ -26,6 +27,8 @@ from tuner.training.image_model import About, Origin
 from tuner.training.precision import Precision
 from tuner.training.saved_model import ABOUT, SavedModel, build, describe, fit, load_folder
 
+MOST_ASKED = 30
+"""Best trials that are asked for kept weights, because each one of an object store takes time."""
 TOLERANCE = 0.005
 """Largest difference of an accuracy from the recorded one, because another device rounds otherwise."""
 
@@ -93,9 +96,11 @@ def _read_states(study: StudyResults, number: int) -> list[dict[str, Tensor]]:
 
 def _no_weights(study: StudyResults, number: int) -> str:
     """Word the refusal of a trial without weights."""
-    exists = study.folder.storage.exists
-    kept = [str(other) for other in study.trials["number"] if exists(study.folder.weights(int(other)))]
-    others = f"allowed: --trial {', '.join(kept)}; or " if kept else ""
+    storage = study.folder.storage
+    complete = [int(other) for other in rank(study.spec, study.trials)["number"].head(MOST_ASKED)]
+    kept = storage.each(storage.exists, [study.folder.weights(other) for other in complete])
+    names = ", ".join(str(other) for other, is_kept in zip(complete, kept, strict=True) if is_kept)
+    others = f"allowed: --trial {names}; or " if names else ""
     return f"{study.folder}: no weights of trial {number} were kept; {others}{_remedy(study)}"
 
 
