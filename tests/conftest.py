@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.browser import browser
 from tests.support.object_store import ObjectStore
+
+__all__ = ["browser"]
 
 os.environ.pop("COLUMNS", None)  # because a terminal's width would decide how tables of tests are folded
 

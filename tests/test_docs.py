@@ -15,8 +15,10 @@ import duckdb
 import matplotlib as mpl
 import pytest
 import typer
+from playwright.sync_api import Browser
 from typer.core import TyperGroup
 
+from tests.support.browser import open_page
 from tests.support.forked import call_tuner
 from tuner.cli.main import app
 from tuner.config.study import parse_spec
@@ -168,6 +170,18 @@ def test_yaml_blocks_are_valid(block: Block, workplace: Path, monkeypatch: pytes
         return
     own = {} if "architecture" not in parsed.get("space", {}) else {"training": {}}
     parse_spec({**FRAGMENT, **own, **parsed}, str(block))
+
+
+@pytest.mark.slow
+def test_report_of_digits_is_drawn_in_a_browser(workplace: Path, browser: Browser) -> None:
+    done = tuner(["report", "digits"], workplace)
+    assert done.stdout.startswith("Wrote digits.html"), done.stderr
+    with open_page(browser, (workplace / "digits.html").as_uri()) as page:
+        page.evaluate("report.ready")
+        figures = page.evaluate("[...report.views.keys()].length")
+        assert figures >= 12
+        assert page.locator("canvas").count() == figures
+        assert page.locator("#s0_pictures img").count() >= 1
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in blocks("python")}))

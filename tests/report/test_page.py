@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.studies import START, epoch_rows, made_up_study, trial_row, write_study
+from tests.support.studies import HOSTILE, epoch_rows, hostile_study, made_up_study, trial_row, write_study
 from tuner import load_study, report
+from tuner.errors import printable
 from tuner.report.pictures import data_uri
 from tuner.results.folder import StudyResults
 
 COMMITTED = Path(__file__).parents[2] / "notebooks" / "results"
-HOSTILE = "<script>alert(1)</script><!-- \"'&amp; \u202eabc\u202c \u05d0\u05d1 😀 </style>{{ 7*7 }}"
 TWO = {"objective": [{"maximize": "val_accuracy"}, {"minimize": "parameters_count"}]}
-OWN_NETWORK = {"training": {"architecture": "mine.nets:Net"}}
 Data = dict[str, Any]
 
 
@@ -136,36 +135,6 @@ def test_figures_name_data_sets_of_the_page(small: StudyResults) -> None:
     assert named <= {*data["datasets"]}
 
 
-def hostile_study(folder: Path) -> StudyResults:
-    space = {HOSTILE: {"float": [0, 1]}, "other": {"choice": [HOSTILE, "plain"]}}
-    cells = {f"param_{HOSTILE}": 0.5, "param_other": HOSTILE}
-    trials = [trial_row(number, 0.5 + number / 10, **cells) for number in range(3)]
-    trials.append(trial_row(3, state="FAILED", error=HOSTILE, error_kind=HOSTILE, **cells))
-    predictions = [
-        {
-            "number": 2,
-            "attempt": 1,
-            "split": "test",
-            "index": index,
-            "label": index % 2,
-            "predicted": 0,
-            "probability": 0.5,
-        }
-        for index in range(4)
-    ]
-    epochs = [row for number in range(3) for row in epoch_rows(number, [0.4, 0.5 + number / 10])]
-    study = write_study(
-        folder,
-        {"study": "hostile", "space": space, **OWN_NETWORK},
-        trials=trials,
-        epochs=epochs,
-        predictions=predictions,
-    )
-    run = {"source": {"commit": HOSTILE}, "command": [HOSTILE], "started_at": START.isoformat(), "hardware": HOSTILE}
-    study.folder.write_provenance({"study": HOSTILE, "runs": [run]})
-    return study
-
-
 @pytest.mark.usefixtures("without_library")
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     study = hostile_study(tmp_path / "<img src=x onerror=alert(1)>")
@@ -176,7 +145,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert "img" not in page.tags
     assert "alert(1)</script>" not in html
     data = json.loads(page.data)
-    shown = "<script>alert(1)</script><!-- \"'&amp; \\u202eabc\\u202c \u05d0\u05d1 😀 </style>{{ 7*7 }}"
+    shown = printable(HOSTILE)
     found = blocks(data)
     assert column(found["failed"], "reason") == [shown]
     assert column(found["classes"], "class") == [f"{shown} (0)", f"{shown} (1)"]

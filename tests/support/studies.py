@@ -19,6 +19,8 @@ SPACE = {
     "dense": {"int": [8, 128], "log": True},
 }
 NETWORK = {"training": {"architecture": "vazquez_base"}}
+HOSTILE = "<script>alert(1)</script><!-- \"'&amp; \u202eabc\u202c \u05d0\u05d1 😀 </style>{{ 7*7 }}"
+OWN_NETWORK = {"training": {"architecture": "mine.nets:Net"}}
 Row = dict[str, Any]
 
 
@@ -88,3 +90,34 @@ def made_up_study(folder: Path, count: int, **settings: Any) -> StudyResults:
         if length > 1:
             decisions.append({**verdict, "verdict": "go" if length > 2 else "stop", "at": START})
     return write_study(folder, settings, trials=trials, epochs=epochs, decisions=decisions)
+
+
+def hostile_study(folder: Path) -> StudyResults:
+    """Write a study all of whose texts would break a page that does not escape them."""
+    space = {HOSTILE: {"float": [0, 1]}, "other": {"choice": [HOSTILE, "plain"]}}
+    cells = {f"param_{HOSTILE}": 0.5, "param_other": HOSTILE}
+    trials = [trial_row(number, 0.5 + number / 10, **cells) for number in range(3)]
+    trials.append(trial_row(3, state="FAILED", error=HOSTILE, error_kind=HOSTILE, **cells))
+    predictions = [
+        {
+            "number": 2,
+            "attempt": 1,
+            "split": "test",
+            "index": index,
+            "label": index % 2,
+            "predicted": 0,
+            "probability": 0.5,
+        }
+        for index in range(4)
+    ]
+    epochs = [row for number in range(3) for row in epoch_rows(number, [0.4, 0.5 + number / 10])]
+    study = write_study(
+        folder,
+        {"study": "hostile", "space": space, **OWN_NETWORK},
+        trials=trials,
+        epochs=epochs,
+        predictions=predictions,
+    )
+    run = {"source": {"commit": HOSTILE}, "command": [HOSTILE], "started_at": START.isoformat(), "hardware": HOSTILE}
+    study.folder.write_provenance({"study": HOSTILE, "runs": [run]})
+    return study

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli.completion import complete_study
 from tuner.cli.options import Results
 from tuner.cli.show import find_study
 from tuner.cli.tables import DEFAULT_RESULTS, out
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 WEIGHED = 500
 """Trials at most behind the importance of parameters, because fANOVA's time grows with them."""
-Studies = Annotated[list[str], typer.Argument(metavar="STUDY…", help="Names of studies, or paths of their folders.")]
+Studies = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="STUDY…", help="Names of studies, or paths of their folders.", autocompletion=complete_study
+    ),
+]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write, instead of STUDY.html.")]
 
 
