@@ -6,6 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,6 +32,7 @@ from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
 from tuner.search.optuna_study import rebuild_study
 from tuner.study import retries
+from tuner.study.kept_model import load_kept
 from tuner.study.observer import NullObserver, Row
 from tuner.study.run import StudyRun
 
@@ -176,6 +178,10 @@ def test_study_keeps_steps_and_predictions_on_request(tmp_path: Path) -> None:
             assert list(rows["index"]) == list(range(len(rows)))
             assert (rows["label"] == rows["predicted"]).mean() == pytest.approx(accuracy)
             assert rows["probability"].between(0.1, 1).all()
+    kept = load_kept(study, int(trial.number), None)
+    probabilities = kept.predict(np.array(tuner.data.load(study.spec.dataset).test_images))
+    assert probabilities.argmax(1).tolist() == rows["predicted"].tolist()
+    assert probabilities.amax(1).tolist() == pytest.approx(rows["probability"].tolist(), abs=1e-5)
     rebuilt = rebuild_study(study.spec, study.trials, study.epochs)
     assert [trial.intermediate_values for trial in rebuilt.trials] == [
         trial.intermediate_values for trial in run.searcher.study.trials

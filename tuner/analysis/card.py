@@ -16,7 +16,7 @@ ROWS, LONGEST = 5, 60
 
 
 def study_card(study: StudyResults) -> str:
-    """Write a study's name, objectives, counts, best trial and first rows of its leaderboard as HTML."""
+    """Write a study as HTML: objectives, counts, and its best trials."""
     goals = ", ".join(f"{objective.direction} {objective.metric}" for objective in study.spec.objective)
     counts = ", ".join(f"{n} {state.lower()}" for state, n in counts_by_state(study.trials).items() if n)
     lines = [f"<b>{_text(study.spec.study)}</b>: {_text(goals)}", _text(counts or "no trials")]

@@ -26,7 +26,7 @@ def export(
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
 ) -> None:
-    """Write the network with preprocessing and classes to one file, checked on real images."""
+    """Write the network to one file, with preprocessing and class names."""
     from tuner.results.folder import StudyResults
     from tuner.training.formats import ENDINGS, check_format, format_of
 

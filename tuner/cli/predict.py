@@ -193,7 +193,7 @@ def _write_json(found: "Iterator[Prediction]", top: int) -> None:  # noqa: ARG00
 
 
 def _path(file: Path) -> str:
-    """Return a path that every output can hold, also where its encoding is broken."""
+    """Return a path as valid UTF-8."""
     return str(file).encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures of some training images of each class, or of uncertain images."""
+"""Contact sheets: pictures of some images of each class, or of uncertain ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ COLUMNS, CELL, TEXT = 8, 132, 36
 
 
 class Captioned(NamedTuple):
-    """An image (C, H, W) with a title and a line below it."""
+    """An image (C, H, W) with two lines of text below it."""
 
     pixels: Pixels
     title: str

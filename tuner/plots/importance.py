@@ -1,4 +1,4 @@
-"""Plots of all parameters at once: how much each matters, and the trials across them."""
+"""Plots of all parameters at once: their importance, and the trials across them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -76,10 +76,10 @@ def parallel_coordinates(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the search's trials as lines down across a row per parameter, and one for the value.
+    """Draw the search's trials as lines across a row per parameter.
 
-    The darker a line, the better its value. Trials that did not complete are pale. A line has a gap
-    where a trial lacks a parameter.
+    The last row is the value. The darker a line, the better its value. Trials that did not
+    complete are pale. A line has a gap where a trial lacks a parameter.
 
     Args:
         trials: `StudyResults.trials`, or some of its rows.
@@ -119,7 +119,7 @@ def _is_minimized(metric: str) -> bool:
 
 
 def _draw_lines(axes: Axes, places: Numbers, values: Numbers, is_complete: NDArray[np.bool_], metric: str) -> None:
-    """Draw a line per trial from row to row, the best completed trial last.
+    """Draw a line per trial from row to row, the best last.
 
     Args:
         axes: The Axes to draw on.
@@ -154,7 +154,7 @@ def _ticks(parameter: Parameter) -> dict[float, str]:
 
 
 def _draw_axis(axes: Axes, row: int, ticks: Mapping[float, str]) -> None:
-    """Draw a horizontal line with texts below it, those of its ends within the Axes."""
+    """Draw a horizontal line with texts below it."""
     axes.plot([0, 1], [row, row], color=GREY, linewidth=0.9, zorder=4)
     box: dict[str, Any] = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
     look: dict[str, Any] = {"fontsize": 8, "color": INK, "bbox": box, "zorder": 5, "parse_math": False}

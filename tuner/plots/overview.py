@@ -32,7 +32,7 @@ Draw = Callable[[Axes], object]
 
 
 def overview(study: "StudyResults", importance: pd.DataFrame | None = None) -> dict[str, Axes]:
-    """Draw the overview of a study as one figure, with the Axes for which it has data.
+    """Draw the overview of a study as one figure of several Axes.
 
     Args:
         study: The study.

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from numpy.typing import NDArray
 
 from tuner.analysis.formatting import number_text
@@ -140,15 +141,7 @@ def heat_map(
     valued = trials[is_search(trials)].dropna(subset=["value", *(f"param_{name}" for name in searched)])
     if valued.empty:
         return show_text(axes, "no trial with a value")
-    edges = [_edges(each) for each in searched.values()]
-    values = np.full((len(edges[1]) - 1, len(edges[0]) - 1), np.nan)
-    cells = medians(valued, searched)
-    values[cells["y"], cells["x"]] = cells["median"]
-    mesh = axes.pcolormesh(*edges, values, cmap="viridis")
-    for axis, (name, parameter) in zip(("x", "y"), searched.items(), strict=True):
-        set_parameter(axes, "x" if axis == "x" else "y", parameter)
-        (axes.set_xlabel if axis == "x" else axes.set_ylabel)(name.replace("_", " "))
-    axes.set(xlim=(edges[0][0], edges[0][-1]), ylim=(edges[1][0], edges[1][-1]))
+    mesh = _draw_cells(axes, valued, searched)
     places = [positions_of(valued, name, parameter) for name, parameter in searched.items()]
     look: dict[str, Any] = {"color": "white", "markersize": 3, "markeredgecolor": INK, "markeredgewidth": 0.5}
     axes.plot(*places, "o", **look)
@@ -157,8 +150,23 @@ def heat_map(
     return axes
 
 
+def _draw_cells(axes: Axes, valued: pd.DataFrame, parameters: Mapping[str, Choice | Float | Int]) -> QuadMesh:
+    """Draw the medians over two parameters, with their axes."""
+    (across, horizontal), (down, vertical) = parameters.items()
+    columns, rows = _edges(horizontal), _edges(vertical)
+    values = np.full((len(rows) - 1, len(columns) - 1), np.nan)
+    cells = medians(valued, parameters)
+    values[cells["y"], cells["x"]] = cells["median"]
+    mesh = axes.pcolormesh(columns, rows, values, cmap="viridis")
+    set_parameter(axes, "x", horizontal)
+    set_parameter(axes, "y", vertical)
+    axes.set(xlim=(columns[0], columns[-1]), ylim=(rows[0], rows[-1]))
+    axes.set(xlabel=across.replace("_", " "), ylabel=down.replace("_", " "))
+    return mesh
+
+
 def _edges(parameter: Parameter) -> list[float]:
-    """Return the edges of a parameter's cells, those of a choice around its positions."""
+    """Return the edges of a parameter's cells."""
     if isinstance(parameter, Choice):
         return [index - 0.5 for index in range(len(cell_names(parameter)) + 1)]
     return cell_edges(parameter)

@@ -1,4 +1,4 @@
-"""Plots of what a search has found and what it has cost: best values, and the time of the slots."""
+"""Plots of best values by cost, and of the time of the slots."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -45,7 +45,9 @@ _COLOURS = {
 
 
 def best_so_far(reached: pd.DataFrame, metric: str = "val_accuracy", *, ax: Axes | None = None) -> Axes:
-    """Draw the best value of the search by epochs or by time, and the completed trials.
+    """Draw the best value of the search by epochs or time.
+
+    Points are the completed trials.
 
     Args:
         reached: `best_by_epochs(study)` or `best_by_time(study)` of `tuner.analysis.leaderboard`.
@@ -76,7 +78,7 @@ def best_so_far(reached: pd.DataFrame, metric: str = "val_accuracy", *, ax: Axes
 
 
 def time_ledger(ledger: Ledger, *, ax: Axes | None = None) -> Axes:
-    """Draw what the time of the slots was spent on, as one bar per entry.
+    """Draw the time of the slots as one bar per entry.
 
     Args:
         ledger: `tuner.analysis.ledger.ledger(study)`.

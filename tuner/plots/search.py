@@ -96,7 +96,7 @@ def scatter(axes: Axes, x: Numbers, trials: pd.DataFrame) -> None:
 
 
 def rungs(decisions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw how many trials reached each rung, waited there to the end, and were stopped there.
+    """Draw how many trials went on, waited and stopped at each rung.
 
     Brackets are counted together.
 
@@ -131,9 +131,10 @@ def rungs(decisions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def _rung_counts(decisions: pd.DataFrame) -> pd.DataFrame:
-    """Count trials by rung, with the columns `reached`, `went on`, `waited` and `stopped`.
+    """Count the trials of each rung.
 
-    Each trial counts once, by its latest verdict of the stopping rule.
+    Columns: `reached`, `went on`, `waited` and `stopped`. Each trial counts once, by its
+    latest verdict of the stopping rule.
     """
     latest = decisions[decisions["verdict"] != "time"].drop_duplicates(["number", "rung"], keep="last")
     waits, stops = ((latest["verdict"] == verdict).groupby(latest["rung"]) for verdict in ("wait", "stop"))

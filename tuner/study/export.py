@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 def export_model(
     study: StudyResults, out: Path, format_name: str, *, trial: int | None = None, root: Path | None = None
 ) -> tuple[About, int, float]:
-    """Write a study's model to a file, after a comparison with the original.
+    """Write a study's model to a file that agrees with the original.
 
     Args:
         study: The study.
@@ -66,7 +66,7 @@ def _check_target(out: Path, format_name: str) -> None:
 
 
 def _some_images(study: StudyResults, root: Path | None) -> Tensor:
-    """Return some images of the study's data set, spread over its test or validation images."""
+    """Return some images of a study, spread over its test or validation images."""
     parts = DeviceDataset.open_folds(data.load(study.spec.dataset, root), study.spec.dataset)[0]
     images = parts.test if len(parts.test) else parts.validation
     count = min(CHECKED_IMAGES, len(images))
@@ -74,7 +74,7 @@ def _some_images(study: StudyResults, root: Path | None) -> Tensor:
 
 
 def _compare(model: SavedModel, file: Path, images: Tensor) -> float:
-    """Return the largest difference between a file and its original, or refuse the file.
+    """Return a file's largest difference from its original, or refuse the file.
 
     One image is predicted alone, because the file must take batches of any size.
     """

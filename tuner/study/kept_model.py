@@ -1,4 +1,4 @@
-"""Models of a study: the final one, or a trial's from the weights that the study kept."""
+"""Models of a study: the final one, or a trial's from its kept weights."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ TOLERANCE = 0.005
 
 
 def load_best(study: StudyResults, trial: int | None, root: Path | None) -> SavedModel:
-    """Load the final model of a study, or else the best trial with its kept weights.
+    """Load the final model of a study, or else its best trial.
 
     Args:
         study: The study.
@@ -51,7 +51,7 @@ def load_best(study: StudyResults, trial: int | None, root: Path | None) -> Save
 
 
 def final_folder(study: StudyResults) -> Path | None:
-    """Return the folder of a study's final model, the first one of several."""
+    """Return the folder of a study's final model, the first of several."""
     if is_url(str(study.folder)):
         return None
     folders = (Path(str(study.folder), *below) for below in (("model",), ("model", "1")))
@@ -59,7 +59,7 @@ def final_folder(study: StudyResults) -> Path | None:
 
 
 def load_kept(study: StudyResults, number: int, root: Path | None) -> SavedModel:
-    """Load a trial's network from its kept weights, and check it on the validation images.
+    """Load a trial's network, and check it on the validation images.
 
     The networks of several folds become one, the mean of their probabilities.
 

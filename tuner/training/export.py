@@ -19,7 +19,7 @@ EXAMPLE_IMAGES = 2
 
 
 def write_model(model: SavedModel, file: Path, format_name: str) -> None:
-    """Write a model to a file, with its preprocessing, classes and origin inside.
+    """Write a model to a file with preprocessing, classes and origin.
 
     Args:
         model: The model.

@@ -25,7 +25,9 @@ AGAIN = "`tuner export` writes it again"
 
 
 class GraphModel(ImageModel):
-    """A model whose file holds its whole computation, so that it needs no code of its network.
+    """A model whose file holds its whole computation.
+
+    It needs no code of its network.
 
     Args:
         about: Its classes, images and origin.
@@ -90,7 +92,7 @@ def _load_weights(file: Path, device: torch.device) -> SavedModel:
 
 
 def _load_archive(file: Path, load: Callable[[dict[str, Any]], Callable[[Tensor], Tensor]]) -> GraphModel:
-    """Load a graph of PyTorch by a function, which fills in the metadata."""
+    """Load a graph of PyTorch by a function that fills in the metadata."""
     found: dict[str, Any] = {KEY: ""}
     try:
         with ZipFile(file) as archive:

@@ -42,7 +42,7 @@ def format_of(file: Path) -> str | None:
 
 
 def metadata(about: "About") -> dict[str, str]:
-    """Return the metadata of an exported model: for this package, and for other programs."""
+    """Return the metadata of an exported model, for all programs."""
     resize = "resized by Pillow, bilinear" if about.resized else "not resized"
     size = f"{about.image_size}x{about.image_size}"
     colors = "gray" if about.channels == 1 else "RGB"

@@ -1,4 +1,4 @@
-"""Networks as one module from uint8 pixels to probabilities, which can be exported."""
+"""Networks as one module from uint8 pixels to probabilities, for exports."""
 
 import copy
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class FoldMean(nn.Module):
-    """The networks of all folds as one, whose probabilities are the mean of theirs.
+    """Networks of all folds as one, which gives their mean probabilities.
 
     It takes pixels 0 to 255, because each fold has its own scale of them.
 
@@ -37,9 +37,9 @@ class FoldMean(nn.Module):
 
 
 class Graph(nn.Module):
-    """A network with its preprocessing: (N, C, H, W) uint8 to probabilities (N, classes).
+    """A network with its preprocessing, from uint8 pixels to probabilities.
 
-    It computes in float32 on the CPU.
+    It takes (N, C, H, W), gives (N, classes), and computes in float32 on the CPU.
     """
 
     def __init__(self, network: nn.Module, scale: Tensor, offset: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What every trained model offers, whatever kind of file it comes from."""
+"""Trained models, whatever kind of file they come from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Origin(BaseModel):
 
 
 class About(BaseModel):
-    """All that is known of a model beside its weights, as `model.json` keeps it.
+    """Description of a model beside its weights, as `model.json` keeps it.
 
     With several folds the network is the mean of their networks and scales the pixels itself.
     """
@@ -98,7 +98,7 @@ class ImageModel(ABC):
         """Return probabilities of one batch of uint8 images."""
 
     def read(self, files: Sequence[str | Path]) -> NDArray[np.uint8]:
-        """Decode image files to (N, C, H, W) uint8, as the study decoded its own.
+        """Decode image files to (N, C, H, W) uint8, as the study did.
 
         Raises:
             DataError: A file is no image, or does not fit the model.

@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Prediction(NamedTuple):
-    """The likeliest classes of an image file, each with its probability, and its pixels (C, H, W)."""
+    """Likeliest classes of an image file with probabilities, and its pixels (C, H, W)."""
 
     file: Path
     classes: tuple[tuple[str, float], ...]
@@ -90,7 +90,7 @@ def _predict_batch(model: ImageModel, files: list[Path], top: int) -> Iterator[P
 
 
 def _read(file: Path, about: About) -> Pixels | Unreadable:
-    """Decode a file as a study decodes its own, for the channels and size of a model."""
+    """Decode a file for the channels and size of a model."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")  # because they name no file

@@ -49,7 +49,10 @@ class SavedModel(ImageModel):
 
 
 def copy_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return copies of a network's weights on the CPU, because layers may share a tensor."""
+    """Return copies of a network's weights on the CPU.
+
+    They are copied because layers may share a tensor.
+    """
     state = network.state_dict()
     return {name: value.cpu().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
 
@@ -194,7 +197,7 @@ def _fill(network: nn.Module, file: Path, expected: str) -> None:
 
 
 def fit(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
-    """Put weights into a network, or raise DataError if they are of another one."""
+    """Put weights into a network. Raise DataError if they do not fit."""
     try:
         network.load_state_dict(state)
     except RuntimeError as error:  # because a later version may build another network
