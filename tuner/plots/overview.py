@@ -25,7 +25,7 @@ from tuner.plots.style import apply_style
 if TYPE_CHECKING:
     from tuner.results.folder import StudyResults
 
-MOST_CURVES, MOST_LINES, MOST_PARAMETERS, MOST_CLASSES = 200, 300, 8, 20
+MOST_CURVES, MOST_LINES, MOST_PARAMETERS, MOST_CLASSES = 200, 100, 8, 20
 """Trials drawn as learning curves and across parameters, parameters, and classes of a matrix."""
 
 Draw = Callable[[Axes], object]
