@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from tuner.analysis.predictions import confusion
 from tuner.errors import UserError
 from tuner.plots.style import INK, VERMILION, Numbers, new_axes, require_columns, require_one_value, show_text
 
@@ -56,13 +57,13 @@ def _confusion(predictions: pd.DataFrame, classes: int, normalize: bool) -> Numb
 
     With `normalize`, return percent of each row instead.
     """
-    from sklearn.metrics import confusion_matrix as count  # imported here because it takes a second
-
     labels, predicted = predictions["label"].to_numpy(int), predictions["predicted"].to_numpy(int)
     if nameless := {*labels, *predicted} - {*range(classes)}:
         raise UserError(f"classes: found no name for label {min(nameless)}; allowed: a name for each label, from 0")
-    counts: Numbers = count(labels, predicted, labels=range(classes)).astype(float)
-    return 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) if normalize else counts
+    pairs = confusion(predictions)
+    cells: Numbers = np.zeros((classes, classes))
+    cells[pairs["label"], pairs["predicted"]] = 100 * pairs["share"] if normalize else pairs["count"]
+    return cells
 
 
 def _readable_on(colour: Numbers) -> str:
