@@ -25,6 +25,7 @@ from tuner.cli.export import export
 from tuner.cli.final import final
 from tuner.cli.init import init
 from tuner.cli.log import log
+from tuner.cli.optuna_tools import dashboard, export_optuna
 from tuner.cli.predict import predict
 from tuner.cli.replay import replay
 from tuner.cli.report import report
@@ -69,6 +70,8 @@ app.command()(report)
 app.command()(explain)
 app.command()(importance)
 app.command()(log)
+app.command()(dashboard)
+app.command("export-optuna")(export_optuna)
 app.command()(replay)
 app.command()(rerun)
 app.command()(final)

@@ -54,6 +54,15 @@ def read_runs(provenance: Mapping[str, Any], tables: Tables) -> list[Run]:
     return runs
 
 
+def begun_at(provenance: Mapping[str, Any]) -> str:
+    """Return the start of a study's first run, which tells studies of one name apart.
+
+    It is empty if no run was recorded.
+    """
+    runs = provenance.get("runs") or [{}]
+    return str(runs[0].get("started_at") or "")
+
+
 def _slots(run: Mapping[str, Any], start: datetime) -> tuple[tuple[datetime, int], ...]:
     """Return the numbers of slots, the first of them from the start on."""
     changes = [(_time(at), int(count)) for at, count in run.get("slots") or ()]

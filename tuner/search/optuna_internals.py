@@ -86,6 +86,15 @@ class BulkStorage(InMemoryStorage):
                 added.append(trial)
                 self._update_cache(trial._trial_id, study_id)
 
+    def replace_trials(self, study_id: int, trials: Iterable[FrozenTrial]) -> None:
+        """Replace all trials of the only study, whose trials keep their places and so their ids."""
+        with self._lock:
+            self._studies[study_id].trials = []
+            self._studies[study_id].best_trial_id = None
+            self._max_trial_id = -1
+            self._trial_id_to_study_id_and_number.clear()
+            self.add_trials(study_id, trials)
+
     def set_trial_param(
         self,
         trial_id: int,

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from tuner.config.study import StudyConfig
 from tuner.errors import shorten
 from tuner.results.folder import StudyFolder
+from tuner.results.runs import begun_at
 from tuner.results.schema import FINISHED, parameters_from_row
-from tuner.study.trial_logs import Points, Row, begun_at, final_metrics, metrics_of
+from tuner.study.trial_logs import Points, Row, final_metrics, metrics_of
 
 T = TypeVar("T")
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}
@@ -45,7 +46,7 @@ class MlflowLog:
         self._client = _connect(self.place)
         found = self._client.get_experiment_by_name(self._spec.study)
         self._experiment = found.experiment_id if found else self._client.create_experiment(self._spec.study)
-        self._begun = begun_at(self._folder, self._spec)
+        self._begun = begun_at(self._folder.provenance())
         self._runs = {int(run.data.tags["tuner.number"]): run for run in self._search()}
 
     def _search(self) -> Iterator[Any]:

@@ -19,8 +19,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tuner.config.study import StudyConfig
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
+from tuner.results.runs import begun_at
 from tuner.results.schema import parameters_from_row
-from tuner.study.trial_logs import Points, Row, begun_at, final_metrics, metrics_of
+from tuner.study.trial_logs import Points, Row, final_metrics, metrics_of
 
 _STUDY = "study.json"
 """File that tells of which study a folder of event files is."""
@@ -47,7 +48,7 @@ class TensorBoardLog:
 
     def open(self) -> None:
         """Make the folder, and move aside the runs of an earlier study of this name."""
-        told = {"study": self._spec.study, "begun": begun_at(self._folder, self._spec)}
+        told = {"study": self._spec.study, "begun": begun_at(self._folder.provenance())}
         if self._root.exists() and any(self._root.iterdir()) and (found := self._read_study()) != told:
             if not isinstance(found, dict) or "begun" not in found:
                 raise StudyError(f"{self._root}: holds other files; name another folder in log_to")

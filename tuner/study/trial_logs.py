@@ -267,12 +267,6 @@ def _make_log(name: LogName, place: str, spec: StudyConfig, folder: StudyFolder)
     return MlflowLog(default if place == AUTO else place, spec, folder)
 
 
-def begun_at(folder: StudyFolder, spec: StudyConfig) -> str:
-    """Return what tells a study from others of its name: the start of its first run."""
-    runs = folder.provenance().get("runs") or [{}]
-    return str(runs[0].get("started_at", spec.study))
-
-
 @contextmanager
 def following(spec: StudyConfig, folder: StudyFolder, tables: Tables) -> Iterator[None]:
     """Keep the logs of a study equal to its tables until the end of the block.
