@@ -61,14 +61,15 @@ def test_export_and_predict_name_what_they_did(
     export(str(study.folder), output=file)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"Written: {file}"
-    assert lines[1] == f"Network: vazquez_bn of trial {NUMBER}, 10 classes"
+    assert lines[1] == f"Network: vazquez_bn of trial {NUMBER} of kept, 200 training images"
     assert lines[2].startswith("Checked: 256 images of the study, probabilities differ by ")
     predict(str(file), [images / "0007.png", images / "0003.png"], top=1)
-    header, first, second, summary = capsys.readouterr().out.splitlines()
+    header, first, second, summary, network = capsys.readouterr().out.splitlines()
     assert header.split() == ["image", "class", "probability"]
     assert first.split()[0] == f"{images}/0007.png"
     assert second.split()[0] == f"{images}/0003.png"
     assert summary.startswith("Images: 2 (")
+    assert network == lines[1]
 
 
 def test_predict_writes_json_and_leaves_out_unreadable(

@@ -38,10 +38,9 @@ def export(
     from tuner.study.export import export_model  # late, because torch takes seconds
 
     about, images, difference = export_model(found, target, chosen, trial=trial, root=data)
-    folds = f", the mean of {about.folds} networks" if about.folds > 1 else ""
     lines = (
         f"Written: {target}",
-        f"Network: {about.architecture} of trial {about.origin.trial}{folds}, {len(about.classes)} classes",
+        f"Network: {about.summary}",
         f"Checked: {images} images of the study, probabilities differ by {difference:.1g} at most",
     )
     for line in lines:

@@ -72,6 +72,7 @@ def predict(
         watched.write_sheet(sheet)
     if write is _print_rows:
         _say(watched.summary(), out.print)
+        _say(f"Network: {loaded.about.summary}", out.print)
     watched.exit_if_unreadable()
 
 
@@ -128,7 +129,7 @@ class _Watched:
 
     def summary(self) -> str:
         """Count the images by class."""
-        named = [f"{name} {count:,}" for name, count in self._classes.most_common(MOST_CLASSES)]
+        named = [f"{name}: {count:,}" for name, count in self._classes.most_common(MOST_CLASSES)]
         more = len(self._classes) - MOST_CLASSES
         counts = ", ".join(named) + (f" and {more:,} more classes" if more > 0 else "")
         return f"Images: {self._count:,}" + (f" ({counts})" if counts else "")

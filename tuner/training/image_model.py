@@ -57,6 +57,13 @@ class About(BaseModel):
     origin: Origin
     folds: int = 1
 
+    @property
+    def summary(self) -> str:
+        """Architecture, trial and training images, as a command prints them."""
+        folds = f", the mean of {self.folds} networks" if self.folds > 1 else ""
+        images = f"{self.origin.images['training']:,} training images"
+        return f"{self.architecture} of trial {self.origin.trial} of {self.origin.study}, {images}{folds}"
+
 
 class ImageModel(ABC):
     """A trained model that gives probabilities of images.
