@@ -143,8 +143,19 @@ def _failed_attempt(row: Row) -> str:
 
 def _head(progress: Progress) -> str:
     """Return the trials, the time and the time left, in brackets."""
-    left = "" if progress.left is None else f", {format_range(progress.left.low, progress.left.high)} left"
-    return f"[{progress.done}/{progress.total} {format_clock(progress.elapsed)}{left}]"
+    left = None if progress.phase in ("interrupted", "finishing") else progress.left
+    text = "" if left is None else f", {format_range(left.low, left.high)} left"
+    return f"[{progress.done}/{progress.total} {format_clock(progress.elapsed)}{text}]"
+
+
+def describe_progress(progress: Progress) -> str:
+    """Return the state of a study in one line: its trials, its time and its best value."""
+    metric, best = progress.spec.objective[0].metric, progress.best
+    counts = [*progress.counts.items(), ("waiting", len(progress.waiting)), ("running", len(progress.running))]
+    texts = [f"{count} {name.lower()}" for name, count in counts if count] or ["no trial yet"]
+    if best is not None:
+        texts.append(f"best {metric} {metric_text(metric, best['value'])} (trial {best['number']})")
+    return f"{_head(progress)} {', '.join(texts)}"
 
 
 def _summary(progress: Progress) -> str:

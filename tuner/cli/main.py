@@ -36,6 +36,7 @@ from tuner.cli.show import best, list_studies, show
 from tuner.cli.streams import flush_or_discard, outlive_readers
 from tuner.cli.submit import submit
 from tuner.cli.tables import end_without_ray, err, out
+from tuner.cli.watch import watch
 from tuner.errors import RayLostError, UserError
 from tuner.storage.redaction import redact
 
@@ -65,6 +66,7 @@ app.command()(validate)
 app.command("ls")(list_studies)
 app.command()(show)
 app.command()(best)
+app.command()(watch)
 app.command()(compare)
 app.command()(report)
 app.command()(explain)

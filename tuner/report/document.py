@@ -98,7 +98,11 @@ def page(studies: Sequence[StudyResults], extras: Sequence[Extras] = (), script:
         extras: What is shown beside the tables, one per study. Missing ones are empty.
         script: JavaScript to run after the first drawing, for a page that is served.
     """
-    found = data(studies, extras)
+    return render(data(studies, extras), script)
+
+
+def render(found: Mapping[str, Any], script: str = "") -> str:
+    """Return the page that shows the data, see `page`."""
     return (
         _environment()
         .get_template("page.html")

@@ -115,7 +115,7 @@ class Tables:
             OSError: A part cannot be written or removed; no row is lost.
         """
         for table in reversed(ORDER):
-            names = self._part_names(table)
+            names = self.part_names(table)
             if len(names) == 1 and check_bytes(names[0], self.storage.read(names[0])):
                 continue
             # because no part of `trials` may change if any of them is damaged
@@ -183,11 +183,22 @@ class Tables:
         Raises:
             StudyError: The table is missing, or cannot be read.
         """
-        parts = self._read_parts(table)
+        return self._to_frame(table, self._read_parts(table))
+
+    def rows_of(self, table: Table, names: Sequence[str]) -> pd.DataFrame:
+        """Read the rows of some parts, as `history` reads those of all.
+
+        Raises:
+            FileNotFoundError: A part is gone, because a merge has replaced it.
+        """
+        return self._to_frame(table, self._read_parts_named(table, names))
+
+    def _to_frame(self, table: Table, parts: Sequence[Part]) -> pd.DataFrame:
+        """Return the rows of parts, each once, in the order of time."""
         for part in parts:
             if part.problem is not None:
                 path = self.storage.path(part.name)
-                warnings.warn(f"{path} is passed over: {part.problem}", stacklevel=2)
+                warnings.warn(f"{path} is passed over: {part.problem}", stacklevel=3)
         frame: pd.DataFrame = self._join(table, (part.rows for part in parts)).to_pandas(types_mapper=PANDAS_TYPES.get)
         frame = frame.drop_duplicates(KEYS[table], ignore_index=True)
         order = {"trials": "updated_at", "epochs": "at", "decisions": "at"}.get(table)
@@ -199,11 +210,7 @@ class Tables:
         The latest row is that of the last attempt, at its end or where it waits. Times decide only
         between equals, because clocks differ and are set back.
         """
-        frame = self.history("trials")
-        frame["stage"] = frame["state"].map({"RUNNING": 0, "PAUSED": 1}).fillna(2)
-        frame = frame.sort_values(["number", "attempt", "stage", "updated_at"], kind="stable", na_position="first")
-        frame = frame.drop(columns="stage")
-        return frame.drop_duplicates("number", keep="last", ignore_index=True)
+        return latest_rows(self.history("trials"))
 
     def epochs(self) -> pd.DataFrame:
         """Read one row per trial and epoch.
@@ -251,12 +258,12 @@ class Tables:
             raise StudyError(f"{self.storage.path(table)}: its parts differ: {error}") from None
 
     def _read_parts(self, table: Table) -> list[Part]:
-        names = self._part_names(table)
+        names = self.part_names(table)
         while True:
             try:
                 return self._read_parts_named(table, names)
             except FileNotFoundError as error:
-                before, names = names, self._part_names(table)
+                before, names = names, self.part_names(table)
                 if names == before:  # or else a merge has replaced them
                     raise _missing(error) from None
 
@@ -268,7 +275,7 @@ class Tables:
 
         return self.storage.each(read, names)
 
-    def _part_names(self, table: Table) -> list[str]:
+    def part_names(self, table: Table) -> list[str]:
         """List the parts of a table.
 
         They are listed once more where a part has gone meanwhile, because a listing of many files
@@ -301,3 +308,11 @@ class Tables:
 
 def _missing(error: FileNotFoundError) -> StudyError:
     return StudyError(f"{error.filename}: listed, but cannot be found")
+
+
+def latest_rows(history: pd.DataFrame) -> pd.DataFrame:
+    """Return the latest row of each trial, see `Tables.trials`."""
+    frame = history.assign(stage=history["state"].map({"RUNNING": 0, "PAUSED": 1}).fillna(2))
+    frame = frame.sort_values(["number", "attempt", "stage", "updated_at"], kind="stable", na_position="first")
+    frame = frame.drop(columns="stage")
+    return frame.drop_duplicates("number", keep="last", ignore_index=True)

@@ -9,6 +9,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,40 @@ SETTLE_SECONDS = 0.5
 
 LOCK_TRIES = 100
 """Tries to lock a folder that other processes remove at each try."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds the lock of a study, or held it when it was killed."""
+
+    name: str
+    is_alive: bool | None
+    """None if unknown, because it runs on another machine."""
+
+
+def read_holder(storage: Storage) -> Holder | None:
+    """Return the process that runs a study, None if no process does.
+
+    Nothing is locked or written. A lease counts by this machine's clock.
+    """
+    if isinstance(storage, ObjectStorage):
+        return Lease(storage).read_holder()
+    if not storage.exists(LOCK_FILES[0]):
+        return None
+    name = _read_holder(storage.root)
+    process, _, host = name.removeprefix("process ").partition(" on ")
+    is_here = process.isdecimal() and host == socket.gethostname()
+    return Holder(name, _is_running(int(process)) if is_here else None)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # because it is another user's
+        return True
+    return True
 
 
 @contextmanager
@@ -186,6 +222,18 @@ class Lease:
     def __init__(self, storage: ObjectStorage) -> None:
         self._storage = storage
         self._own = {"token": uuid.uuid4().hex, "holder": _this_process(), "pid": os.getpid(), "machine": _machine()}
+
+    def read_holder(self) -> Holder | None:
+        """Return the holder, which is not known to be alive if it has not renewed the lease."""
+        holder = self._read()
+        if holder is None:
+            return None
+        if _is_gone(holder):
+            return Holder(holder["holder"], is_alive=False)
+        with suppress(FileNotFoundError):  # because it may be released just now
+            age = (datetime.now(UTC) - self._storage.modified_at(self.NAME)).total_seconds()
+            return Holder(holder["holder"], is_alive=True if age < LEASE_SECONDS else None)
+        return None
 
     def acquire(self) -> None:
         """Write the lease. Raise StudyError if another process holds it."""

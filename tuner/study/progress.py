@@ -15,7 +15,7 @@ from tuner.study.observer import Row
 from tuner.study.rung_counts import RungCounts
 from tuner.study.time_left import Pace, TimeLeft
 
-Phase = Literal["starting", "first epoch", "training", "stopping", "finishing"]
+Phase = Literal["starting", "first epoch", "training", "stopping", "interrupted", "finishing"]
 
 
 class Progress:
@@ -40,6 +40,7 @@ class Progress:
         rungs: Trials at each rung.
         slots: Trials that can run side by side, None if unknown.
         halting: True once the study is being stopped.
+        interrupted: True if no driver runs the study, although trials are left.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Progress:
         self.history: list[tuple[int, float]] = []
         self.rungs = RungCounts(spec, judged)
         self.slots: int | None = None
-        self.halting = False
+        self.halting = self.interrupted = False
         self.epochs = 0
         self._pace = Pace(spec)
         self._began = clock()
@@ -116,6 +117,8 @@ class Progress:
         """Phase of this run. Training begins with the first reported epoch."""
         if self.halting:
             return "stopping"
+        if self.interrupted:
+            return "interrupted"
         if self._training_since is not None:
             return "training" if self.done < self.total else "finishing"
         return "first epoch" if self._taken_up else "starting"

@@ -1,0 +1,204 @@
+"""The page of a study, served to browsers on this machine and kept alive."""
+
+import gzip
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from tuner.errors import UserError, first_line
+from tuner.report.document import data, render, to_json
+from tuner.report.extras import Extras
+from tuner.results.folder import StudyResults
+
+ADDRESS = "127.0.0.1"
+FIRST_PORT = 8640
+"""Port that is tried first."""
+PORTS = 20
+"""Ports that are tried, before the system chooses one."""
+LOOK_SECONDS = 1.0
+"""Seconds between two looks at the tables, however many browsers ask."""
+REST = 4.0
+"""Multiple of the time of one computation for which no other begins."""
+LEAST_REST_SECONDS = 2.0
+EXTRAS_SECONDS = 60.0
+"""Seconds for which importance and pictures are kept, because they take longest."""
+REQUEST_SECONDS = 30.0
+"""Seconds after which a silent connection is closed."""
+_HOSTS = ("localhost", ADDRESS)
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; connect-src 'self'; form-action 'none'; base-uri 'none'",
+}
+
+
+@dataclass(frozen=True)
+class Version:
+    """What the page shows at one time."""
+
+    found: dict[str, Any]
+    json: bytes
+    tag: str
+    """Name of this version, by its content."""
+
+
+class LivePage:
+    """The data of a study's page, computed once for all browsers.
+
+    It is computed again only where rows are new, and for at most a fifth of the time.
+
+    Args:
+        load: Reads the study.
+        gather: Finds what the page shows beside the tables.
+        poll: Returns True if the study has new rows.
+        status: Returns the state of the study in one line.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], StudyResults],
+        gather: Callable[[StudyResults], Extras],
+        poll: Callable[[], bool],
+        status: Callable[[], str],
+    ) -> None:
+        self._load, self._gather, self._poll, self.status = load, gather, poll, status
+        self._lock = threading.Lock()
+        self._extras: Extras | None = None
+        self._gathered_at = self._looked_at = self._free_at = 0.0
+        self._is_stale = False
+        self._version = self._compute()
+
+    def look(self) -> Version:
+        """Return the page's data, computed again if rows are new.
+
+        While another browser's request computes, the data before are returned.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                self._refresh()
+            finally:
+                self._lock.release()
+        return self._version
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_SECONDS:
+            self._is_stale = self._poll() or self._is_stale
+            self._looked_at = now
+        if self._is_stale and now >= self._free_at:
+            self._version = self._compute()
+            self._is_stale = False
+
+    def _compute(self) -> Version:
+        begun = time.monotonic()
+        study = self._load()
+        if self._extras is None or begun - self._gathered_at > EXTRAS_SECONDS:
+            self._extras, self._gathered_at = self._gather(study), begun
+        found = data([study], [self._extras])
+        text = to_json(found).encode()
+        took = time.monotonic() - begun
+        self._free_at = time.monotonic() + max(LEAST_REST_SECONDS, REST * took)
+        return Version(found, text, hashlib.blake2b(text, digest_size=12).hexdigest())
+
+
+class PageServer(ThreadingHTTPServer):
+    """A server of one page on this machine's own address.
+
+    Args:
+        page: The page.
+        port: Its port. None: the first free port from `FIRST_PORT` on.
+
+    Raises:
+        UserError: The port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, page: LivePage, port: int | None = None) -> None:
+        self.page = page
+        self._bind(port)
+
+    def _bind(self, port: int | None) -> None:
+        ports = [port] if port is not None else [*range(FIRST_PORT, FIRST_PORT + PORTS), 0]
+        for tried in ports:
+            try:
+                super().__init__((ADDRESS, tried), PageHandler)
+            except OSError as error:
+                reason = error.strerror
+            else:
+                return
+        raise UserError(f"--port: {port} cannot be used: {reason}; allowed: a free port, or none to find one")
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore a browser that left before its answer."""
+
+
+class PageHandler(BaseHTTPRequestHandler):
+    """Answers GET for the page and its data, and for nothing else."""
+
+    server: PageServer
+    timeout = REQUEST_SECONDS
+    server_version, sys_version = "tuner", ""
+
+    def do_GET(self) -> None:
+        """Answer with the page, its data, or an error in one line."""
+        host = self.headers.get("Host", "")
+        if urlsplit(f"//{host}").hostname not in _HOSTS:  # because a name may be made to point here
+            self._answer(HTTPStatus.FORBIDDEN, f"Host: found '{host[:80]}'; allowed: localhost\n".encode())
+            return
+        path = urlsplit(self.path).path
+        if path not in ("/", "/data.json"):
+            self._answer(HTTPStatus.NOT_FOUND, b"allowed: /\n")
+            return
+        try:
+            version = self.server.page.look()
+        except (UserError, OSError) as error:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{first_line(error)}\n".encode())
+            return
+        if path == "/":
+            self._answer(HTTPStatus.OK, _html(version), "text/html")
+        else:
+            self._answer_data(version)
+
+    def _answer_data(self, version: Version) -> None:
+        """Answer with the data, unless the browser has this version."""
+        headers = {"ETag": f'"{version.tag}"', "X-Status": quote(self.server.page.status())}
+        if self.headers.get("If-None-Match") == headers["ETag"]:
+            self._answer(HTTPStatus.NOT_MODIFIED, b"", "application/json", headers)
+        else:
+            self._answer(HTTPStatus.OK, version.json, "application/json", headers)
+
+    def _answer(
+        self, code: HTTPStatus, body: bytes, kind: str = "text/plain", headers: dict[str, str] | None = None
+    ) -> None:
+        own = {**_HEADERS, **(headers or {})}
+        if len(body) > 1000 and "gzip" in self.headers.get("Accept-Encoding", ""):
+            body, own["Content-Encoding"] = gzip.compress(body, 1), "gzip"
+        self.send_response(code)
+        for name, value in own.items():
+            self.send_header(name, value)
+        if code != HTTPStatus.NOT_MODIFIED:
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing."""
+
+
+def _html(version: Version) -> bytes:
+    """Return the page with the script that asks for newer data."""
+    script = (files("tuner.report") / "templates" / "watch.js").read_text("utf-8")
+    return render(version.found, script.replace("TAG", version.tag)).encode()
