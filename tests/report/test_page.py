@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.support.studies import HOSTILE, epoch_rows, hostile_study, made_up_study, trial_row, write_study
 from tuner import load_study, report
 from tuner.errors import printable
 from tuner.report.pictures import data_uri
+from tuner.report.specs import scale_of
 from tuner.results.folder import StudyResults
 
 COMMITTED = Path(__file__).parents[2] / "notebooks" / "results"
@@ -98,7 +100,7 @@ def test_answer_names_the_interval_of_repeats() -> None:
     found = blocks(report.data([load_study(COMMITTED / "cifar")]))
     said = text_of(found["answer"])
     assert "Trial 42 with architecture rubio_small" in said
-    assert "val_accuracy 0.8161, the mean of 3 repeats with other seeds (95 % interval 0.7974 to 0.8311)" in said
+    assert "val_accuracy 0.8161, the mean of 3 repeats with other seeds (95\u00a0% interval 0.7974 to 0.8311)" in said
     means = column(found["board"], "val_accuracy, mean of repeats")
     assert means[0] == [0.81607, 0.015023]
 
@@ -222,6 +224,26 @@ def test_two_objectives_draw_the_front(tmp_path: Path) -> None:
     front = data["datasets"]["s0_front_0"]
     assert front["is_front"] == [True, True, True]
     assert front["a"] == [0.0, 1000.0, 2000.0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "is_log"),
+    [
+        ("val_loss", [0.01, 2.0], True),
+        ("val_loss", [0.5, 2.0], False),
+        ("val_loss", [0.0, 2.0], False),
+        ("val_accuracy", [0.01, 1.0], False),
+        ("parameters_count", [1e4, 1e6], True),
+    ],
+)
+def test_axes_are_logarithmic_over_decades(metric: str, values: list[float], is_log: bool) -> None:
+    assert (scale_of(metric, pd.Series(values)) == {"type": "log"}) == is_log
+
+
+def test_slices_leave_out_trials_without_the_parameter() -> None:
+    found = blocks(report.data([load_study(COMMITTED / "cifar")]))
+    layers = found["slice_p6"]["spec"]["layer"]
+    assert [layer["transform"][0] for layer in layers] == [{"filter": "isValid(datum.p6)"}] * 2
 
 
 def test_predictions_show_pictures_or_why_there_are_none(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tuner.report import Extras
     from tuner.results.folder import StudyResults
 
-WEIGHED = 500
+WEIGHED = 250
 """Trials at most behind the importance of parameters, because fANOVA's time grows with them."""
 Studies = Annotated[
     list[str],
@@ -46,15 +46,14 @@ def report(studies: Studies, output: Output = None, results: Results = DEFAULT_R
 
 def gather_extras(study: "StudyResults") -> "Extras":
     """Find what a page shows beside the tables: importance, names of classes, and pictures."""
-    from tuner.analysis.sampling import sample_trials
+    from tuner.analysis.sampling import spread
     from tuner.report import Extras, data_uri, pictured
     from tuner.search.importance import importance
 
-    trials = sample_trials(study.spec, study.trials, WEIGHED)
+    trials = study.trials[spread(study.trials["number"]).rank() <= WEIGHED]
     shares = importance(study.spec, trials, study.epochs)
-    note = "Trials are compared after epoch 1." + (
-        f" {len(trials):,} of them are weighed." if len(trials) == WEIGHED else ""
-    )
+    fewer = f" A fair sample of {WEIGHED} trials is weighed." if len(trials) < len(study.trials) else ""
+    note = f"Trials are compared after epoch 1.{fewer}"
     split, wanted = pictured(study)
     if not wanted:
         return Extras(shares, note)

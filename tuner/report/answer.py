@@ -4,9 +4,9 @@ import pandas as pd
 
 from tuner.analysis.confirmation import Winner, find_winner
 from tuner.analysis.formatting import format_duration, metric_text, number_text, parameters_text
+from tuner.analysis.front import front
 from tuner.analysis.leaderboard import counts_by_state
 from tuner.analysis.parameters import searched_parameters
-from tuner.errors import printable
 from tuner.report.blocks import FATES, Block, facts, text
 from tuner.report.context import Context
 from tuner.results.folder import StudyResults, is_finished
@@ -23,7 +23,7 @@ def answer(context: Context) -> list[Block]:
     study, key = context.study, context.key
     return [
         text(f"{key}_question", question(study)) | {"style": "question"},
-        text(f"{key}_answer", best_sentence(study), cost_sentence(study)) | {"style": "answer"},
+        text(f"{key}_answer", best_sentence(study) + front_sentence(study), cost_sentence(study)) | {"style": "answer"},
         facts(f"{key}_facts", *_facts(study)),
     ]
 
@@ -38,7 +38,7 @@ def question(study: StudyResults) -> str:
     goals = " and ".join(f"{each.direction}s {each.metric}" for each in study.spec.objective)
     if not names:
         return f"What does the configuration reach on {study.spec.dataset.name}?"
-    return printable(f"Which {listed} {_plural(goals, len(names))} on {study.spec.dataset.name}?")
+    return f"Which {listed} {_plural(goals, len(names))} on {study.spec.dataset.name}?"
 
 
 def _plural(goals: str, count: int) -> str:
@@ -57,10 +57,18 @@ def best_sentence(study: StudyResults) -> str:
     with_parameters = f" with {said}" if said else ""
     winner = find_winner(study.spec, study.trials)
     if winner is not None and winner.number == number:
-        return printable(f"Trial {number}{with_parameters} has {metric} {_confirmed(winner, metric)}.")
+        return f"Trial {number}{with_parameters} has {metric} {_confirmed(winner, metric)}."
     tried = int(is_search(study.trials).sum())
     doubt = f", chosen among {tried:,} trials and not repeated" if tried > 1 else ", not repeated"
-    return printable(f"Trial {number}{with_parameters} has {metric} {value}: a single value{doubt}.")
+    return f"Trial {number}{with_parameters} has {metric} {value}: a single value{doubt}."
+
+
+def front_sentence(study: StudyResults) -> str:
+    """Count the trials on the front of several objectives, nothing for one objective."""
+    names = [objective.metric for objective in study.spec.objective]
+    found = front(study) if len(names) > 1 else pd.DataFrame({"is_front": []})
+    count = int(found["is_front"].sum())
+    return f" Of the {count:,} trials on the Pareto front it is best in {names[0]}." if count > 1 else ""
 
 
 def _confirmed(winner: Winner, metric: str) -> str:
@@ -68,7 +76,7 @@ def _confirmed(winner: Winner, metric: str) -> str:
     seeds = f"the mean of {winner.seeds} repeats with other seeds"
     if winner.seeds < 2 or not low:
         return f"{mean} in one repeat with another seed"
-    return f"{mean}, {seeds} (95 % interval {low} to {high})"
+    return f"{mean}, {seeds} (95\u00a0% interval {low} to {high})"
 
 
 def _nothing(study: StudyResults) -> str:
@@ -88,7 +96,9 @@ def cost_sentence(study: StudyResults) -> str:
     running = running_seconds(study)
     took = f" in {format_duration(running)}" if running else ""
     saved = saved_epochs(study.trials)
-    kept = f"Stopping saved {saved:,} epochs, {saved / (saved + trained):.0%} of what all trials had planned."
+    kept = (
+        f"Stopping saved {saved:,} epochs, {100 * saved / (saved + trained):.0f}\u00a0% of what all trials had planned."
+    )
     said = f"The study trained {trained:,} epochs in {len(study.trials):,} trials{took}."
     return f"{said} {kept if saved else 'No trial was stopped early.'}"
 

@@ -23,7 +23,7 @@ DIGITS = 5
 
 Block = dict[str, Any]
 Columns = dict[str, list[Any]]
-Kind = Literal["text", "trial", "whole", "number", "share", "percent", "seconds", "interval", "fate"]
+Kind = Literal["text", "trial", "whole", "number", "share", "percent", "seconds", "interval", "fate", "time"]
 Width = Literal["wide", "half", "third"]
 
 
@@ -56,7 +56,7 @@ def columns(frame: pd.DataFrame) -> Columns:
 
 def text(key: str, *lines: str) -> Block:
     """Make a paragraph per line."""
-    return {"kind": "text", "id": key, "lines": list(lines)}
+    return {"kind": "text", "id": key, "lines": [*map(printable, lines)]}
 
 
 def facts(key: str, *items: tuple[str, str, str]) -> Block:
@@ -78,11 +78,11 @@ def table(key: str, title: str, cells: Sequence[Column], *, total: int | None = 
     return {
         "kind": "table",
         "id": key,
-        "title": title,
+        "title": printable(title),
         "noun": noun,
         "left_out": (rows if total is None else total) - rows,
         "columns": [
-            {"title": column.title, "kind": column.kind, "cells": [plain(cell) for cell in column.cells]}
+            {"title": printable(column.title), "kind": column.kind, "cells": [plain(cell) for cell in column.cells]}
             for column in cells
         ],
     }
@@ -107,7 +107,8 @@ def figure(
         width: Its share of the page's width.
         legend: Names and the page's colours of what it draws.
     """
-    drawn = {"kind": "figure", "id": key, "title": title, "caption": caption, "width": width}
+    said = {"title": printable(title), "caption": printable(caption)}
+    drawn = {"kind": "figure", "id": key, **said, "width": width}
     return {**drawn, "legend": [list(entry) for entry in legend], "spec": dict(spec)}
 
 

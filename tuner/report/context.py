@@ -10,6 +10,7 @@ import pandas as pd
 from tuner.analysis.parameters import searched_parameters
 from tuner.analysis.sampling import sample_trials, spread
 from tuner.config.parameters import Parameter
+from tuner.errors import printable
 from tuner.report.blocks import Columns, Kind, columns, fate, metric_kind
 from tuner.report.extras import Extras
 from tuner.results.folder import StudyResults
@@ -100,7 +101,9 @@ class Context:
             "epochs": ("epochs", "whole"),
             "planned": ("planned", "whole"),
         }
-        return kinds | {self.field(name): (name, parameter_kind(each)) for name, each in self.parameters.items()}
+        return kinds | {
+            self.field(name): (printable(name), parameter_kind(each)) for name, each in self.parameters.items()
+        }
 
 
 def parameter_kind(parameter: Parameter) -> Kind:

@@ -26,7 +26,9 @@ def progress(context: Context) -> list[Block]:
     time = context.add("by_time", _thin(context, by_time.assign(time=by_time["seconds"] / size)))
     spec_of_epochs = specs.best_so_far(epochs, "epochs", "epochs of all trials", context.metric)
     spec_of_time = specs.best_so_far(time, "time", f"time that the study ran ({unit})", context.metric)
-    points, pauses = "Each point is a completed trial.", "Time between runs does not count."
+    drawn = int(by_epochs["number"].isin(context.points["number"]).sum())
+    points = f"{drawn_sentence(drawn, len(by_epochs), 'completed trials')} The line is the best value so far."
+    pauses = "Time between runs does not count."
     return [
         figure(context.id("best_by_epochs"), "Best so far, by epochs", spec_of_epochs, points, width="half"),
         figure(context.id("best_by_time"), "Best so far, by time", spec_of_time, pauses, width="half"),
@@ -50,14 +52,12 @@ def learning_curves(context: Context) -> list[Block]:
     ends = curves[~curves.duplicated("trial", keep="last")]
     rungs = pd.DataFrame({"rung": sorted(context.study.decisions["rung"].dropna().unique())}, dtype=float)
     names = context.add("curves", curves), context.add("ends", ends), context.add("rungs", rungs)
-    lowest, highest = curves["value"].min(), curves["value"].max()
-    is_log = context.metric.endswith("loss") and 0 < lowest < highest / 20
     total = int(context.searched["number"].isin(known["number"]).sum())
     said = [drawn_sentence(len(drawn), total, "trials"), "The thick line is the best trial."]
     said += [f"One epoch in {step} is drawn."] if step > 1 else []
     said += ["Dotted lines are rungs, where trials are judged."] if len(rungs) else []
     legend = [(fate, fate) for fate in FATES.values() if fate in {*curves["fate"]}]
-    spec = specs.learning_curves(*names, metric=context.metric, is_log=bool(is_log))
+    spec = specs.learning_curves(*names, context.metric, specs.scale_of(context.metric, curves["value"]))
     return [figure(context.id("learning_curves"), "", spec, " ".join(said), legend=legend)]
 
 
@@ -87,7 +87,8 @@ def fronts(context: Context) -> list[Block]:
     blocks = []
     for index, other in enumerate(others):
         rows = kept.rename(columns={"number": "trial", other: "a", first: "b"})[["trial", "a", "b", "is_front"]]
-        spec = specs.pareto(context.add(f"front_{index}", rows), other, first)
+        scales = specs.scale_of(other, rows["a"]), specs.scale_of(first, rows["b"])
+        spec = specs.pareto(context.add(f"front_{index}", rows), (other, first), scales)
         block = figure(
             context.id(f"front_{index}"), f"{first} against {other}", spec, caption, width="half", legend=legend
         )

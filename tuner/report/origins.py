@@ -49,7 +49,10 @@ def provenance(context: Context) -> list[Block]:
     if not runs:
         return [text(context.id("no_runs"), "No run is recorded."), *blocks]
     described = [_describe(run) for run in runs]
-    cells = [Column(name, "text", [each.get(name, "") for each in described]) for name in described[0]]
+    times = ("started", "stopped")
+    cells = [
+        Column(name, "time" if name in times else "text", [each[name] for each in described]) for name in described[0]
+    ]
     return [table(context.id("runs"), "Runs", cells, noun="runs"), *blocks]
 
 

@@ -64,7 +64,7 @@ def _axis_texts(parameter: Parameter) -> list[str]:
 
 def _left_out(context: Context, drawn: int) -> list[str]:
     left = len(context.parameters) - drawn
-    return [f"{left} less important parameters are left out."] if left > 0 else []
+    return [f"Less important parameters are left out ({left})."] if left > 0 else []
 
 
 def importance(context: Context) -> list[Block]:
@@ -80,8 +80,10 @@ def importance(context: Context) -> list[Block]:
         if pd.notna(row[share])
     ]
     spec = specs.importance(context.add("importance", pd.DataFrame(rows)), len(shown))
-    said = ["Share of the variance over all trials (fANOVA), and of what makes the best 10 % (PED-ANOVA)."]
-    said += ["Lines are 90 % intervals.", *([note] if note else []), *_left_out(context, len(shown))]
+    said = ["Share of the variance over all trials (fANOVA), and of what makes the best 10\u00a0% (PED-ANOVA)."]
+    said += ["Lines are 90\u00a0% intervals.", *([note] if note else [])]
+    rare = ", ".join(name for name in context.parameters if name not in shares.index)
+    said += [f"Not every trial has {rare}, so it is not weighed."] if rare else []
     legend = [("all trials", "complete"), ("the best", "second")]
     return [figure(context.id("importance"), "Importance", spec, " ".join(said), width="half", legend=legend)]
 

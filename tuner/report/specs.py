@@ -8,9 +8,12 @@ by which the page links figures.
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from tuner.config.parameters import Choice, Float, Int, Parameter
-from tuner.plots.style import in_words
-from tuner.report.blocks import FATES
+from tuner.errors import printable
+from tuner.plots.style import DECADES, in_words
+from tuner.report.blocks import FATES, metric_kind
 
 Spec = dict[str, Any]
 HIGHLIGHTED = "datum.trial === focus || indexof(kept, datum.trial) >= 0"
@@ -29,18 +32,29 @@ def named(data: str) -> Spec:
 
 def axis(field: str, title: str, **scale: Any) -> Spec:
     """Encode a quantity along an axis that need not begin at zero."""
-    return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False, "nice": True, **scale}}
+    is_log = scale.get("type") == "log"
+    kind = {"nice": False} if is_log else {"zero": False, "nice": True}
+    return {"field": field, "type": "quantitative", "title": title, "scale": {**kind, **scale}}
 
 
-def metric_axis(field: str, metric: str, **scale: Any) -> Spec:
-    """Encode a metric, with shares written in percent."""
-    encoded = axis(field, title_of(metric), **scale)
-    return {**encoded, "axis": metric_labels(metric)} if metric_labels(metric) else encoded
+def metric_axis(field: str, metric: str, scale: Spec | None = None) -> Spec:
+    """Encode a metric along an axis."""
+    labels = {**metric_labels(metric), "labelOverlap": "greedy"}
+    return {**axis(field, title_of(metric), **(scale or {})), "axis": labels}
 
 
 def metric_labels(metric: str) -> Spec:
-    """Write the numbers beside an axis or a legend, shares in percent."""
-    return {"labelExpr": "format(datum.value * 100, '~g')"} if metric.endswith("accuracy") else {}
+    """Write the numbers beside an axis or a legend: shares in percent, counts as 20k."""
+    if metric.endswith("accuracy"):
+        return {"labelExpr": "format(datum.value * 100, '~g')"}
+    return {"format": "~s"} if metric.endswith(("count", "bytes")) else {}
+
+
+def scale_of(metric: str, values: "pd.Series[float]") -> Spec:
+    """Choose a logarithmic scale where values span decades, never for shares."""
+    low, high = values.min(), values.max()
+    is_share = metric_kind(metric) == "share"
+    return {"type": "log"} if 0 < low <= high / DECADES and not is_share else {}
 
 
 def title_of(metric: str) -> str:
@@ -50,7 +64,8 @@ def title_of(metric: str) -> str:
 
 def whole(encoded: Spec) -> Spec:
     """Put ticks at whole numbers only."""
-    return {**encoded, "axis": {**encoded.get("axis", {}), "tickMinStep": 1, "format": "~s"}}
+    labels = {"tickMinStep": 1, "labelExpr": "datum.value % 1 ? '' : format(datum.value, ',')"}
+    return {**encoded, "axis": {**encoded.get("axis", {}), **labels}}
 
 
 def fate_colour() -> Spec:
@@ -64,15 +79,15 @@ def fate_colour() -> Spec:
     }
 
 
-def points(encoding: Spec, data: str, **mark: Any) -> list[Spec]:
-    """Draw a point per trial, and those that are highlighted again on top."""
+def points(encoding: Spec, data: str, where: str = "true", **mark: Any) -> list[Spec]:
+    """Draw a point per trial that fulfils a condition, and the highlighted ones again on top."""
     look = {"type": "point", "filled": True, "size": 34, "opacity": 0.75, **mark}
     bright = {**look, "size": 110, "opacity": 1, "color": colour("accent"), "stroke": colour("surface")}
     return [
-        {**named(data), "mark": look, "encoding": encoding},
+        {**named(data), "transform": [{"filter": where}], "mark": look, "encoding": encoding},
         {
             **named(data),
-            "transform": [{"filter": HIGHLIGHTED}],
+            "transform": [{"filter": where}, {"filter": HIGHLIGHTED}],
             "mark": {**bright, "strokeWidth": 1.5},
             "encoding": {name: each for name, each in encoding.items() if name not in ("color", "opacity")},
         },
@@ -109,11 +124,10 @@ def best_so_far(data: str, x: str, x_title: str, metric: str) -> Spec:
     return {"height": 260, "layer": [line, *points(dots, data, color=colour("complete"), opacity=0.45)]}
 
 
-def learning_curves(data: str, ends: str, rungs: str, *, metric: str, is_log: bool) -> Spec:
+def learning_curves(data: str, ends: str, rungs: str, metric: str, scale: Spec) -> Spec:
     """Draw a curve per trial in the colour of its fate, the best one thick, and the rungs upright."""
-    scale = {"type": "log"} if is_log else {}
     across = whole(axis("epoch", "epoch", nice=False))
-    encoding = {"x": across, "y": metric_axis("value", metric, **scale), "color": fate_colour()}
+    encoding = {"x": across, "y": metric_axis("value", metric, scale), "color": fate_colour()}
     upright = {
         **named(rungs),
         "mark": {"type": "rule", "strokeDash": [3, 3], "color": colour("muted"), "opacity": 0.7},
@@ -126,8 +140,8 @@ def learning_curves(data: str, ends: str, rungs: str, *, metric: str, is_log: bo
         "encoding": {"x": across, "y": encoding["y"]},
     }
     pale = {"condition": {"test": "datum.fate === 'stopped'", "value": 0.5}, "value": 0.8}
-    dots = points(encoding, ends, size=22)
-    return {"height": 360, "layer": [upright, *lines(encoding, data, pale), best, *dots]}
+    drawn, *above = lines(encoding, data, pale)
+    return {"height": 360, "layer": [upright, drawn, best, *above, *points(encoding, ends, size=22)]}
 
 
 def parallel(data: str, ticks: str, axes: int, metric: str, *, is_maximized: bool) -> Spec:
@@ -172,8 +186,9 @@ def parameter_axis(field: str, name: str, parameter: Parameter, **options: Any) 
         kind = {"type": "log"} if parameter.log else {"zero": False}
         scale = {**kind, "domain": list(parameter.bounds), "nice": False}
         ticks = {"tickCount": 4, "format": "~g", "labelOverlap": "greedy"}
-        return {"field": field, "type": "quantitative", "title": name, "scale": scale, "axis": ticks}
-    return {"field": field, "type": "ordinal", "title": name, "axis": {"labelAngle": 0, "labelLimit": 90}, **options}
+        return {"field": field, "type": "quantitative", "title": printable(name), "scale": scale, "axis": ticks}
+    labels = {"labelAngle": 0, "labelLimit": 90}
+    return {"field": field, "type": "ordinal", "title": printable(name), "axis": labels, **options}
 
 
 def slice_of(data: str, field: str, name: str, parameter: Parameter, values: Sequence[Any], metric: str) -> Spec:
@@ -182,7 +197,7 @@ def slice_of(data: str, field: str, name: str, parameter: Parameter, values: Seq
     encoding = {"x": across, "y": metric_axis("value", metric), "color": fate_colour()}
     if isinstance(parameter, Choice):
         encoding["xOffset"] = {"field": "aside", "type": "quantitative", "scale": {"domain": [0, 1]}}
-    return {"height": 190, "layer": points(encoding, data, size=24, opacity=0.65)}
+    return {"height": 190, "layer": points(encoding, data, f"isValid(datum.{field})", size=26, opacity=0.65)}
 
 
 def heat_map(data: str, parameters: dict[str, Parameter], metric: str, names: Sequence[Sequence[str]]) -> Spec:
@@ -191,6 +206,7 @@ def heat_map(data: str, parameters: dict[str, Parameter], metric: str, names: Se
     for channel, (name, parameter), values in zip("xy", parameters.items(), names, strict=True):
         order = {"sort": list(values), "scale": {"domain": list(values)}}
         encoding[channel] = parameter_axis(channel, name, parameter, **order)
+        encoding[channel]["axis"]["grid"] = False
         if not isinstance(parameter, Choice):
             encoding[f"{channel}2"] = {"field": f"{channel}2"}
     legend = {
@@ -243,9 +259,10 @@ def importance(data: str, count: int) -> Spec:
 SHARES = (("share", "share"), ("low", "from"), ("high", "to"))
 
 
-def pareto(data: str, horizontal: str, vertical: str) -> Spec:
-    """Draw completed trials by two objectives, with the front joined."""
-    encoding = {"x": metric_axis("a", horizontal), "y": metric_axis("b", vertical)}
+def pareto(data: str, metrics: tuple[str, str], scales: tuple[Spec, Spec]) -> Spec:
+    """Draw completed trials by a horizontal and a vertical objective, with the front joined."""
+    across, up = (metric_axis(*each) for each in zip("ab", metrics, scales, strict=True))
+    encoding = {"x": across, "y": up}
     joined = {
         **named(data),
         "transform": [{"filter": "datum.is_front"}],

@@ -26,7 +26,7 @@ const report = (() => {
   const number = (value) => value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6)
     ? Number(value.toPrecision(4)).toExponential().replace("e+", "e") : digits(value, 4);
   const WRITE = {
-    text: String, trial: String, fate: String, number,
+    text: String, trial: String, fate: String, time: String, number,
     whole: (value) => value.toLocaleString("en"),
     share: (value) => value.toFixed(4),
     percent: (value) => `${(100 * value).toFixed(1)} %`,
@@ -48,7 +48,7 @@ const report = (() => {
       update(shown, item);
       before = shown;
     }
-    for (const [id, child] of old) {
+    for (const child of old.values()) {
       forget(child);
       child.remove();
     }
@@ -126,6 +126,7 @@ const report = (() => {
     copy.addEventListener("click", () => copyTable(block, copy));
     const title = block.title ? element("h4", {}, block.title) : element("p", {class: "count"});
     if (!block.title) title.textContent = `${(rows + block.left_out).toLocaleString("en")} ${block.noun}`;
+    box.classList.toggle("narrow", block.columns.length <= 6);
     const head = element("tr", {}, ...block.columns.map((column, index) => heading(box, block, part, state, column, index)));
     const body = element("tbody");
     const shown = state.all ? rows : Math.min(rows, FEW);
@@ -144,7 +145,7 @@ const report = (() => {
       element("div", {class: "scroll"}, element("table", {}, element("thead", {}, head), body)), left);
     markRows();
   }
-  const isText = (kind) => kind === "text" || kind === "fate";
+  const isText = (kind) => kind === "text" || kind === "fate" || kind === "time";
   function heading(box, block, part, state, column, index) {
     const button = element("button", {type: "button", dir: "auto"}, column.title.replaceAll("_", " "));
     const cell = element("th", {scope: "col", class: isText(column.kind) ? "text" : ""}, button);
@@ -172,8 +173,8 @@ const report = (() => {
   function tableRow(block, part, row) {
     const made = element("tr");
     for (const column of block.columns) {
-      const value = column.cells[row], cell = element("td", {class: isText(column.kind) ? "text" : "", dir: "auto"});
-      if (column.kind === "fate") cell.append(element("span", {class: "fate"}, dot(value), value));
+      const value = column.cells[row], cell = element("td", {class: isText(column.kind) ? `text ${column.kind}` : "", dir: "auto"});
+      if (column.kind === "fate") cell.append(element("span", {class: "dot"}, dot(value), value));
       else cell.textContent = write(column.kind, value);
       if (column.kind === "trial") Object.assign(made.dataset, {trial: value, part});
       made.append(cell);
@@ -206,9 +207,8 @@ const report = (() => {
   }
 
   // Figures.
-  const theme = (name) => getComputedStyle(document.documentElement);
   function colours(name) {
-    const style = theme();
+    const style = getComputedStyle(document.documentElement);
     return Object.fromEntries(COLOURS.map((colour) => [colour, style.getPropertyValue(`--${name}-${colour}`).trim()]));
   }
   const expr = (name) => ({expr: name});
@@ -217,7 +217,7 @@ const report = (() => {
     background: "transparent", font: FONT, view: {stroke: null}, padding: {left: 2, top: 6, right: 8, bottom: 2},
     axis: {
       labelColor: expr("muted"), titleColor: expr("muted"), gridColor: expr("grid"), domain: false, ticks: false,
-      labelFontSize: 11, titleFontSize: 11.5, titleFontWeight: 400, labelPadding: 7, titlePadding: 9, gridWidth: 1,
+      labelFontSize: 11, titleFontSize: 11.5, titleFontWeight: 400, labelPadding: 7, titlePadding: 9, labelFlush: false,
     },
     axisY: {titleAngle: 0, titleAlign: "left", titleAnchor: "end", titleBaseline: "bottom", titleY: -9, titleX: 0, tickCount: 5},
     axisX: {grid: false, domain: true, domainColor: expr("grid")},
