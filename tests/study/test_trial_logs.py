@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.search.test_searcher import Driven, study
-from tests.support.trial_logs import expected, read, read_event_files
+from tests.support.trial_logs import expected, read, read_event_files, read_groups
 from tuner.config.study import StudyConfig
 from tuner.errors import SpecError
 from tuner.results.folder import StudyFolder
@@ -67,6 +67,12 @@ def test_log_equals_the_tables_of_a_study(log: str, tmp_path: Path) -> None:
     assert logged == expected(log, study(), folder)
     assert {fate for _, _, fate in logged.values()} == {"FINISHED", "KILLED", "FAILED"}
     assert logged[0][0][("val_accuracy", 3)] > 0
+
+
+def test_repeats_share_a_group_in_tensorboard(tmp_path: Path) -> None:
+    driven = run(begin(spec_of("tensorboard", trials=1, repeats={"top": 1, "seeds": 2}), tmp_path / "s"))
+    assert driven.tables.trials()["repeat_of"].tolist()[1:] == [0, 0]
+    assert read_groups(tmp_path / "s" / "tensorboard") == ["trial-00000"] * 3
 
 
 @pytest.mark.parametrize("log", LOGS)

@@ -1,6 +1,7 @@
 """Logs of trials as TensorBoard and MLflow read them, and as the tables have them."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -25,23 +26,33 @@ def read(log: str, folder: Path) -> Logged:
 
 def read_event_files(root: Path) -> Logged:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
     logged: Logged = {}
     for run_folder in sorted(root.glob("trial-*")):
         found = EventAccumulator(str(run_folder), size_guidance={"scalars": 0, "tensors": 0}).Reload()
         steps = [(tag, event.step, event.value) for tag in found.Tags()["scalars"] for event in found.Scalars(tag)]
-        points = {(tag, step): value for tag, step, value in steps}
+        points = {(tag.partition("/")[2], step): value for tag, step, value in steps}
         assert len(points) == len(steps), "a point is doubled"
-        start = parse_session_start_info_plugin_data(
-            found.PluginTagToContent("hparams")["_hparams_/session_start_info"]
-        )
+        start = _start_of(found)
         values = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
         fates = found.Tensors("fate") if "fate" in found.Tags()["tensors"] else []
         fate = [event.tensor_proto.string_val[0].decode().partition(":")[0] for event in fates]
         texts = {name: str(float(value)) for name, value in values.items()}
         logged[int(run_folder.name[6:])] = points, texts, STATUS["".join(fate) or "RUNNING"]
     return logged
+
+
+def _start_of(found: Any) -> Any:
+    from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+
+    return parse_session_start_info_plugin_data(found.PluginTagToContent("hparams")["_hparams_/session_start_info"])
+
+
+def read_groups(root: Path) -> list[str]:
+    """Read the group of each trial in TensorBoard's table of hyperparameters."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return [_start_of(EventAccumulator(str(path)).Reload()).group_name for path in sorted(root.glob("trial-*"))]
 
 
 def _read_mlflow(root: Path, study: str) -> Logged:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Studies = Annotated[
     list[str],
-    typer.Argument(metavar="STUDY…", help="Names or paths of two studies or more.", autocompletion=complete_study),
+    typer.Argument(metavar="STUDY", help="Names or paths of two studies or more.", autocompletion=complete_study),
 ]
 
 

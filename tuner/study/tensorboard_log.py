@@ -27,6 +27,8 @@ _STUDY = "study.json"
 """File that tells of which study a folder of event files is."""
 _WHOLE = "whole.json"
 """File that tells that the event files of a trial are complete."""
+_LEARNING = ("train_loss", "train_accuracy", "val_", "test_", "deviation", "learning_rate")
+"""Beginnings of metrics that tell how well a network learns. Others tell of time, speed and size."""
 _STATUS = {"FAILED": api_pb2.STATUS_FAILURE, "COMPLETE": api_pb2.STATUS_SUCCESS, "PRUNED": api_pb2.STATUS_SUCCESS}
 
 
@@ -111,11 +113,12 @@ class TensorBoardLog:
         at = row["updated_at"].timestamp()
         parameters = parameters_from_row(self._spec.space, row)
         values = {name: json.dumps(value) if isinstance(value, list) else value for name, value in parameters.items()}
+        group = f"trial-{int(row.get('repeat_of', row['number'])):05d}"  # because repeats are averaged
         start = row.get("started_at", row["updated_at"]).timestamp()
         return [
             Event(wall_time=at, file_version="brain.Event:2"),
             Event(wall_time=at, step=0, session_log=SessionLog(status=SessionLog.START)),
-            Event(wall_time=at, summary=hparams_pb(values, start_time_secs=start)),
+            Event(wall_time=at, summary=hparams_pb(values, group, start)),
         ]
 
 
@@ -127,8 +130,13 @@ def _points(epochs: Points) -> list[Event]:
     return [_scalars(at, epochs[at]["at"].timestamp(), metrics_of(epochs[at])) for at in sorted(epochs)]
 
 
+def tag(metric: str) -> str:
+    """Return TensorBoard's tag of a metric, whose part before the slash is a group of figures."""
+    return f"{'metrics' if metric.startswith(_LEARNING) else 'system'}/{metric}"
+
+
 def _scalars(step: int, at: float, metrics: Mapping[str, float]) -> Event:
-    values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+    values = [Summary.Value(tag=tag(name), simple_value=value) for name, value in metrics.items()]
     return Event(wall_time=at, step=step, summary=Summary(value=values))
 
 

@@ -31,7 +31,7 @@ from tuner.results.tables import Tables
 from tuner.storage import is_url
 
 Row = Mapping[str, Any]
-"""A row of the tables, whose missing cells are None, NaN or pandas' NA."""
+"""A row of the tables. A log gets rows without missing cells."""
 Points = Mapping[int, Row]
 """Rows of a trial's epochs, by epoch."""
 
@@ -178,7 +178,7 @@ class Follower:
         latest: dict[int, Row] = {}
         epochs: dict[int, dict[int, Row]] = defaultdict(dict)
         for table, rows in batches:
-            for row in (row for row in rows if row["attempt"] > self._ended.get(row["number"], 0)):
+            for row in (_present(row) for row in rows if row["attempt"] > self._ended.get(row["number"], 0)):
                 if table == "epochs":
                     epochs[row["number"]][row["epoch"]] = row
                 elif row["attempt"] >= latest.get(row["number"], row)["attempt"]:
@@ -223,9 +223,17 @@ def _attempt(point: Row | None) -> int:
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[Row]:
-    """Yield the rows of a table, without missing cells."""
-    for row in frame.to_dict("records"):
-        yield {str(name): cell for name, cell in row.items() if cell is not pd.NA and cell == cell and cell is not None}
+    """Yield the rows of a table."""
+    return (_present({str(name): cell for name, cell in row.items()}) for row in frame.to_dict("records"))
+
+
+def _present(row: Row) -> Row:
+    """Return a row without its missing cells."""
+    return {name: cell for name, cell in row.items() if not _is_missing(cell)}
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or cell is pd.NA or bool(cell != cell)  # NaN and NaT differ from themselves
 
 
 def metrics_of(point: Row) -> dict[str, float]:
