@@ -1,13 +1,16 @@
-"""Make the README's pictures: the live panel of a real study, and a figure of committed results.
+"""Make the README's pictures: the live panel and the report of a real study, and a figure of committed results.
 
-`make pictures` runs it. The digits study trains in a pseudo-terminal, so it takes half a minute.
+`make pictures` runs it. The digits study trains in a pseudo-terminal, so it takes half a minute. The report
+is opened in Chromium.
 """
 
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,6 +21,7 @@ import matplotlib.pyplot as plt
 import pexpect
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import sync_playwright
 from rich.color import ColorType
 from rich.console import Console
 from rich.segment import Segment
@@ -34,6 +38,7 @@ STUDY = ROOT / "search_spaces" / "digits.yaml"
 RESULTS = ROOT / "notebooks" / "results" / "cifar"
 WIDTH, HEIGHT = 100, 14
 FONT_SIZE = 22
+PAGE_WIDTH = 1100
 REDRAW = re.compile(r"\r?\x1b\[2K(?:\x1b\[1A\x1b\[2K)*")
 """Sequence with which the live display erases its last frame."""
 CONTROL = re.compile(r"\x1b\[\?\d+[hl]|\r")
@@ -104,15 +109,26 @@ def draw_terminal(text: Text, path: Path) -> None:
     image.quantize(32).save(path, optimize=True)
 
 
-def draw_live_panel() -> None:
-    """Run the digits study and draw one frame of its panel, below the command."""
-    results = tempfile.mkdtemp(prefix="pictures-")
-    try:
-        frame = choose(run_in_terminal(results))
-    finally:
-        shutil.rmtree(results, ignore_errors=True)
+def draw_live_panel(written: str) -> None:
+    """Draw one frame of the live panel, below the command."""
     command = Text("$ tuner run search_spaces/digits.yaml\n\n")
-    draw_terminal(command + Text.from_ansi(frame), PICTURES / "live.png")
+    draw_terminal(command + Text.from_ansi(choose(written)), PICTURES / "live.png")
+
+
+def draw_report(results: str) -> None:
+    """Draw the report of the digits study from its head to its learning curves, in Chromium."""
+    file = Path(results) / "digits.html"
+    words = ["-m", "tuner", "report", "digits", "--results", results, "--output", str(file)]
+    subprocess.run([sys.executable, *words], check=True, cwd=ROOT)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": 800})
+        page.goto(file.as_uri())
+        page.evaluate("report.ready")
+        bottom = page.evaluate("document.getElementById('s0_learning_curves').getBoundingClientRect().bottom")
+        shot = page.screenshot(clip={"x": 0, "y": 0, "width": PAGE_WIDTH, "height": bottom + 24}, full_page=True)
+        browser.close()
+    Image.open(BytesIO(shot)).convert("RGB").quantize(48).save(PICTURES / "report.png", optimize=True)
 
 
 def draw_search() -> None:
@@ -126,10 +142,12 @@ def draw_search() -> None:
 
 
 def main() -> None:
-    """Make both pictures."""
+    """Make all pictures."""
     PICTURES.mkdir(exist_ok=True)
     draw_search()
-    draw_live_panel()
+    with tempfile.TemporaryDirectory(prefix="pictures-") as results:
+        draw_live_panel(run_in_terminal(results))
+        draw_report(results)
     for path in sorted(PICTURES.glob("*.png")):
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KB")
 

@@ -98,8 +98,8 @@ class Context:
         kinds: dict[str, tuple[str, Kind]] = {
             "fate": ("fate", "text"),
             "value": (self.metric, metric_kind(self.metric)),
-            "epochs": ("epochs", "whole"),
-            "planned": ("planned", "whole"),
+            "epochs": ("epochs trained", "whole"),
+            "planned": ("epochs planned", "whole"),
         }
         return kinds | {
             self.field(name): (printable(name), parameter_kind(each)) for name, each in self.parameters.items()

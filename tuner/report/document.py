@@ -29,8 +29,8 @@ Maker = Callable[[Context], list[Block]]
 SECTIONS: dict[str, tuple[Maker, ...]] = {
     "Leaderboard": (ranking.leaderboard,),
     "Objectives": (curves.fronts,),
-    "Progress": (curves.progress,),
     "Learning curves": (curves.learning_curves, ranking.rungs),
+    "Progress": (curves.progress,),
     "Parameters": (parameters.parallel, parameters.importance, parameters.heat_map),
     "Slices": (parameters.slices,),
     "Predictions": (predictions.predictions,),

@@ -80,8 +80,8 @@ def trials(context: Context) -> list[Block]:
         Column("trial", "trial", shown["number"].tolist()),
         Column("fate", "fate", shown["state"].map(fate).tolist()),
         Column(context.metric, metric_kind(context.metric), shown["value"].tolist()),
-        Column("epochs", "whole", shown["epochs_run"].tolist()),
-        Column("planned", "whole", shown["epochs_planned"].tolist()),
+        Column("epochs trained", "whole", shown["epochs_run"].tolist()),
+        Column("epochs planned", "whole", shown["epochs_planned"].tolist()),
         Column("time", "seconds", shown["seconds"].tolist()),
         Column("origin", "text", shown["origin"].tolist()),
     ]

@@ -121,7 +121,7 @@ def best_so_far(data: str, x: str, x_title: str, metric: str) -> Spec:
     steps = {"type": "line", "interpolate": "step-after", "strokeWidth": 2.2, "color": colour("complete")}
     line = {**named(data), "mark": steps, "encoding": {"x": across, "y": metric_axis("best", metric)}}
     dots = {"x": across, "y": metric_axis("value", metric)}
-    return {"height": 260, "layer": [line, *points(dots, data, color=colour("complete"), opacity=0.45)]}
+    return {"height": 220, "layer": [line, *points(dots, data, color=colour("complete"), opacity=0.45)]}
 
 
 def learning_curves(data: str, ends: str, rungs: str, metric: str, scale: Spec) -> Spec:
@@ -141,7 +141,7 @@ def learning_curves(data: str, ends: str, rungs: str, metric: str, scale: Spec) 
     }
     pale = {"condition": {"test": "datum.fate === 'stopped'", "value": 0.5}, "value": 0.8}
     drawn, *above = lines(encoding, data, pale)
-    return {"height": 360, "layer": [upright, drawn, best, *above, *points(encoding, ends, size=22)]}
+    return {"height": 320, "layer": [upright, drawn, best, *above, *points(encoding, ends, size=22)]}
 
 
 def parallel(data: str, ticks: str, axes: int, metric: str, *, is_maximized: bool) -> Spec:
