@@ -12,8 +12,8 @@ import pytest
 from tests.support.studies import HOSTILE, epoch_rows, hostile_study, made_up_study, trial_row, write_study
 from tuner import load_study, report
 from tuner.errors import printable
+from tuner.report.encodings import scale_of
 from tuner.report.pictures import data_uri
-from tuner.report.specs import scale_of
 from tuner.results.folder import StudyResults
 
 COMMITTED = Path(__file__).parents[2] / "notebooks" / "results"

@@ -8,6 +8,7 @@ from tuner.analysis.sampling import spread
 from tuner.report import specs
 from tuner.report.blocks import FATES, Block, figure, text
 from tuner.report.context import Context, drawn_sentence
+from tuner.report.encodings import scale_of
 from tuner.results.ranking import rank_confirmed
 
 MOST_MEASURES, MOST_FRONT = 20_000, 1_000
@@ -57,7 +58,7 @@ def learning_curves(context: Context) -> list[Block]:
     said += [f"One epoch in {step} is drawn."] if step > 1 else []
     said += ["Dotted lines are rungs, where trials are judged."] if len(rungs) else []
     legend = [(fate, fate) for fate in FATES.values() if fate in {*curves["fate"]}]
-    spec = specs.learning_curves(*names, context.metric, specs.scale_of(context.metric, curves["value"]))
+    spec = specs.learning_curves(*names, context.metric, scale_of(context.metric, curves["value"]))
     return [figure(context.id("learning_curves"), "", spec, " ".join(said), legend=legend)]
 
 
@@ -87,7 +88,7 @@ def fronts(context: Context) -> list[Block]:
     blocks = []
     for index, other in enumerate(others):
         rows = kept.rename(columns={"number": "trial", other: "a", first: "b"})[["trial", "a", "b", "is_front"]]
-        scales = specs.scale_of(other, rows["a"]), specs.scale_of(first, rows["b"])
+        scales = scale_of(other, rows["a"]), scale_of(first, rows["b"])
         spec = specs.pareto(context.add(f"front_{index}", rows), (other, first), scales)
         block = figure(
             context.id(f"front_{index}"), f"{first} against {other}", spec, caption, width="half", legend=legend

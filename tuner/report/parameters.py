@@ -12,6 +12,7 @@ from tuner.config.parameters import Choice, Parameter
 from tuner.report import specs
 from tuner.report.blocks import FATES, Block, fate, figure, plain, text
 from tuner.report.context import Context, drawn_sentence
+from tuner.report.encodings import title_of
 
 MOST_AXES, MOST_SLICES = 7, 12
 """Parameters that are drawn at once, and one by one, at most."""
@@ -46,7 +47,7 @@ def parallel(context: Context) -> list[Block]:
 def _ticks(parameters: Mapping[str, Parameter], metric: str, low: str, high: str) -> list[dict[str, Any]]:
     """Return the texts along each axis: its name, and the values at its ends or its choices."""
     texts = {name: _axis_texts(each) for name, each in parameters.items()}
-    texts[specs.title_of(metric)] = [low, high]
+    texts[title_of(metric)] = [low, high]
     rows: list[dict[str, Any]] = []
     for index, (name, values) in enumerate(texts.items()):
         rows.append({"axis": index, "position": 1.1, "text": name, "is_axis": True, "low": 0, "high": 1})
