@@ -240,6 +240,15 @@ def test_axes_are_logarithmic_over_decades(metric: str, values: list[float], is_
     assert (scale_of(metric, pd.Series(values)) == {"type": "log"}) == is_log
 
 
+def test_heat_map_names_its_cells(small: StudyResults) -> None:
+    found = report.data([small], [report.Extras(pd.DataFrame(index=["batch_size", "dropout"]))])
+    cells = found["datasets"]["s0_medians"]
+    assert sum(cells["count"]) == small.trials["value"].notna().sum()
+    assert "batch_size 16, dropout 0 to 0.0625" in cells["cell"]
+    assert {*cells["x"]} == {"16", "32", "64"}
+    assert cells["y2"][0] == pytest.approx(cells["y"][0] + 0.0625)
+
+
 def test_slices_leave_out_trials_without_the_parameter() -> None:
     found = blocks(report.data([load_study(COMMITTED / "cifar")]))
     layers = found["slice_p6"]["spec"]["layer"]

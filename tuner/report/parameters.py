@@ -1,6 +1,6 @@
 """Sections on the searched parameters: all at once, by importance, two together, and one by one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,25 +96,28 @@ def heat_map(context: Context) -> list[Block]:
     found = medians(context.searched, chosen) if len(names) == 2 else pd.DataFrame()
     if found.empty:
         return []
-    cells: dict[str, Any] = {"median": found["median"], "count": found["count"]}
-    for channel, parameter in zip("xy", chosen.values(), strict=True):
-        cells |= _cell_columns(channel, found[channel], parameter)
+    texts = {name: [*map(plain, cell_names(each))] for name, each in chosen.items()}
+    cells: dict[str, Any] = {"median": found["median"], "count": found["count"], "cell": ""}
+    for channel, (name, parameter) in zip("xy", chosen.items(), strict=True):
+        cells["cell"] += f"{name} " + found[channel].map(texts[name].__getitem__) + (", " if channel == "x" else "")
+        cells |= _cell_columns(channel, found[channel], parameter, texts[name])
     data = context.add("medians", pd.DataFrame(cells))
-    spec = specs.heat_map(data, chosen, context.metric, [[*map(plain, cell_names(each))] for each in chosen.values()])
+    is_maximized = context.study.spec.objective[0].sign > 0
+    spec = specs.heat_map(data, chosen, list(texts.values()), context.metric, is_maximized=is_maximized)
     said = (
         f"Median of the last values in each cell. It holds {int(found['count'].sum()):,} trials, stopped ones included."
     )
     return [figure(context.id("heat_map"), " and ".join(names), spec, said, width="half")]
 
 
-def _cell_columns(channel: str, index: "pd.Series[int]", parameter: Parameter) -> dict[str, Any]:
+def _cell_columns(
+    channel: str, index: "pd.Series[int]", parameter: Parameter, texts: Sequence[str]
+) -> dict[str, "pd.Series[Any]"]:
     """Return where the cells lie along a parameter: their names, or their lower and upper edges."""
-    texts = index.map(cell_names(parameter).__getitem__)
     if isinstance(parameter, Choice):
-        return {f"{channel}_text": texts, channel: texts}
+        return {channel: index.map(texts.__getitem__)}
     edges = cell_edges(parameter)
-    upper = index.map(edges[1:].__getitem__)
-    return {f"{channel}_text": texts, channel: index.map(edges.__getitem__), f"{channel}2": upper}
+    return {channel: index.map(edges.__getitem__), f"{channel}2": index.map(edges[1:].__getitem__)}
 
 
 def slices(context: Context) -> list[Block]:

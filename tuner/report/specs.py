@@ -94,7 +94,9 @@ def slice_of(data: str, field: str, name: str, parameter: Parameter, values: Seq
     return {"height": 190, "layer": points(encoding, data, f"isValid(datum.{field})", size=26, opacity=0.65)}
 
 
-def heat_map(data: str, parameters: dict[str, Parameter], metric: str, names: Sequence[Sequence[str]]) -> Spec:
+def heat_map(
+    data: str, parameters: dict[str, Parameter], names: Sequence[Sequence[str]], metric: str, *, is_maximized: bool
+) -> Spec:
     """Draw the median value in each cell of two parameters."""
     encoding: Spec = {}
     for channel, (name, parameter), values in zip("xy", parameters.items(), names, strict=True):
@@ -109,9 +111,9 @@ def heat_map(data: str, parameters: dict[str, Parameter], metric: str, names: Se
         "gradientThickness": 10,
         **metric_labels(metric),
     }
-    shades = {"field": "median", "type": "quantitative", "legend": legend, "scale": {"scheme": "viridis"}}
-    said = [{"field": field, "title": title} for field, title in (("x_text", "x"), ("y_text", "y"))]
-    said += [{"field": "median", "title": "median", "format": ".4~g"}, {"field": "count", "title": "trials"}]
+    scale = {"scheme": "viridis", "reverse": not is_maximized}
+    said = [{"field": "cell"}, {"field": "median", "format": ".4~g"}, {"field": "count", "title": "trials"}]
+    shades = {"field": "median", "type": "quantitative", "legend": legend, "scale": scale}
     encoding |= {"color": shades, "tooltip": said}
     return {"height": 300, "layer": [{**named(data), "mark": {"type": "rect", "tooltip": True}, "encoding": encoding}]}
 
