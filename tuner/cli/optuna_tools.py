@@ -36,7 +36,9 @@ def export_optuna(study: StudyName, storage: Storage, results: Results = DEFAULT
     from tuner.search.optuna_export import export_study
 
     name, added, known = export_study(load_study(str(find_study(study, results))), storage)
-    out.print(redact(f"Study {name} in {storage}: {added} trials added, {known} were there"), markup=False, soft_wrap=True)
+    out.print(
+        redact(f"Study {name} in {storage}: {added} trials added, {known} were there"), markup=False, soft_wrap=True
+    )
     call = f"optuna.load_study(study_name={name!r}, storage={storage!r})"
     out.print(redact(f"  in Python: {call}"), markup=False, soft_wrap=True)
 
