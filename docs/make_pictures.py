@@ -13,11 +13,6 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
-import matplotlib.pyplot as plt
 import pexpect
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
@@ -29,14 +24,10 @@ from rich.style import Style
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from tuner import load_study, plots
-from tuner.results.schema import is_search
-
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 STUDY = ROOT / "search_spaces" / "digits.yaml"
-RESULTS = ROOT / "notebooks" / "results" / "cifar"
-WIDTH, HEIGHT = 100, 14
+WIDTH, HEIGHT = 100, 18
 FONT_SIZE = 22
 PAGE_WIDTH = 1100
 REDRAW = re.compile(r"\r?\x1b\[2K(?:\x1b\[1A\x1b\[2K)*")
@@ -61,7 +52,7 @@ def frames(written: str) -> Iterator[str]:
     """Return each frame of the live display, with its colours."""
     for frame in REDRAW.split(written):
         text = CONTROL.sub("", frame).strip("\n")
-        if " running, " in text and "left" in text and text.count("\n") <= HEIGHT:
+        if " running in " in text and "left" in text and text.count("\n") <= HEIGHT:
             yield text
 
 
@@ -131,20 +122,9 @@ def draw_report(results: str) -> None:
     Image.open(BytesIO(shot)).convert("RGB").quantize(48).save(PICTURES / "report.png", optimize=True)
 
 
-def draw_search() -> None:
-    """Draw the learning curves and the trials of the committed search over CIFAR-10."""
-    study = load_study(RESULTS)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    plots.learning_curves(study.epochs, trials=study.trials[is_search(study.trials)], ax=left)
-    plots.optimization_history(study.trials, study.spec.objective[0].direction, ax=right)
-    figure.savefig(PICTURES / "search.png", dpi=110)
-    plt.close(figure)
-
-
 def main() -> None:
-    """Make all pictures."""
+    """Make both pictures."""
     PICTURES.mkdir(exist_ok=True)
-    draw_search()
     with tempfile.TemporaryDirectory(prefix="pictures-") as results:
         draw_live_panel(run_in_terminal(results))
         draw_report(results)
