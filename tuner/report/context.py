@@ -81,8 +81,8 @@ class Context:
         return f"p{list(self.parameters).index(parameter)}"
 
     def add_trials(self) -> None:
-        """Add the trials that are drawn as points."""
-        drawn = self.points
+        """Add the trials that are drawn as points, completed ones last, so that they lie on top."""
+        drawn = self.points.sort_values("state", key=lambda states: states == "COMPLETE", kind="stable")
         known: dict[str, Any] = {
             "trial": drawn["number"],
             "fate": drawn["state"].map(fate),

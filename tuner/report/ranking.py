@@ -98,7 +98,7 @@ def failures(context: Context) -> list[Block]:
     if failed.empty:
         return [text(context.id("no_failures"), "No trial failed.")]
     kinds = failed["error_kind"].fillna("unknown").value_counts()
-    said = ", ".join(f"{count:,} by {kind}" for kind, count in kinds.items())
+    said = ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
     shown = failed.head(MOST_ROWS)
     cells = [
         Column("trial", "trial", shown["number"].tolist()),
@@ -107,5 +107,5 @@ def failures(context: Context) -> list[Block]:
         Column("attempts", "whole", shown["attempt"].tolist()),
         Column("reason", "text", shown["error"].tolist()),
     ]
-    lead = text(context.id("failures"), f"{len(failed):,} of {len(trials):,} trials failed: {said}.")
+    lead = text(context.id("failures"), f"{len(failed):,} of {len(trials):,} trials failed ({said}).")
     return [lead, table(context.id("failed"), "", cells, total=len(failed), noun="failed trials")]

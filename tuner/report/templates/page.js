@@ -126,7 +126,8 @@ const report = (() => {
     copy.addEventListener("click", () => copyTable(block, copy));
     const title = block.title ? element("h4", {}, block.title) : element("p", {class: "count"});
     if (!block.title) title.textContent = `${(rows + block.left_out).toLocaleString("en")} ${block.noun}`;
-    box.classList.toggle("narrow", block.columns.length <= 6);
+    const isLong = block.columns.some((column) => column.kind === "text" && column.cells.some((cell) => String(cell).length > 40));
+    box.classList.toggle("narrow", block.columns.length <= 6 && !isLong);
     const head = element("tr", {}, ...block.columns.map((column, index) => heading(box, block, part, state, column, index)));
     const body = element("tbody");
     const shown = state.all ? rows : Math.min(rows, FEW);
