@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from tuner.errors import DataError, type_and_line
-from tuner.training.formats import metadata
+from tuner.training.formats import DIGEST, NO_DIGEST, hash_file, metadata
 from tuner.training.graph import Graph
 from tuner.training.image_model import About
 from tuner.training.saved_model import SavedModel, copy_state, write_weights
@@ -90,5 +90,7 @@ def _write_onnx(program: ExportedProgram, about: About, file: Path) -> None:
     )
     if written is None:
         raise RuntimeError("no ONNX program was made")
-    written.model.metadata_props.update(metadata(about))
+    written.model.metadata_props.update({**metadata(about), DIGEST: NO_DIGEST.decode()})
     written.save(file)
+    content = file.read_bytes()
+    file.write_bytes(content.replace(NO_DIGEST, hash_file(content)))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tuner.errors import DataError, DeviceError, first_line
 from tuner.training.export import hash_state
-from tuner.training.formats import ENDINGS, KEY, check_packages, format_of
+from tuner.training.formats import DIGEST, ENDINGS, KEY, check_packages, format_of, hash_file
 from tuner.training.image_model import About, ImageModel
 from tuner.training.saved_model import SavedModel, build, fit, load_folder
 
@@ -123,12 +123,17 @@ def _load_onnx(file: Path) -> GraphModel:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # because the runtime's errors have no common type
         raise DataError(f"{file}: damaged: {first_line(error)}; {AGAIN}") from error
+    found = session.get_modelmeta().custom_metadata_map
+    about = _read_about(file, found)
+    digest = found.get(DIGEST, "").encode()
+    if not digest or hash_file(file.read_bytes(), digest) != digest:
+        raise DataError(f"{file}: damaged, or changed since it was exported; {AGAIN}")
     name = session.get_inputs()[0].name
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {name: images.numpy()})[0])
 
-    return GraphModel(_read_about(file, session.get_modelmeta().custom_metadata_map), run)
+    return GraphModel(about, run)
 
 
 def _read_about(file: Path, found: Mapping[str, Any]) -> About:

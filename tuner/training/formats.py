@@ -1,6 +1,7 @@
 """Formats of exported models, and what their metadata holds, without torch."""
 
 import json
+from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ ENDINGS = {"safetensors": ".safetensors", "pt2": ".pt2", "torchscript": ".pt", "
 """Formats with the endings of their files. `pt2` is an exported program, which follows on TorchScript."""
 KEY = "tuner"
 """Key of a file's metadata with all that is known of its model, as JSON."""
+DIGEST = "digest"
+"""Key of an ONNX file's metadata with the hash of the file, because the format has no checksum."""
+NO_DIGEST = b"0" * 32
+"""What stands in place of the hash while the file is hashed."""
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 """Packages that a format needs beside PyTorch."""
 
@@ -39,6 +44,16 @@ def check_packages(name: str) -> None:
 def format_of(file: Path) -> str | None:
     """Return the format of a file by its ending, or None."""
     return next((name for name, ending in ENDINGS.items() if file.suffix.lower() == ending), None)
+
+
+def hash_file(content: bytes, known: bytes = NO_DIGEST) -> bytes:
+    """Hash a file as if it did not hold its own hash, as 32 hexadecimal digits.
+
+    Args:
+        content: The file.
+        known: The hash that it holds, or what stands in its place.
+    """
+    return blake2b(content.replace(known, NO_DIGEST), digest_size=16).hexdigest().encode()
 
 
 def metadata(about: "About") -> dict[str, str]:
