@@ -163,7 +163,7 @@ def test_pointing_at_a_trial_shows_it_elsewhere(opened: Opened, small: StudyResu
         tip = page.locator("#tip")
         tip.wait_for(state="visible")
         assert tip.inner_text().startswith(f"trial {trial}")
-        assert "learning rate" in tip.inner_text()
+        assert "learning_rate" in tip.inner_text()
         assert page.locator(f"tr.focus[data-trial='{trial}']").count() >= 1
         page.mouse.move(2, 2)
         page.wait_for_function(f"report.views.get('{other}').view.signal('focus') === null")
@@ -183,6 +183,11 @@ def test_a_clicked_trial_is_kept_in_all_figures(opened: Opened, small: StudyResu
             page.wait_for_function(f"report.views.get('{name}').view.signal('kept').includes({trial})")
         assert page.locator("#s0_learning_curves canvas").evaluate("canvas => canvas.toDataURL()") != before
         page.keyboard.press("Escape")
+        assert page.locator("#kept").is_hidden()
+        row.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("#kept").inner_text() == f"trial {trial}"
+        page.locator("#kept .chip").click()
         assert page.locator("#kept").is_hidden()
         assert page.locator("tr.kept").count() == 0
 

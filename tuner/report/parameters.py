@@ -126,8 +126,9 @@ def slices(context: Context) -> list[Block]:
     if not drawn["value"].notna().any() or not context.parameters:
         return []
     names = context.parameters_by_importance(MOST_SLICES)
-    said = [drawn_sentence(len(drawn), len(context.searched), "trials"), "Stopped trials have their last value."]
     fates = {*drawn["state"].map(fate)}
+    said = [drawn_sentence(len(drawn), len(context.searched), "trials")]
+    said += ["Stopped ones are drawn with their last value."] if "stopped" in fates else []
     legend = [[name, name] for name in FATES.values() if name in fates]
     lead = text(context.id("slices_text"), " ".join([*said, *_left_out(context, len(names))])) | {"legend": legend}
     return [lead, *(_slice(context, name) for name in names)]

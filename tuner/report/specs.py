@@ -90,7 +90,7 @@ def slice_of(data: str, field: str, name: str, parameter: Parameter, values: Seq
     across = parameter_axis(field, name, parameter, sort=list(values), scale={"domain": list(values), "padding": 0.2})
     encoding = {"x": across, "y": metric_axis("value", metric), "color": fate_colour()}
     if isinstance(parameter, Choice):
-        encoding["xOffset"] = {"field": "aside", "type": "quantitative", "scale": {"domain": [0, 1]}}
+        encoding["xOffset"] = {"field": "aside", "type": "quantitative", "scale": {"domain": [-0.75, 1.75]}}
     return {"height": 190, "layer": points(encoding, data, f"isValid(datum.{field})", size=26, opacity=0.65)}
 
 
@@ -184,7 +184,7 @@ def hypervolume(data: str) -> Spec:
 def confusion(data: str, names: Sequence[str]) -> Spec:
     """Draw the images of each pair of a true and a predicted class."""
     many = len(names) > 12
-    label = {"labelLimit": 90, "labelOverlap": True, "grid": False}
+    label = {"labelLimit": 90, "labelOverlap": many, "grid": False}
     down: Spec = {"field": "label", "type": "ordinal", "title": None, "sort": list(names), "axis": label}
     across = {
         **down,

@@ -16,6 +16,7 @@ const report = (() => {
     made.append(...children);
     return made;
   };
+  const breakable = (text) => text.split("_").flatMap((part, index) => index ? ["_", element("wbr"), part] : [part]);
   const dot = (colour) => element("i", {style: `background: var(--${colour})`});
 
   // Cells as people read them.
@@ -148,7 +149,7 @@ const report = (() => {
   }
   const isText = (kind) => kind === "text" || kind === "fate" || kind === "time";
   function heading(box, block, part, state, column, index) {
-    const button = element("button", {type: "button", dir: "auto"}, column.title.replaceAll("_", " "));
+    const button = element("button", {type: "button", dir: "auto"}, ...breakable(column.title));
     const cell = element("th", {scope: "col", class: isText(column.kind) ? "text" : ""}, button);
     if (state.sort === index) cell.setAttribute("aria-sort", state.down ? "descending" : "ascending");
     button.addEventListener("click", () => {
@@ -182,8 +183,10 @@ const report = (() => {
     }
     if (made.dataset.trial !== undefined) {
       const trial = Number(made.dataset.trial);
-      made.addEventListener("mouseenter", () => setFocus(part, trial));
-      made.addEventListener("mouseleave", () => setFocus(null, null));
+      made.tabIndex = 0;
+      for (const name of ["mouseenter", "focus"]) made.addEventListener(name, () => setFocus(part, trial));
+      for (const name of ["mouseleave", "blur"]) made.addEventListener(name, () => setFocus(null, null));
+      made.addEventListener("keydown", (event) => event.key === "Enter" && toggle(part, trial));
       made.addEventListener("click", () => getSelection().isCollapsed && toggle(part, trial));
     }
     return made;
@@ -381,7 +384,7 @@ const report = (() => {
     const pairs = trial !== null ? facts(part, trial) : typeof value === "object" ? Object.entries(value) : [["", String(value)]];
     const title = trial !== null ? [element("strong", {dir: "auto"}, nameOf(part, trial))] : [];
     box.replaceChildren(...title, element("dl", {}, ...pairs.flatMap(([name, said]) =>
-      [element("dt", {dir: "auto"}, name.replaceAll("_", " ")), element("dd", {dir: "auto"}, String(said))])));
+      [element("dt", {dir: "auto"}, name), element("dd", {dir: "auto"}, String(said))])));
     box.hidden = false;
     const {width, height} = box.getBoundingClientRect();
     const left = event.clientX + 16 + width > innerWidth ? event.clientX - width - 12 : event.clientX + 16;
