@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -59,28 +60,20 @@ def _options(
         os.environ["TUNER_DEBUG"] = "1"
 
 
-app.command()(init)
-app.command()(run)
-app.command()(submit)
-app.command()(validate)
-app.command("ls")(list_studies)
-app.command()(show)
-app.command()(best)
-app.command()(watch)
-app.command()(compare)
-app.command()(report)
-app.command()(explain)
-app.command()(importance)
-app.command()(log)
-app.command()(dashboard)
-app.command("export-optuna")(export_optuna)
-app.command()(replay)
-app.command()(rerun)
-app.command()(final)
-app.command()(export)
-app.command()(predict)
-app.command()(data)
-app.command()(reproduce)
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Begin": (init, data, validate),
+    "Search": (run, submit, watch, log),
+    "Look": (list_studies, show, best, report, compare, dashboard),
+    "Understand": (explain, importance, replay, rerun, reproduce),
+    "Go on": (final, export, predict, export_optuna),
+}
+"""Commands by the heading under which `--help` lists them."""
+NAMES = {list_studies: "ls", export_optuna: "export-optuna"}
+"""Names of the commands whose functions have other names."""
+
+for heading, commands in COMMANDS.items():
+    for command in commands:
+        app.command(NAMES.get(command), rich_help_panel=heading)(command)
 
 
 def exit_with_error(error: UserError) -> NoReturn:
