@@ -1,10 +1,12 @@
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.text import Text
 
 from tuner import plots
 from tuner.config.space import Space
@@ -99,3 +101,13 @@ def test_heat_map_shows_medians_and_trials() -> None:
     with pytest.raises(UserError, match="parameters: found 1 that are searched; allowed: two of them"):
         plots.heat_map(TRIALS, {name: SPACE[name] for name in ("kind", "batch_size")})
     assert plots.heat_map(TRIALS[3:], two).texts[0].get_text() == "no trial with a value"
+
+
+def test_choices_without_glyph_are_escaped() -> None:
+    trials = pd.DataFrame({"number": [0, 1], "state": "COMPLETE", "purpose": "search", "value": [0.1, 0.2]})
+    parameters = Space({"size": {"choice": ["大", "小"]}}).root
+    for draw in (plots.parallel_coordinates, plots.slices):
+        draw(trials.assign(param_size=["大", "小"]), parameters)
+        figure = plt.gcf()
+        figure.canvas.draw()
+        assert {"\\u5927", "\\u5c0f"} <= {text.get_text() for text in figure.findobj(Text)}

@@ -111,3 +111,17 @@ def test_pictures_need_as_many_labels() -> None:
 
 def test_pictures_without_images_are_a_text() -> None:
     assert [text.get_text() for text in plots.pictures([], [], [], CLASSES).texts] == ["no images"]
+
+
+def test_confusion_matrix_escapes_characters_without_glyph() -> None:
+    axes = plots.confusion_matrix(SEEN, ["猫", "$dog$ 😀", "s" * 200])
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["\\u732b", "$dog$ 😀", "s" * 29 + "…"]
+    axes.figure.canvas.draw()  # a warning of a missing glyph would be an error
+
+
+def test_pictures_escape_characters_without_glyph() -> None:
+    image = np.zeros((2, 2), dtype=np.uint8)
+    axes = plots.pictures([image], [0], [1], ["猫", "two\nlines"])
+    assert axes.texts[0].get_text() == "two\\nlines\n(\\u732b)"
+    axes.figure.canvas.draw()

@@ -22,6 +22,7 @@ from tuner.plots.style import (
     ORANGE,
     PALE,
     Numbers,
+    drawable,
     in_words,
     legend,
     new_axes,
@@ -146,7 +147,10 @@ def _ticks(parameter: Parameter) -> dict[float, str]:
     if isinstance(parameter, Choice):
         values = choice_values(parameter)
         longest = max(ROW_CHARACTERS // len(values), 4)
-        ticks = {i / max(len(values) - 1, 1): shorten(number_text(value), longest) for i, value in enumerate(values)}
+        ticks = {
+            i / max(len(values) - 1, 1): drawable(shorten(number_text(value), longest))
+            for i, value in enumerate(values)
+        }
         return {place: text for place, text in ticks.items() if longest > 4 or place in (0.0, 1.0)}
     assert not isinstance(parameter, Constant)
     low, high = parameter.bounds
@@ -164,4 +168,4 @@ def _draw_axis(axes: Axes, row: int, ticks: Mapping[float, str]) -> None:
 
 
 def _spaced(name: str) -> str:
-    return shorten(name.replace("_", " "), LONGEST_NAME)
+    return drawable(shorten(name.replace("_", " "), LONGEST_NAME))

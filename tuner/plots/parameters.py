@@ -20,6 +20,7 @@ from tuner.plots.style import (
     AxisName,
     Numbers,
     apply_style,
+    drawable,
     in_words,
     measure,
     new_axes,
@@ -62,7 +63,7 @@ def slices(
         active = valued.dropna(subset=[f"param_{name}"])
         set_parameter(apply_style(axes), "x", parameter)
         scatter(axes, positions_of(active, name, parameter), active)
-        axes.set_xlabel(name.replace("_", " "))
+        axes.set_xlabel(_label(name), parse_math=False)
         if axes.get_subplotspec().is_first_col():
             measure(axes.yaxis, metric)
     handles = {name: each for axes in grid for each, name in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -70,6 +71,10 @@ def slices(
         look: dict[str, Any] = {"ncols": len(handles), "frameon": False, "fontsize": 9, "labelcolor": INK}
         grid[0].figure.legend(handles.values(), handles.keys(), loc="outside upper right", **look)
     return grid
+
+
+def _label(name: str) -> str:
+    return drawable(name.replace("_", " "))
 
 
 def _grid(count: int) -> NDArray[np.object_]:
@@ -90,7 +95,7 @@ def set_parameter(axes: Axes, axis: AxisName, parameter: Choice | Float | Int) -
         if parameter.log:
             set_log(axes, axis, *map(float, parameter.bounds))
         return
-    names = [shorten(number_text(value), 18) for value in choice_values(parameter)]
+    names = [drawable(shorten(number_text(value), 18)) for value in choice_values(parameter)]
     limits = (-0.6, len(names) - 0.4)
     if axis == "y":
         axes.set_yticks(range(len(names)), names, parse_math=False)
@@ -161,7 +166,8 @@ def _draw_cells(axes: Axes, valued: pd.DataFrame, parameters: Mapping[str, Choic
     set_parameter(axes, "x", horizontal)
     set_parameter(axes, "y", vertical)
     axes.set(xlim=(columns[0], columns[-1]), ylim=(rows[0], rows[-1]))
-    axes.set(xlabel=across.replace("_", " "), ylabel=down.replace("_", " "))
+    axes.set_xlabel(_label(across), parse_math=False)
+    axes.set_ylabel(_label(down), parse_math=False)
     return mesh
 
 

@@ -10,8 +10,11 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from tuner.analysis.predictions import confusion
-from tuner.errors import UserError
-from tuner.plots.style import INK, VERMILION, Numbers, new_axes, require_columns, require_one_value, show_text
+from tuner.errors import UserError, shorten
+from tuner.plots.style import INK, VERMILION, Numbers, drawable, new_axes, require_columns, require_one_value, show_text
+
+LONGEST_CLASS = 30
+"""Characters of a class's name."""
 
 Picture = NDArray[np.uint8]
 
@@ -43,10 +46,11 @@ def confusion_matrix(
     for row, column in np.argwhere(shares):
         look: dict[str, Any] = {"color": _readable_on(colours[row, column]), "fontsize": min(9, 100 / len(classes))}
         axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", **look)
-    is_wide = max(map(len, classes)) > 3
+    names = [drawable(shorten(name, LONGEST_CLASS)) for name in classes]
+    is_wide = max(map(len, names)) > 3
     aslant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_wide else {}
-    axes.set_xticks(range(len(classes)), classes, parse_math=False, **aslant)
-    axes.set_yticks(range(len(classes)), classes, parse_math=False)
+    axes.set_xticks(range(len(names)), names, parse_math=False, **aslant)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set(xlabel="predicted class", ylabel=f"true class ({'% of its images' if normalize else 'images'})")
     axes.grid(visible=False)
     return axes
@@ -103,6 +107,7 @@ def pictures(
     if not len(images):
         return show_text(axes, "no images")
     axes.set_axis_off()
+    names = [drawable(name) for name in classes]
     for index, (image, label, guess) in enumerate(zip(images, labels, predicted, strict=True)):
         extent = (index + 0.04, index + 0.96, 0.0, 0.92)
         axes.imshow(_as_drawn(image), cmap="gray", vmin=0, vmax=255, extent=extent)
@@ -110,7 +115,7 @@ def pictures(
         axes.text(
             index + 0.5,
             0.98,
-            f"{classes[guess]}\n({classes[label]})",
+            f"{names[guess]}\n({names[label]})",
             ha="center",
             va="bottom",
             parse_math=False,

@@ -1,5 +1,6 @@
 """Colours, axes, names of metrics, and checks of frames that every plot shares."""
 
+from contextlib import suppress
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -118,6 +120,25 @@ def set_scale(axes: Axes, name: AxisName, metric: str, values: Numbers) -> None:
     measure(axis, metric)
     if metric.endswith(("_count", "_bytes")):
         axis.set_major_formatter(EngFormatter(sep=""))
+
+
+def drawable(text: str) -> str:
+    """Escape characters that the fonts of `rcParams["font.family"]` lack.
+
+    Matplotlib would warn of them, and draw the same box for each.
+    """
+    fonts = [get_font(path) for path in _font_files()]
+    missing = {sign for sign in {*text} if not any(font.get_char_index(ord(sign)) for font in fonts)}
+    return "".join(ascii(sign)[1:-1] if sign in missing else sign for sign in text)
+
+
+def _font_files() -> list[str]:
+    """Return the files of the fonts with which matplotlib draws by default."""
+    found = []
+    for family in FontProperties().get_family():
+        with suppress(ValueError):  # because a family may not be installed
+            found.append(str(findfont(FontProperties(family=[family]), fallback_to_default=False)))
+    return found or [str(findfont(FontProperties()))]
 
 
 def in_words(metric: str) -> tuple[str, str]:
