@@ -198,7 +198,9 @@ def test_update_redraws_in_place_and_keeps_the_selection(opened: Opened, small: 
         page.locator("#s0_board tr[data-trial='0']").click()
         page.locator("#s0_all_trials th button").first.click()
         page.evaluate("document.querySelector('#s0_slice_p0 canvas').dataset.mark = 'same'")
+        page.evaluate("document.querySelector('#s0_question p').dataset.mark = 'same'")
         page.evaluate("data => report.update(data)", json.loads(report.to_json(report.data([later]))))
+        assert page.locator("#s0_question p").get_attribute("data-mark") == "same"
         assert page.evaluate("report.views.get('s0_slice_p0').view.data('s0_trials').length") == 60
         assert page.locator("#s0_slice_p0 canvas").get_attribute("data-mark") == "same"
         assert page.locator("#s0_all_trials th[aria-sort=ascending]").count() == 1

@@ -7,6 +7,7 @@ const report = (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const views = new Map(); // by figure: {view, part, names, spec, drawn, box}
   const tables = new Map(); // by table: {sort, down, all}
+  const written = new WeakMap(); // by the element of a block: its JSON
   const kept = new Map(); // by part: a set of trials
   let data, focus = {part: null, trial: null}, drawing = Promise.resolve(), ready = null;
 
@@ -97,6 +98,9 @@ const report = (() => {
   const makeBlock = (block) => element("div", {id: block.id});
   const UPDATE = {text: updateText, facts: updateFacts, table: updateTable, figure: updateFigure, pictures: updatePictures, code: updateCode};
   function updateBlock(box, block, part) {
+    const json = JSON.stringify(block);
+    if (block.kind !== "figure" && written.get(box) === json) return; // so that a selected text stays selected
+    written.set(box, json);
     box.className = `block ${block.width ?? "wide"} ${block.style ?? ""}`;
     UPDATE[block.kind](box, block, part);
   }
