@@ -5,13 +5,16 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
+from tests.support.browser import open_page
+from tests.support.serving import serving
 from tests.support.studies import epoch_rows, trial_row, write_study
+from tests.support.waiting import PATIENCE, wait_until
 from tuner.errors import StudyError, UserError
 from tuner.report import Extras, server
 from tuner.report.server import LivePage, PageServer
@@ -26,6 +29,9 @@ class Source:
         self.has_news = False
         self.loads = self.gathered = 0
         self.trouble: StudyError | None = None
+        self.extras = Extras()
+        self.holds = threading.Event()
+        self.holds.set()
 
     def add(self, number: int) -> None:
         """Write a completed trial."""
@@ -47,8 +53,9 @@ class Source:
         return load_study(str(self.study.folder))
 
     def gather(self, _: StudyResults) -> Extras:
+        assert self.holds.wait(PATIENCE)
         self.gathered += 1
-        return Extras()
+        return self.extras
 
     def page(self) -> LivePage:
         return LivePage(self.load, self.gather, self.poll, lambda: "3 of 9 trials, größte 0.9")
@@ -60,19 +67,6 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     monkeypatch.setattr(server, "LEAST_REST_SECONDS", 0.0)
     monkeypatch.setattr(server, "REST", 0.0)
     return Source(tmp_path / "served")
-
-
-@contextmanager
-def serving(page: LivePage, port: int | None = None) -> Iterator[PageServer]:
-    """Serve a page until the end of the block."""
-    with PageServer(page, port) as served:
-        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield served
-        finally:
-            served.shutdown()
-            thread.join()
 
 
 Ask = Callable[..., tuple[int, dict[str, str], bytes]]
@@ -139,13 +133,14 @@ def test_only_the_page_is_served(ask: Ask) -> None:
 
 def test_data_are_computed_only_for_new_rows(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     page = source.page()
+    monkeypatch.setattr(page, "_gather_at", float("inf"))
     for _ in range(5):
         page.look()
     assert source.loads == 1
     source.add(0)
     page.look()
     page.look()
-    assert (source.loads, source.gathered) == (2, 1)
+    assert source.loads == 2
     monkeypatch.setattr(page, "_free_at", float("inf"))
     source.add(1)
     before = page.look()
@@ -173,3 +168,52 @@ def test_taken_port_is_refused_or_passed_over(source: Source) -> None:
         with serving(source.page()) as second:
             assert second.server_port != first.server_port
             assert first.server_address[0] == second.server_address[0] == "127.0.0.1"
+
+
+def test_extras_come_later_and_rest(source: Source) -> None:
+    source.holds.clear()
+    source.add(0)
+    page = source.page()
+    page.look()
+    page.look()
+    assert (source.gathered, page._extras) == (0, Extras())
+    source.extras, loads = Extras(no_pictures="There are no pictures here."), source.loads
+    source.holds.set()
+    wait_until(lambda: page.look() and source.loads > loads)  # because the page is computed again with them
+    assert page._extras is source.extras
+    source.add(1)
+    page.look()
+    page._gather_at = 0.0
+    wait_until(lambda: page.look() and source.gathered == 2)
+
+
+@pytest.mark.slow
+def test_browser_sees_new_trial_in_place(browser: Browser, source: Source) -> None:
+    source.add(0)
+    with serving(source.page()) as served, open_page(browser, f"http://localhost:{served.server_port}") as page:
+        page.evaluate("report.ready")
+        page.locator("#s0_all_trials tr[data-trial='0']").click()
+        page.evaluate("window.mark = 'same'")
+        assert page.locator("#kept").inner_text() == "trial 0"
+        place = page.locator("#s0_all_trials").bounding_box()
+        source.add(1)
+        page.locator("#s0_all_trials tr[data-trial='1']").wait_for()
+        assert page.evaluate("window.mark") == "same"
+        moved = page.locator("#s0_all_trials").bounding_box()
+        assert place is not None
+        assert moved is not None
+        assert moved["y"] == pytest.approx(place["y"], abs=2)  # although the leaderboard above has grown
+        assert page.locator("#kept").inner_text() == "trial 0"
+        with page.expect_response("**/data.json"):
+            pass
+        assert page.locator("#status").inner_text() == "3 of 9 trials, größte 0.9"
+
+
+@pytest.mark.slow
+def test_page_tells_that_server_has_ended(browser: Browser, source: Source) -> None:
+    with browser.new_context() as window:
+        page = window.new_page()
+        with serving(source.page()) as served:
+            page.goto(f"http://localhost:{served.server_port}")
+            page.evaluate("report.ready")
+        page.locator("#status", has_text="No news: tuner watch has ended").wait_for()

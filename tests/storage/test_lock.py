@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import socket
+import subprocess
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -15,8 +17,8 @@ from tuner.cluster import connection
 from tuner.config.study import parse_spec
 from tuner.errors import StudyError
 from tuner.results.folder import StudyFolder
-from tuner.storage import Storage, lock, open_storage
-from tuner.storage.lock import hold
+from tuner.storage import ObjectStorage, Storage, lock, open_storage
+from tuner.storage.lock import Holder, hold, read_holder
 
 TRIES = 10_000
 """Tries of each of two processes."""
@@ -129,3 +131,46 @@ def test_second_driver_never_starts_ray(tmp_path: Path, monkeypatch: pytest.Monk
     finally:
         refused.set()
         first.join()
+
+
+def test_holder_is_read_without_a_trace(tmp_path: Path) -> None:
+    folder = Storage(tmp_path / "study")
+    assert read_holder(folder) is None
+    assert not folder.root.exists()
+    with hold(folder):
+        holder = read_holder(folder)
+        assert holder is not None
+        assert (holder.name.partition(" on ")[0], holder.is_alive) == (f"process {os.getpid()}", True)
+    assert read_holder(folder) is None
+
+
+def test_killed_holder_is_known_on_its_machine(tmp_path: Path) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    (tmp_path / ".lock").touch()
+    for name, is_alive in ((socket.gethostname(), False), ("elsewhere", None)):
+        (tmp_path / ".holder").write_text(f"process {process.pid} on {name}")
+        holder = read_holder(Storage(tmp_path))
+        assert holder is not None
+        assert holder.is_alive is is_alive
+    (tmp_path / ".holder").unlink()
+    assert read_holder(Storage(tmp_path)) == Holder("another process", None)
+
+
+@pytest.mark.usefixtures("object_store")
+def test_holder_of_lease_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(f"s3://{BUCKET}/followed")
+    assert isinstance(storage, ObjectStorage)
+    assert read_holder(storage) is None
+    with hold(storage):
+        holder = read_holder(storage)
+        assert holder is not None
+        assert holder.is_alive
+        before = storage.names("")
+        monkeypatch.setattr(lock, "LEASE_SECONDS", -1.0)
+        quiet = read_holder(storage)
+        assert quiet is not None
+        assert quiet.is_alive is None
+        assert storage.names("") == before
+        monkeypatch.undo()
+    assert read_holder(storage) is None

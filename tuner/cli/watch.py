@@ -14,6 +14,7 @@ from tuner.cli.show import find_study
 from tuner.cli.tables import DEFAULT_RESULTS, out, show_study
 
 if TYPE_CHECKING:
+    from tuner.report.server import LivePage
     from tuner.results.folder import StudyFolder
     from tuner.study.following import StudyFollower
 
@@ -41,9 +42,19 @@ def watch(
 
 def serve(folder: "StudyFolder", port: int | None) -> None:
     """Serve the page of a study on this machine until the user ends it."""
+    from tuner.report.server import PageServer
+
+    with PageServer(make_page(folder), port) as server, suppress(KeyboardInterrupt):
+        for line in describe_server(folder.name, server.server_port):
+            out.print(line, soft_wrap=True, highlight=False, markup=False)
+        server.serve_forever()
+
+
+def make_page(folder: "StudyFolder") -> "LivePage":
+    """Make the page of a study, whose status is the line of the panel."""
     from tuner.cli.live import describe_progress
     from tuner.cli.report import gather_extras
-    from tuner.report.server import LivePage, PageServer
+    from tuner.report.server import LivePage
     from tuner.results.folder import load_study
     from tuner.study.following import StudyFollower
 
@@ -52,11 +63,7 @@ def serve(folder: "StudyFolder", port: int | None) -> None:
     def status() -> str:
         return f"{describe_progress(follower.progress)}; {follower.note or follower.state}"
 
-    page = LivePage(lambda: load_study(str(folder)), gather_extras, follower.poll, status)
-    with PageServer(page, port) as server, suppress(KeyboardInterrupt):
-        for line in describe_server(folder.name, server.server_port):
-            out.print(line, soft_wrap=True, highlight=False, markup=False)
-        server.serve_forever()
+    return LivePage(lambda: load_study(str(folder)), gather_extras, follower.poll, status)
 
 
 def describe_server(name: str, port: int) -> list[str]:

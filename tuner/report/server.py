@@ -5,6 +5,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,10 +26,10 @@ PORTS = 20
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the tables, however many browsers ask."""
 REST = 4.0
-"""Multiple of the time of one computation for which no other begins."""
+"""Multiple of the time of a computation for which it does not begin again."""
 LEAST_REST_SECONDS = 2.0
 EXTRAS_SECONDS = 60.0
-"""Seconds for which importance and pictures are kept, because they take longest."""
+"""Seconds for which importance and pictures are kept at least."""
 REQUEST_SECONDS = 30.0
 """Seconds after which a silent connection is closed."""
 _HOSTS = ("localhost", ADDRESS)
@@ -56,7 +57,8 @@ class Version:
 class LivePage:
     """The data of a study's page, computed once for all browsers.
 
-    It is computed again only where rows are new, and for at most a fifth of the time.
+    They are computed again only where rows are new, and for at most a fifth of the time. Importance
+    and pictures take longest, so another thread finds them, and the page has them later.
 
     Args:
         load: Reads the study.
@@ -74,9 +76,10 @@ class LivePage:
     ) -> None:
         self._load, self._gather, self._poll, self.status = load, gather, poll, status
         self._lock = threading.Lock()
-        self._extras: Extras | None = None
-        self._gathered_at = self._looked_at = self._free_at = 0.0
-        self._is_stale = False
+        self._extras = Extras()
+        self._gathering: threading.Thread | None = None
+        self._looked_at = self._free_at = self._gather_at = 0.0
+        self._is_stale, self._needs_extras = False, True
         self._version = self._compute()
 
     def look(self) -> Version:
@@ -94,22 +97,41 @@ class LivePage:
     def _refresh(self) -> None:
         now = time.monotonic()
         if now - self._looked_at >= LOOK_SECONDS:
-            self._is_stale = self._poll() or self._is_stale
             self._looked_at = now
+            if self._poll():
+                self._is_stale = self._needs_extras = True
         if self._is_stale and now >= self._free_at:
-            self._version = self._compute()
             self._is_stale = False
+            try:
+                self._version = self._compute()
+            except BaseException:
+                self._is_stale = True
+                raise
+        if self._needs_extras and now >= self._gather_at and self._gathering is None:
+            self._needs_extras = False
+            self._gathering = threading.Thread(target=self._find_extras, name="extras", daemon=True)
+            self._gathering.start()
 
     def _compute(self) -> Version:
         begun = time.monotonic()
-        study = self._load()
-        if self._extras is None or begun - self._gathered_at > EXTRAS_SECONDS:
-            self._extras, self._gathered_at = self._gather(study), begun
-        found = data([study], [self._extras])
+        found = data([self._load()], [self._extras])
         text = to_json(found).encode()
-        took = time.monotonic() - begun
-        self._free_at = time.monotonic() + max(LEAST_REST_SECONDS, REST * took)
+        self._free_at = _after(begun, LEAST_REST_SECONDS)
         return Version(found, text, hashlib.blake2b(text, digest_size=12).hexdigest())
+
+    def _find_extras(self) -> None:
+        """Find what the page shows beside the tables, and let the page be computed again."""
+        begun = time.monotonic()
+        with suppress(UserError, OSError):  # because the page can do without
+            self._extras = self._gather(self._load())
+            self._is_stale = True
+        self._gather_at, self._gathering = _after(begun, EXTRAS_SECONDS), None
+
+
+def _after(begun: float, least: float) -> float:
+    """Return when work that began at a time may begin again."""
+    now = time.monotonic()
+    return now + max(least, REST * (now - begun))
 
 
 class PageServer(ThreadingHTTPServer):

@@ -12,8 +12,9 @@
       await report.ready;
       await report.update(found);
       tag = answer.headers.get("ETag");
-    } else if (answer.status !== 304) {
-      throw new Error(await answer.text());
+    } else {
+      const text = await answer.text();
+      if (answer.status !== 304) throw new Error(text);
     }
     report.status(decodeURIComponent(answer.headers.get("X-Status") || ""));
   }
