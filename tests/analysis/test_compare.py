@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,10 @@ def test_compare_counts_values_and_costs(make: Make) -> None:
     assert one["train_seconds"] == 8.0
     assert [one["mean"], one["low"], one["high"]] == pytest.approx([0.91, 0.91 - half, 0.91 + half])
     assert two["seeds"] == 0
+    empty = make("none")
+    for table in ("trials", "epochs"):
+        shutil.rmtree(empty.folder.storage.path(table))
+    assert compare([make("three"), empty]).results["best"].tolist() == [0, pd.NA]
     assert pd.isna(two["mean"])
 
 

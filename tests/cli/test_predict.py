@@ -98,8 +98,9 @@ def test_nothing_readable_is_still_json(
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(typer.Exit):
-        predict(str(study.folder), [tmp_path], as_json=True)
+        predict(str(study.folder), [tmp_path], as_json=True, sheet=tmp_path / "sheet.png")
     assert json.loads(capsys.readouterr().out) == []
+    assert not (tmp_path / "sheet.png").exists()
 
 
 def test_contact_sheet_shows_least_certain(

@@ -1,10 +1,12 @@
 """The tables of `show` and `ls`, over the committed search."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 import tuner
+from tests.support.studies import trial_row, write_study
 from tuner.analysis.formatting import is_missing
 from tuner.cli.compare import compare
 from tuner.cli.show import best
@@ -56,8 +58,34 @@ def test_compare_shows_studies_side_by_side(capsys: pytest.CaptureFixture[str]) 
     compare([str(CIFAR), str(CIFAR.parent / "vazquez_exp2_clean")])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["cifar", "vazquez_exp2_clean"]
-    assert "best val_accuracy, in the search  0.8190" in "\n".join(lines)
+    assert any(re.match(r"best value, in the search +0\.8190 val_accuracy", line) for line in lines)
     assert lines[-1] == "The values cannot be compared: no test"
+
+
+def test_compare_shows_other_objectives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(tmp_path / "loss", {"objective": {"minimize": "val_loss"}}, trials=[trial_row(7, 0.25, epochs_run=0)])
+    compare([str(tmp_path / "loss"), str(CIFAR)])
+    lines = {line.partition("  ")[0]: line.split()[-4:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["best value, in the search"] == ["0.25", "val_loss", "0.8190", "val_accuracy"]
+
+
+def test_show_tells_failures_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_study(write_study(tmp_path / "s", {}, trials=[trial_row(0, state="FAILED", error="a\nb\x1b[31m")]), 1)
+    assert capsys.readouterr().out.splitlines()[1:] == ["  trial 0 FAILED: a\\nb\\x1b[31m"]
+
+
+def test_trials_outside_constraints_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    constraints = {"constraints": {"parameters_count": {"max": 1000}}}
+    study = write_study(tmp_path / "s", constraints, trials=[trial_row(0, 0.5, parameters_count=2000)])
+    show_study(study, 1)
+    assert capsys.readouterr().out.splitlines()[1:] == ["  No completed trial is inside the constraints"]
+    with pytest.raises(StudyError, match="no trial inside the constraints is complete yet"):
+        best(str(tmp_path / "s"))
+
+
+def test_absolute_path_is_not_below_results(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=f"^{tmp_path}: no study here"):
+        best(str(tmp_path), str(CIFAR.parent))
 
 
 def test_compare_refuses_a_study_alone() -> None:

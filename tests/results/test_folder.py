@@ -150,7 +150,7 @@ def test_provenance_is_read_as_written(folder: StudyFolder) -> None:
     )
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"{}", b'{"runs": 1}'])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b"{}", b'{"runs": 1}', b'{"runs": [{}, 5]}'])
 def test_damaged_provenance_is_kept(folder: StudyFolder, content: bytes) -> None:
     folder.storage.write("provenance.json", content)
     with pytest.warns(UserWarning, match=rf"^{folder}/provenance\.json is damaged and is passed over: ."):

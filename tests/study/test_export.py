@@ -177,7 +177,12 @@ def test_other_weights_than_recorded_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_network_that_cannot_be_exported_is_refused(
-    network: str, kind: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: str,
+    kind: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "odd_networks.py").write_text(NETWORKS)
@@ -187,6 +192,7 @@ def test_network_that_cannot_be_exported_is_refused(
     with pytest.raises(DataError, match=said) as refusal:
         export_model(study, tmp_path / f"model{ENDINGS[kind]}", kind)
     assert len(str(refusal.value).splitlines()) == 1
+    assert not capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["odd_networks.py"]
 
 

@@ -46,6 +46,7 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
     labels = label(studies)
     obstacles = find_obstacles(studies)
     results = pd.DataFrame([summarize(study) for study in studies], index=pd.Index(labels, name="study"))
+    results["best"] = results["best"].astype("Int64")  # because a missing number would make them floats
     values = [repeated_values(study.spec, study.trials) for study in studies]
     repeats = {} if obstacles else dict(zip(labels, values, strict=True))
     sign = studies[0].spec.objective[0].sign

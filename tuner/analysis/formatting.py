@@ -49,7 +49,7 @@ def metric_text(metric: str, value: Any) -> str:
 def parameters_text(row: Mapping[Any, Any]) -> str:
     """Write the searched parameters of a row: `learning_rate 0.00123, batch_size 64`."""
     cells = [(str(key), value) for key, value in list(row.items()) if not is_missing(value)]
-    return ", ".join(f"{key[6:]} {number_text(value)}" for key, value in cells if key.startswith("param_"))
+    return ", ".join(f"{printable(key[6:])} {number_text(value)}" for key, value in cells if key.startswith("param_"))
 
 
 def format_clock(seconds: float) -> str:
@@ -126,7 +126,7 @@ def _table(board: "pd.DataFrame", narrow: bool = False) -> Table:
         is_text = name == "parameters"
         as_metric = str(name).endswith(_METRICS) and not isinstance(column.iloc[0], str)
         cells = [metric_text(str(name), cell) if as_metric else number_text(cell) for cell in column]
-        header = str(name).replace("number", "trial").replace("_", " ")
+        header = printable(str(name).replace("number", "trial").replace("_", " "))
         # A number must stay in one piece: half of it reads like another.
         least = max(map(len, [*header.split(), *([] if is_text else cells)]))
         most = least if narrow and not is_text else None

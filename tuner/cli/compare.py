@@ -83,7 +83,7 @@ def _cells(row: dict[Any, Any]) -> dict[str, str]:
     return {
         "trials": f"{row['completed']} completed of {row['trials']}",
         "best trial": number_text(row["best"] if row["best"] is None else whole_number(row["best"])),
-        f"best {metric}, in the search": value,
+        "best value, in the search": f"{value} {metric}" if value else "",
         "mean of its repeats": f"{mean} ({row['seeds']} seeds)" if mean else "not repeated",
         "95 % interval": f"{low} to {high}" if low else "",
         "test accuracy, in the search": metric_text("accuracy", row["test_accuracy"]),

@@ -53,7 +53,7 @@ def _to_markdown(frame: "pd.DataFrame") -> str:
 def _markdown_cell(cell: Any) -> str:
     """Write a cell in one line. Characters of Markdown and HTML are escaped."""
     text = " ".join(str(cell).split())
-    for sign in "\\`*_|[]<>":
+    for sign in "\\`*_|[]<>&":
         text = text.replace(sign, f"\\{sign}")
     return text
 

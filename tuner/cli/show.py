@@ -109,8 +109,8 @@ def find_study(study: str, results: str) -> "StudyFolder":
     """
     from tuner.results.folder import StudyFolder, find_studies
 
-    is_path = is_url(study) or StudyFolder(study).holds_a_study
+    is_path = is_url(study) or Path(study).is_absolute() or StudyFolder(study).holds_a_study
     folder = StudyFolder(study if is_path else f"{results}/{study}")
-    if not folder.holds_a_study and (names := [found.name for found in find_studies(results)]):
+    if not is_path and not folder.holds_a_study and (names := [found.name for found in find_studies(results)]):
         raise StudyError(f"{results}: no study '{study}'; {suggest(study, names)}")
     return folder

@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement, measure_renderables
 from rich.table import Table
 
-from tuner.errors import RayLostError, StudyError, StudyInterruptedError
+from tuner.errors import LONGEST_LINE, RayLostError, StudyError, StudyInterruptedError, printable, shorten
 from tuner.storage.redaction import redact
 
 if TYPE_CHECKING:  # because pandas, torch and Ray take seconds, which --help should not
@@ -166,7 +166,8 @@ def show_study(study: "StudyResults", top: int) -> None:
         out.print("as published: selection may have seen test images", style="yellow")
     failed = study.trials[study.trials["state"] == "FAILED"]
     for number, error in failed[["number", "error"]].head(3).itertuples(index=False):
-        out.print(f"  trial {number} FAILED: {error}", markup=False, soft_wrap=True)
+        reason = shorten(printable(str(error)), LONGEST_LINE)
+        out.print(f"  trial {number} FAILED: {reason}", markup=False, soft_wrap=True)
     if len(failed) > 3:
         out.print(f"  … and {len(failed) - 3} more that failed")
     if untried := int(is_untried(study.trials).sum()):
@@ -175,6 +176,8 @@ def show_study(study: "StudyResults", top: int) -> None:
     if len(board):
         parameters = [name for name in study.spec.space.root if name in board and name != "epochs"]
         print_table(board_table(join_intervals(board, study.spec.objective[0].metric), parameters, out))
+    elif (study.trials["state"] == "COMPLETE").any():
+        out.print("  No completed trial is inside the constraints")
     if len(study.spec.objective) > 1 and len(board):
         print_front(study)
     for line in winner_lines(study.spec, study.trials):

@@ -184,6 +184,8 @@ def _check_provenance(record: Any) -> dict[str, Any]:
     """Return a provenance record. Raise ValueError if it has another form."""
     if not isinstance(record, dict) or not isinstance(record.get("runs"), list):
         raise ValueError("it has no list of runs")
+    if not all(isinstance(run, dict) for run in record["runs"]):
+        raise ValueError("a run is no mapping")
     return record
 
 
@@ -280,11 +282,12 @@ class StudyResults:
         repeated. The other values are those of the search.
 
         Raises:
-            StudyError: No trial is complete.
+            StudyError: No trial is complete, or none of them inside the constraints.
         """
         ranked = rank_confirmed(self.spec, self.trials)
         if ranked.empty:
-            raise StudyError(f"{self.folder}: no trial is complete yet")
+            inside = " inside the constraints" if (self.trials["state"] == "COMPLETE").any() else ""
+            raise StudyError(f"{self.folder}: no trial{inside} is complete yet")
         return ranked.iloc[0]
 
     def plot(self, importance: pd.DataFrame | None = None) -> "dict[str, Axes]":

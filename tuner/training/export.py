@@ -1,6 +1,8 @@
 """Files of trained models for other programs: safetensors, exported programs, TorchScript and ONNX."""
 
+import io
 import warnings
+from contextlib import redirect_stderr
 from hashlib import blake2b
 from pathlib import Path
 
@@ -64,8 +66,11 @@ def hash_state(state: dict[str, Tensor]) -> str:
 
 
 def _trace(graph: Graph, example: Tensor) -> ExportedProgram:
-    """Trace a network for any number of images."""
-    with torch.no_grad():
+    """Trace a network for any number of images.
+
+    Standard error is discarded, because PyTorch prints the graph of a network that it refuses.
+    """
+    with torch.no_grad(), redirect_stderr(io.StringIO()):
         return torch.export.export(graph, (example,), dynamic_shapes={"images": {0: Dim("batch", min=1)}})
 
 
