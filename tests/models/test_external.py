@@ -11,10 +11,12 @@ from tests.support.networks import Tiny
 from tuner import models
 from tuner.config.registry import TORCHVISION
 from tuner.config.study import parse_spec
+from tuner.data import load
 from tuner.errors import SpecError
 from tuner.models.external import forward_black, weightless
 from tuner.models.head import find_head
 from tuner.study.run import StudyRun
+from tuner.training.run_trial import run_trial
 
 SUITABLE = {"alexnet": 64, "inception_v3": 96, "maxvit_t": 224, "vit_h_14": 28}
 DIGITS = {"in_channels": 1, "classes": 10, "image_size": 8}
@@ -121,7 +123,6 @@ def test_user_network_without_logits_is_refused(member: str, line: str) -> None:
     assert str(caught.value) == f"architecture: tests.support.networks:{member} {line}"
 
 
-@pytest.mark.usefixtures("ray_session")
 def test_study_varies_a_user_networks_hyperparameters(tmp_path: Path) -> None:
     spec = parse_spec(
         {
@@ -134,14 +135,15 @@ def test_study_varies_a_user_networks_hyperparameters(tmp_path: Path) -> None:
             },
             "space": {"units": {"choice": [8, 32]}},
             "search": {"sampler": "grid"},
-            "resources": {"concurrent": 1},
         }
     )
-    trials = StudyRun(spec, tmp_path).run().trials
-    assert list(trials["state"]) == ["COMPLETE", "COMPLETE"]
-    assert set(trials["param_units"]) == {8, 32}
-    assert list(trials["parameters_count"]) == [units * 65 + 10 * (units + 1) for units in trials["param_units"]]
-    assert trials["val_accuracy"].max() > 0.5
+    images = load(spec.dataset).folder
+    for number, parameters in enumerate(spec.space.grid()):
+        units = parameters["units"]
+        *_, last = run_trial(spec, str(tmp_path), images, number, parameters, seed=1)
+        assert last["parameters_count"] == int(units) * 65 + 10 * (int(units) + 1)
+        assert last["val_accuracy"] > 0.5
+    assert number == 1
 
 
 @pytest.mark.parametrize("name", ["torchvision:alexnet", "tests.support.networks:Picky"])

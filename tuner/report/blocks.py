@@ -95,6 +95,7 @@ def figure(
     caption: str = "",
     *,
     width: Width = "wide",
+    least: int = 0,
     legend: Sequence[tuple[str, str]] = (),
 ) -> Block:
     """Make a figure.
@@ -105,10 +106,11 @@ def figure(
         spec: A Vega-Lite specification that names its data and the colours of the page.
         caption: A sentence on what it draws.
         width: Its share of the page's width.
+        least: Pixels of width below which it is moved sideways, because its texts need the room.
         legend: Names and the page's colours of what it draws.
     """
     said = {"title": printable(title), "caption": printable(caption)}
-    drawn = {"kind": "figure", "id": key, **said, "width": width}
+    drawn = {"kind": "figure", "id": key, **said, "width": width, "least": least}
     return {**drawn, "legend": [list(entry) for entry in legend], "spec": dict(spec)}
 
 

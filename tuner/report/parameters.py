@@ -16,6 +16,8 @@ from tuner.report.encodings import title_of
 
 MOST_AXES, MOST_SLICES = 7, 12
 """Parameters that are drawn at once, and one by one, at most."""
+AXIS_WIDTH, CELL_WIDTH, BESIDE_CELLS = 100, 84, 220
+"""Pixels that the texts of an axis and of a choice need, and those beside the cells of the heat map."""
 _IMPORTANCE = (("all trials", "importance", "low", "high"), ("the best", "best", "best_low", "best_high"))
 
 
@@ -41,7 +43,8 @@ def parallel(context: Context) -> list[Block]:
     said = [drawn_sentence(len(drawn), total, "trials with a value")]
     said += ["The colour is the last value. Trials that did not complete are pale."]
     said += _left_out(context, len(names))
-    return [figure(context.id("parallel"), "All parameters at once", spec, " ".join(said))]
+    least = AXIS_WIDTH * len(places)
+    return [figure(context.id("parallel"), "All parameters at once", spec, " ".join(said), least=least)]
 
 
 def _ticks(parameters: Mapping[str, Parameter], metric: str, low: str, high: str) -> list[dict[str, Any]]:
@@ -107,7 +110,9 @@ def heat_map(context: Context) -> list[Block]:
     said = (
         f"Median of the last values in each cell. It holds {int(found['count'].sum()):,} trials, stopped ones included."
     )
-    return [figure(context.id("heat_map"), " and ".join(names), spec, said, width="half")]
+    across = chosen[names[0]]
+    least = BESIDE_CELLS + CELL_WIDTH * len(cell_names(across)) if isinstance(across, Choice) else 0
+    return [figure(context.id("heat_map"), " and ".join(names), spec, said, width="half", least=least)]
 
 
 def _cell_columns(

@@ -102,6 +102,7 @@ const report = (() => {
     if (block.kind !== "figure" && written.get(box) === json) return; // so that a selected text stays selected
     written.set(box, json);
     box.className = `block ${block.width ?? "wide"} ${block.style ?? ""}`;
+    box.style.setProperty("--least", `${block.least ?? 0}px`);
     UPDATE[block.kind](box, block, part);
   }
   const legend = (entries) => element("ul", {class: "legend"}, ...entries.map(([name, colour]) => element("li", {}, dot(colour), name)));
