@@ -87,6 +87,7 @@ def ask(source: Source) -> Iterator[Ask]:
         yield ask
 
 
+@pytest.mark.slow
 def test_page_and_data_are_served(ask: Ask) -> None:
     status, headers, body = ask("/?now")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -109,6 +110,7 @@ def test_known_version_is_not_sent_again(ask: Ask, source: Source) -> None:
     assert trial_numbers(body) == [0, 1]
 
 
+@pytest.mark.slow
 def test_page_has_the_version_of_its_data(ask: Ask) -> None:
     _, headers, _ = ask("/data.json")
     assert f"let tag = '{headers['ETag']}'".encode() in ask("/")[2]
@@ -124,7 +126,7 @@ def test_only_the_page_is_served(ask: Ask) -> None:
         assert (status, body.decode()) == (403, f"Host: found '{host}'; allowed: localhost\n")
         assert "ETag" not in headers
     for host in ("localhost", "127.0.0.1:9", "LOCALHOST:8000"):
-        assert ask("/", Host=host)[0] == 200
+        assert ask("/data.json", Host=host)[0] == 200
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "HEAD"):
         assert ask("/", method)[0] == 501
     for path in ("/../study.yaml", "/study.yaml", "/data.json/", "/%2e%2e/x", "x"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.object_store import BUCKET
 from tests.support.studies import START, epoch_rows, trial_row, write_study
 from tuner.results.folder import StudyFolder, StudyResults
 from tuner.results.schema import Table
@@ -176,3 +177,29 @@ def test_followed_study_equals_its_tables() -> None:
     assert follower.progress.counts == trials["state"].value_counts().to_dict()
     assert [rung.passed for rung in follower.progress.rungs.rungs] == [33, 18, 3]
     assert sorted(path for path in CIFAR.rglob("*")) == before
+
+
+def test_fresh_study_takes_the_place_of_the_earlier(study: StudyResults, tmp_path: Path) -> None:
+    write(study, trials=[running(0, 1)])
+    follower = StudyFollower(study.folder)
+    study.folder.move_aside(START)
+    assert not follower.poll()
+    assert "no study here" in (follower.note or "")
+    fresh = write_study(tmp_path / "followed", {"search": {"trials": 9}})
+    record_runs(fresh, {"started_at": after(50).isoformat()})
+    write(fresh, trials=[running(3, 60)])
+    assert follower.poll()
+    assert (follower.progress.total, list(follower.progress.running)) == (9, [3])
+
+
+@pytest.mark.usefixtures("object_store")
+def test_study_in_object_store_is_followed(study: StudyResults) -> None:
+    stored = StudyResults(StudyFolder(f"s3://{BUCKET}/followed"), study.spec)
+    stored.folder.write_spec(study.spec)
+    record_runs(stored, {"started_at": START.isoformat()})
+    follower = StudyFollower(stored.folder)
+    assert follower.state == "interrupted"
+    with stored.folder.lock():
+        write(stored, trials=[running(0, 0)], epochs=epoch_rows(0, [0.4]))
+        assert follower.poll()
+        assert (follower.state, follower.progress.epochs) == ("running", 1)
