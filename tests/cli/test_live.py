@@ -1,14 +1,18 @@
 """The displays of a running study."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from tests.support.progress import Clock, begin, end, epoch, study, trial
+from tests.support.studies import START, epoch_rows, trial_row, write_study
 from tuner.cli import live
 from tuner.cli.live import LiveDisplay, PlainDisplay, watching
+from tuner.cli.run import progress_so_far
 from tuner.config.study import StudyConfig
+from tuner.study.budget import Spent
 from tuner.study.progress import Progress
 
 
@@ -94,3 +98,13 @@ def test_trial_pruned_at_rung_has_its_line(clock: Clock) -> None:
     epoch(lines, row, clock)
     end(lines, row, "PRUNED")
     assert "trial 0 PRUNED: val_accuracy 0.5000, 1 of 10 epochs" in text.getvalue()
+
+
+def test_failed_trials_that_are_opened_again_are_not_done(tmp_path: Path) -> None:
+    trials = [trial_row(0, 0.5), trial_row(1, state="FAILED"), trial_row(2, 0.4, "PAUSED")]
+    verdict = {"number": 2, "attempt": 1, "bracket": 0, "rung": 1.0, "verdict": "wait", "at": START}
+    written = {"trials": trials, "epochs": epoch_rows(0, [0.5]), "decisions": [verdict]}
+    earlier = write_study(tmp_path / "failed", {"search": {"trials": 9}, "stopping": "asha"}, **written)
+    before = progress_so_far(earlier.spec, earlier, Spent())
+    assert (before.done, before.rungs.rungs[0].waiting) == (3, 1)
+    assert progress_so_far(earlier.spec, earlier, Spent(), reopens=True).done == 2

@@ -39,6 +39,8 @@ from tuner.storage import is_url
 if TYPE_CHECKING:  # because torch and Ray take seconds, which a refused study file should not
     from tuner.config.study import StudyConfig
     from tuner.results.folder import StudyFolder, StudyResults
+    from tuner.study.budget import Spent
+    from tuner.study.progress import Progress
 
 
 def run(
@@ -172,7 +174,6 @@ def run_here(
     from tuner.cli.live import watching
     from tuner.results.folder import StudyFolder, is_finished
     from tuner.study.budget import BudgetMeter, read_spent
-    from tuner.study.progress import Progress
     from tuner.study.trial_logs import catch_up
 
     reopens = retry_failed and earlier is not None and bool((earlier.trials["state"] == "FAILED").any())
@@ -186,9 +187,7 @@ def run_here(
     if limit := BudgetMeter(spec, spent).limit:
         return f"budget.{limit}"
     print_start(spec, earlier)
-    rows = [] if earlier is None else earlier.trials.to_dict("records")
-    verdicts = [] if earlier is None else earlier.decisions.to_dict("records")
-    progress = Progress(spec, rows, spent, verdicts)
+    progress = progress_so_far(spec, earlier, spent, reopens)
     with folder.lock(), watching(out, progress) as observer:  # because Ray is for the winner of two drivers
         from tuner.cluster import connection
 
@@ -209,6 +208,20 @@ def run_here(
         )
         study.run()
     return study.stop_reason
+
+
+def progress_so_far(
+    spec: "StudyConfig", earlier: "StudyResults | None", spent: "Spent", reopens: bool = False
+) -> "Progress":
+    """Return the progress of earlier runs, without failed trials if they are opened again."""
+    from tuner.study.progress import Progress
+
+    if earlier is None:
+        return Progress(spec, spent=spent)
+    trials = earlier.trials
+    kept = trials[trials["state"] != "FAILED"] if reopens else trials
+    verdicts = earlier.decisions[["number", "rung", "verdict"]]
+    return Progress(spec, kept.to_dict("records"), spent, verdicts.to_dict("records"))
 
 
 @contextmanager
