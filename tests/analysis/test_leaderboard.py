@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support.studies import epoch_rows, trial_row, write_study
 from tuner.analysis.leaderboard import (
     best_by_epochs,
     best_by_time,
@@ -184,6 +185,13 @@ def test_best_by_epochs_counts_epochs_of_all(results: Write) -> None:
     assert best_by_epochs(read).to_dict("list") == {
         "number": [1, 0], "epochs": [4, 5], "value": [0.8, 0.7], "best": [0.8, 0.8],
     }  # fmt: skip
+
+
+def test_best_by_epochs_leaves_out_trials_outside_constraints(tmp_path: Path) -> None:
+    rows = [trial_row(number, value, parameters_count=count) for number, value, count in ((0, 0.9, 9), (1, 0.5, 3))]
+    epochs = [row for number in range(2) for row in epoch_rows(number, [0.1, 0.9])]
+    read = write_study(tmp_path / "s", {"constraints": {"parameters_count": {"max": 5}}}, trials=rows, epochs=epochs)
+    assert best_by_epochs(read).to_dict("list") == {"number": [1], "epochs": [4], "value": [0.5], "best": [0.5]}
 
 
 def test_best_by_epochs_of_minimized_metric_falls(results: Write) -> None:

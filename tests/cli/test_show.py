@@ -83,6 +83,15 @@ def test_trials_outside_constraints_are_explained(tmp_path: Path, capsys: pytest
         best(str(tmp_path / "s"))
 
 
+def test_front_without_epochs_has_no_hypervolume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objectives = {"objective": [{"maximize": "val_accuracy"}, {"minimize": "parameters_count"}]}
+    row = trial_row(0, 0.5, values=[0.5, 9.0], epochs_run=0)
+    show_study(write_study(tmp_path / "s", objectives, trials=[row]), 1)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "front: 1 of 1 completed trials, which none is better than in every objective"
+    )
+
+
 def test_absolute_path_is_not_below_results(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=f"^{tmp_path}: no study here"):
         best(str(tmp_path), str(CIFAR.parent))

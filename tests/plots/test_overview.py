@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import tuner
+from tests.support.studies import epoch_rows, trial_row, write_study
 from tuner import plots
 from tuner.config.study import parse_spec
 from tuner.results.folder import StudyFolder, StudyResults
@@ -66,3 +67,12 @@ def test_card_escapes_every_text(tmp_path: Path) -> None:
     empty = begun(tmp_path / "empty")._repr_html_()
     assert "no trials" in empty
     assert "<table>" not in empty
+
+
+@pytest.mark.parametrize(("most", "drawn"), [(5, {"trial 1, the best", "complete"}), (1, {"complete"})])
+def test_overview_colours_the_best_inside_constraints(most: int, drawn: set[str], tmp_path: Path) -> None:
+    rows = [trial_row(number, value, parameters_count=count) for number, value, count in ((0, 0.9, 9), (1, 0.5, 3))]
+    epochs = [row for number in range(2) for row in epoch_rows(number, [0.1, 0.9 - number / 2])]
+    settings = {"constraints": {"parameters_count": {"max": most}}}
+    legend = write_study(tmp_path / "s", settings, trials=rows, epochs=epochs).plot()["curves"].get_legend()
+    assert {text.get_text() for text in legend.texts} == drawn

@@ -135,6 +135,11 @@ def test_metadata_serve_other_programs(study: StudyResults, tmp_path: Path) -> N
     assert json.loads(found["tuner"])["origin"]["trial"] == NUMBER
 
 
+def test_folder_that_takes_no_file_is_refused(study: StudyResults) -> None:
+    with pytest.raises(StudyError, match=r"^/proc/a\.safetensors: cannot be written: .*; name another file"):
+        export_model(study, Path("/proc/a.safetensors"), "safetensors")
+
+
 def test_export_overwrites_nothing(study: StudyResults, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("mine")
     with pytest.raises(StudyError, match=r"exists already, and nothing is overwritten; .*--output FILE$"):

@@ -47,7 +47,6 @@ def hypervolume_by_epochs(study: StudyResults) -> pd.DataFrame:
     signs = [objective.sign for objective in study.spec.objective]
     scaled = pd.DataFrame(_scale(values.to_numpy() * signs), index=values.index)
     reached = completed_by_epochs(study)
-    reached = reached[reached["number"].isin(values.index)].reset_index(drop=True)
     best = np.empty((0, len(signs)))
     volumes = []
     for point in scaled.loc[reached["number"]].to_numpy():

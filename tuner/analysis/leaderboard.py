@@ -13,7 +13,7 @@ from tuner.config.parameters import Constant
 from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder, StudyResults
 from tuner.results.pareto import not_dominated
-from tuner.results.ranking import rank_confirmed
+from tuner.results.ranking import rank, rank_confirmed
 from tuner.results.runs import read_runs
 from tuner.results.schema import is_search
 
@@ -117,7 +117,7 @@ def best_by_epochs(study: StudyResults) -> pd.DataFrame:
 
     One row per completed trial of the search, in the order of time. Columns: `number`, `epochs` (trained by all
     trials of the search until then, pruned and failed trials included), `value` (of the first objective), `best`
-    (of the values until then).
+    (of the values until then). Trials outside of a constraint are left out.
     """
     reached = completed_by_epochs(study)
     return reached.assign(best=_best_so_far(study.spec, reached["value"]))
@@ -131,12 +131,13 @@ def completed_by_epochs(study: StudyResults) -> pd.DataFrame:
     """Count the epochs that all trials of the search had trained when each one was complete.
 
     One row per completed trial of the search, in the order of time. Columns: `number`, `epochs`, `value`.
+    Trials outside of a constraint are left out.
     """
-    trials = study.trials[is_search(study.trials)].set_index("number")
-    epochs = study.epochs[study.epochs["number"].isin(trials.index) & (study.epochs["epoch"] > 0)]
+    searched = study.trials.loc[is_search(study.trials), "number"]
+    epochs = study.epochs[study.epochs["number"].isin(searched) & (study.epochs["epoch"] > 0)]
     trained = epochs.sort_values("at", kind="stable", ignore_index=True)
     ends = trained.assign(epochs=trained.index + 1).drop_duplicates("number", keep="last")[["number", "epochs"]]
-    values = trials["value"][trials["state"] == "COMPLETE"]
+    values = rank(study.spec, study.trials).set_index("number")["value"]
     return ends.join(values, on="number", how="inner").reset_index(drop=True)
 
 

@@ -189,12 +189,14 @@ def print_front(study: "StudyResults") -> None:
     from tuner.analysis.front import front, hypervolume_by_epochs
 
     values, by_epochs = front(study), hypervolume_by_epochs(study)
-    last = by_epochs.iloc[-1]
-    out.print(
-        f"front: {values['is_front'].sum()} of {len(values)} completed trials, which none is better than in every"
-        f" objective; hypervolume {last['hypervolume']:.3f} after {last['epochs']:.0f} epochs",
-        soft_wrap=True,
+    inside = " inside the constraints" if study.spec.constraints else ""
+    text = (
+        f"front: {values['is_front'].sum()} of {len(values)} completed trials{inside},"
+        " which none is better than in every objective"
     )
+    for _, epochs, volume in by_epochs.tail(1).itertuples(index=False):  # no row if the epochs are damaged
+        text += f"; hypervolume {volume:.3f} after {epochs:.0f} epochs"
+    out.print(text, soft_wrap=True)
 
 
 def print_next_steps(

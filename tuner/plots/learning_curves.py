@@ -47,12 +47,12 @@ def learning_curves(
     trials: pd.DataFrame | None = None,
     decisions: pd.DataFrame | None = None,
     *,
+    best: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a metric by epoch, one line per trial.
 
-    A line ends in a dot. The best trial is coloured. It is the completed trial whose last epoch is best in
-    the metric's direction, the earliest of equals.
+    A line ends in a dot. The best trial is coloured.
 
     Args:
         epochs: `StudyResults.epochs`.
@@ -60,6 +60,8 @@ def learning_curves(
         trials: `StudyResults.trials`, or some of its rows. Only these are drawn, coloured by their state.
             None: every trial counts as complete.
         decisions: `StudyResults.decisions`, whose rungs are drawn as dotted lines. None: no rungs.
+        best: Number of the best trial. None: the completed trial whose last epoch is best in the metric's
+            direction, the earliest of equals.
         ax: The Axes to draw on.
 
     Raises:
@@ -76,8 +78,9 @@ def learning_curves(
     if known.empty:
         return show_text(axes, "no epoch yet")
     kinds = {number: states[number] for number in known["number"].unique()}
-    best = _best(known[known["number"].map(kinds) == "COMPLETE"], metric)
-    if best is not None:
+    if best is None:
+        best = _best(known[known["number"].map(kinds) == "COMPLETE"], metric)
+    if best in kinds:
         kinds[best] = "best"
     for number, line in known.groupby("number"):
         look = _LOOKS[kinds[number]]

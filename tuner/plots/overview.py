@@ -21,6 +21,7 @@ from tuner.plots.predictions import confusion_matrix
 from tuner.plots.progress import best_so_far, time_ledger
 from tuner.plots.search import rungs
 from tuner.plots.style import apply_style
+from tuner.results.ranking import rank_confirmed
 
 if TYPE_CHECKING:
     from tuner.results.folder import StudyResults
@@ -81,9 +82,10 @@ def _search_panels(study: "StudyResults") -> dict[str, Draw]:
     """Return the panels that every study has."""
     spec, metric = study.spec, study.spec.objective[0].metric
     curves = sample_trials(spec, study.trials, MOST_CURVES)
+    best = next(iter(rank_confirmed(spec, study.trials)["number"]), -1)  # -1: no trial is the best
     panels: dict[str, Draw] = {
         "best": lambda ax: best_so_far(best_by_epochs(study), metric, ax=ax),
-        "curves": lambda ax: learning_curves(study.epochs, metric, curves, study.decisions, ax=ax),
+        "curves": lambda ax: learning_curves(study.epochs, metric, curves, study.decisions, best=best, ax=ax),
     }
     parameters = dict(list(searched_parameters(spec.space).items())[:MOST_PARAMETERS])
     if len(parameters) > 1:

@@ -46,12 +46,15 @@ def export_model(
     _check_target(out, format_name)
     model = load_best(study, trial, root)
     images = _some_images(study, root)
-    with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as scratch:
-        unfinished = Path(scratch, f"model{ENDINGS[format_name]}")
-        write_model(model, unfinished, format_name)
-        difference = _compare(model, unfinished, images)
-        _check_target(out, format_name)
-        unfinished.rename(out)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as scratch:
+            unfinished = Path(scratch, f"model{ENDINGS[format_name]}")
+            write_model(model, unfinished, format_name)
+            difference = _compare(model, unfinished, images)
+            _check_target(out, format_name)
+            unfinished.rename(out)
+    except OSError as error:
+        raise StudyError(f"{out}: cannot be written: {error.strerror}; name another file with --output FILE") from error
     return model.about, len(images), difference
 
 
