@@ -13,6 +13,7 @@ from tuner.analysis.leaderboard import leaderboard
 from tuner.cli.compare import compare
 from tuner.cli.formats import print_frame
 from tuner.cli.show import best, list_studies, show
+from tuner.cli.streams import LastingStream
 from tuner.errors import StudyError
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
@@ -81,6 +82,15 @@ def test_frames_keep_hostile_text_in_its_cell(format_: str, capsys: pytest.Captu
     else:
         assert len(text.splitlines()) == 4
         assert text.splitlines()[2].replace("\\|", "").count("|") == 4
+
+
+def test_lost_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr("sys.stdout", LastingStream(full))
+        with pytest.raises(StudyError, match=r"^standard output: No space left on device; .* not complete$"):
+            print_frame(pd.DataFrame({"a": range(10_000)}), "csv")
+        monkeypatch.undo()
+        LastingStream(full).discard()
 
 
 def test_formats_exclude_each_other() -> None:

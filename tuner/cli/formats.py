@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuner.cli.streams import check_output
 from tuner.errors import StudyError
 
 if TYPE_CHECKING:
@@ -30,9 +31,14 @@ def choose_format(csv: bool, as_json: bool, markdown: bool) -> str | None:
 
 
 def print_frame(frame: "pd.DataFrame", format_: str) -> None:
-    """Print a table on standard output as `csv`, `json` or `md`, without its index."""
+    """Print a table on standard output as `csv`, `json` or `md`, without its index.
+
+    Raises:
+        StudyError: Standard output does not take all of it.
+    """
     writers = {"csv": _to_csv, "json": _to_json, "md": _to_markdown}
     typer.echo(writers[format_](frame), nl=False)
+    check_output()
 
 
 def _to_csv(frame: "pd.DataFrame") -> str:

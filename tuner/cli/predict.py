@@ -18,6 +18,7 @@ from tuner.cli.completion import complete_study
 from tuner.cli.formats import Csv, Json, choose_format
 from tuner.cli.options import Data, Results
 from tuner.cli.show import find_study
+from tuner.cli.streams import check_output
 from tuner.cli.tables import DEFAULT_RESULTS, err, out, print_table
 from tuner.errors import DataError, printable, shorten
 
@@ -73,6 +74,8 @@ def predict(
     if write is _print_rows:
         _say(watched.summary(), out.print)
         _say(f"Network: {loaded.about.summary}", out.print)
+    else:
+        check_output()
     watched.exit_if_unreadable()
 
 

@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
+from tuner.errors import StudyError
+
 
 class LastingStream(io.TextIOBase):
     """A standard stream whose errors never end the program.
@@ -15,10 +17,14 @@ class LastingStream(io.TextIOBase):
 
     Args:
         stream: The stream. None, as for a closed standard stream, discards the text.
+
+    Attributes:
+        failure: The last error that was ignored, other than a closed pipe.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
+        self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
         """Write as far as the stream allows.
@@ -64,8 +70,8 @@ class LastingStream(io.TextIOBase):
             getattr(self._stream, method)(*arguments)
         except BrokenPipeError:
             self.discard()
-        except OSError:
-            pass
+        except OSError as error:
+            self.failure = error
 
     def discard(self) -> None:
         """Send the stream to the null device from now on."""
@@ -82,6 +88,13 @@ def outlive_readers() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # because a terminal may be Latin-1
     sys.stdout, sys.stderr = LastingStream(sys.stdout), LastingStream(sys.stderr)
+
+
+def check_output() -> None:
+    """Raise StudyError if text for another program was lost, as on a full disk."""
+    sys.stdout.flush()
+    if isinstance(sys.stdout, LastingStream) and (error := sys.stdout.failure):
+        raise StudyError(f"standard output: {error.strerror}; what was written is not complete")
 
 
 def flush_or_discard() -> None:
