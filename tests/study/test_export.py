@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 import tuner
 from tests.support.kept_study import DATASET, NUMBER, TRAINING, train_study, write_test_images
+from tests.support.studies import trial_row, write_study
 from tuner.data.device import DeviceDataset
 from tuner.errors import DataError, StudyError
 from tuner.results.folder import StudyResults
@@ -155,6 +156,12 @@ def test_trial_without_weights_is_refused(tmp_path: Path) -> None:
     study = train_study(tmp_path / "study", keep_weights=0)
     with pytest.raises(StudyError, match=r"no weights of trial 4 were kept; `tuner final study` trains a model$"):
         load_kept(study, NUMBER, None)
+
+
+def test_weights_without_a_complete_trial_have_no_remedy(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", {}, trials=[trial_row(0, state="FAILED")])
+    with pytest.raises(StudyError, match=r"no weights of trial 0 were kept; allowed: a trial that is complete"):
+        load_kept(study, 0, None)
 
 
 def test_other_weights_than_recorded_are_refused(tmp_path: Path) -> None:

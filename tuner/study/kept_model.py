@@ -101,7 +101,8 @@ def _no_weights(study: StudyResults, number: int) -> str:
     kept = storage.each(storage.exists, [study.folder.weights(other) for other in complete])
     names = ", ".join(str(other) for other, is_kept in zip(complete, kept, strict=True) if is_kept)
     others = f"allowed: --trial {names}; or " if names else ""
-    return f"{study.folder}: no weights of trial {number} were kept; {others}{_remedy(study)}"
+    remedy = f"{others}{_remedy(study)}" if complete else "allowed: a trial that is complete, and none is yet"
+    return f"{study.folder}: no weights of trial {number} were kept; {remedy}"
 
 
 def _remedy(study: StudyResults) -> str:
