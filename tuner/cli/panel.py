@@ -28,6 +28,7 @@ PARAMETERS = "parameters"
 SPARKLINE_WIDTH = 48
 """Columns of the sparkline at most."""
 LEAST_SPARKLINE = 8
+"""Columns below which a sparkline or a rung's bar is left out."""
 LEAST_RUNNING = 3
 """Lines that running trials get before anything else that can be left out."""
 BAR_WIDTH = 32

@@ -26,8 +26,9 @@ PORTS = 20
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the tables, however many browsers ask."""
 REST = 4.0
-"""Multiple of the time of a computation for which it does not begin again."""
+"""Multiple of a computation's time for which it does not begin again."""
 LEAST_REST_SECONDS = 2.0
+"""Seconds for which a computation does not begin again at least."""
 EXTRAS_SECONDS = 60.0
 """Seconds for which importance and pictures are kept at least."""
 REQUEST_SECONDS = 30.0
@@ -46,7 +47,7 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Version:
-    """What the page shows at one time."""
+    """State of the page at one time."""
 
     found: dict[str, Any]
     json: bytes

@@ -64,7 +64,7 @@ class StudyFollower:
 
     @property
     def note(self) -> str | None:
-        """What there is to say beside the progress, in one line, or None."""
+        """Line to show beside the progress, or None."""
         if self._trouble is not None:
             return f"{self._trouble}; tried again"
         if self.state == "interrupted":
@@ -162,7 +162,7 @@ class StudyFollower:
                 del self._rows[cells["number"]]
 
     def _update_state(self) -> None:
-        """Find out if a driver runs the study, and how the last run ended."""
+        """Read whether a driver runs the study, and how the last run ended."""
         self._holder = read_holder(self._folder.storage)
         run = ((self._provenance or {}).get("runs") or [{}])[-1]
         halted, in_flight = run.get("halted"), self.progress.running or self.progress.waiting
