@@ -38,8 +38,23 @@ def test_report_refuses_an_unknown_study_and_a_missing_folder(results: Path) -> 
     arguments = ["report", "demo", "--results", str(results), "--output", str(results / "no" / "page.html")]
     with pytest.raises(StudyError, match=r"--output: no folder .*no; allowed: a file in a folder that exists"):
         INVOKE(app, arguments, catch_exceptions=False)
+    with pytest.raises(StudyError, match=r"--output: found 'page\.png'; allowed: a name \*\.html"):
+        INVOKE(app, [*arguments[:-1], str(results / "page.png")], catch_exceptions=False)
     with pytest.raises(StudyError, match="no study 'dem'; did you mean 'demo'"):
         INVOKE(app, ["report", "dem", "--results", str(results)], catch_exceptions=False)
+
+
+@pytest.mark.slow
+def test_report_overwrites_reports_only(results: Path) -> None:
+    arguments = ["report", "demo", "--results", str(results), "--output", str(results / "page.html")]
+    for _ in range(2):
+        assert INVOKE(app, arguments, catch_exceptions=False).exit_code == 0
+    (results / "page.html").write_text("mine")
+    (results / "folder.html").mkdir()
+    for name in ("page.html", "folder.html"):
+        with pytest.raises(StudyError, match=rf"{name} exists and is no report; nothing is overwritten but reports$"):
+            INVOKE(app, [*arguments[:-1], str(results / name)], catch_exceptions=False)
+    assert (results / "page.html").read_text() == "mine"
 
 
 def test_images_of_another_machine_are_not_found(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from tuner.cli.options import Results
 from tuner.cli.show import find_study
 from tuner.cli.tables import DEFAULT_RESULTS, out
 from tuner.errors import DataError, StudyError, UserError, first_line
+from tuner.storage import open_storage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tuner.report import Extras
     from tuner.results.folder import StudyResults
 
+MARK = b'<meta name="generator" content="tuner">'
+"""Line near the beginning of every page, by which an earlier one is known."""
 WEIGHED = 250
 """Trials at most behind the importance of parameters, because fANOVA's time grows with them."""
 Studies = Annotated[
@@ -37,11 +40,21 @@ def report(studies: Studies, output: Output = None, results: Results = DEFAULT_R
 
     loaded = [load_study(str(find_study(study, results))) for study in studies]
     path = output or Path("-".join(dict.fromkeys(study.folder.name for study in loaded))[:200] + ".html")
+    _check_target(path)
+    written = page(loaded, [gather_extras(study) for study in loaded]).encode()
+    _check_target(path)
+    open_storage(path.parent).write(path.name, written)
+    out.print(f"Wrote {path} ({len(written) / 1e6:.1f} MB)", soft_wrap=True, markup=False)
+
+
+def _check_target(path: Path) -> None:
+    """Refuse a path where no page can be, or where something else is than an earlier page."""
+    if path.suffix != ".html":
+        raise StudyError(f"--output: found '{path.name}'; allowed: a name *.html")
     if not path.parent.is_dir():
         raise StudyError(f"--output: no folder {path.parent}; allowed: a file in a folder that exists")
-    written = page(loaded, [gather_extras(study) for study in loaded]).encode()
-    path.write_bytes(written)
-    out.print(f"Wrote {path} ({len(written) / 1e6:.1f} MB)", soft_wrap=True, markup=False)
+    if path.is_dir() or (path.exists() and MARK not in path.read_bytes()[:1000]):
+        raise StudyError(f"--output: {path} exists and is no report; nothing is overwritten but reports")
 
 
 def gather_extras(study: "StudyResults") -> "Extras":
@@ -53,7 +66,9 @@ def gather_extras(study: "StudyResults") -> "Extras":
     trials = study.trials[spread(study.trials["number"]).rank() <= WEIGHED]
     shares = importance(study.spec, trials, study.epochs)
     fewer = f" A fair sample of {WEIGHED} trials is weighed." if len(trials) < len(study.trials) else ""
-    note = f"Trials are compared after epoch 1.{fewer}"
+    note = "Too few trials have a value to weigh the parameters."
+    if not shares.empty:
+        note = f"Trials are compared after epoch 1.{fewer}"
     split, wanted = pictured(study)
     if not wanted:
         return Extras(shares, note)

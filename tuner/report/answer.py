@@ -85,6 +85,8 @@ def _nothing(study: StudyResults) -> str:
     found = [f"{count:,} {FATES[state]}" for state, count in counts.items() if count]  # type: ignore[index]
     if not found:
         return "No trial has begun."
+    if counts["COMPLETE"]:
+        return f"No completed trial is inside the constraints: {', '.join(found)}."
     return f"No trial is complete yet: {', '.join(found)}."
 
 

@@ -54,7 +54,8 @@ def learning_curves(context: Context) -> list[Block]:
     rungs = pd.DataFrame({"rung": sorted(context.study.decisions["rung"].dropna().unique())}, dtype=float)
     names = context.add("curves", curves), context.add("ends", ends), context.add("rungs", rungs)
     total = int(context.searched["number"].isin(known["number"]).sum())
-    said = [drawn_sentence(len(drawn), total, "trials"), "The thick line is the best trial."]
+    said = [drawn_sentence(len(drawn), total, "trials")]
+    said += ["The thick line is the best trial."] if curves["is_best"].any() else []
     said += [f"One epoch in {step} is drawn."] if step > 1 else []
     said += ["Dotted lines are rungs, where trials are judged."] if len(rungs) else []
     legend = [(fate, fate) for fate in FATES.values() if fate in {*curves["fate"]}]

@@ -17,7 +17,9 @@ def leaderboard(context: Context) -> list[Block]:
     """Rank the completed trials."""
     board = rank_board(context.study)
     if board.empty:
-        return [text(context.id("no_board"), "No trial is complete yet.")]
+        is_outside = bool((context.study.trials["state"] == "COMPLETE").any())
+        said = "No completed trial is inside the constraints." if is_outside else "No trial is complete yet."
+        return [text(context.id("no_board"), said)]
     is_front = len(context.study.spec.objective) > 1
     noun = "trials on the Pareto front" if is_front else "completed trials"
     cells = _board_columns(board.head(MOST_ROWS), context.metric)

@@ -79,7 +79,8 @@ class StudyFolder:
             return {}
         except ValueError as error:
             path = self.storage.path("provenance.json")
-            warnings.warn(f"{path} is damaged and is passed over: {first_line(error)}", stacklevel=2)
+            said = f"{path} is damaged and is passed over: {first_line(error)}"
+            warnings.warn(said, stacklevel=1)  # at this line, so that several readers warn once
             return {}
 
     def write_provenance(self, record: dict[str, Any]) -> None:
