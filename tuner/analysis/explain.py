@@ -77,7 +77,8 @@ def _end(study: StudyResults, row: dict[str, Any], rungs: pd.DataFrame) -> str:
             return f"COMPLETE after {done}: {_value(study, row)}{_place(study, row)}"
         case "FAILED":
             log = study.folder.storage.path(study.folder.log(row["number"], row["attempt"]))
-            return f"FAILED ({printable(str(row['error_kind']))}) after {done}: {printable(str(row['error']))}; its log is {log}"
+            kind, error = printable(str(row["error_kind"])), printable(str(row["error"]))
+            return f"FAILED ({kind}) after {done}: {error}; its log is {log}"
         case "PRUNED":
             if is_untried(row):
                 return f"PRUNED before its training: {printable(str(row['error']))}"
