@@ -1,8 +1,7 @@
 """A run of a study: checks, resources, Ray Tune, interruption and resume."""
 
-import warnings
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from tuner.data.weights import hash_all
 from tuner.errors import RayLostError, SpecError, StudyError, StudyInterruptedError
 from tuner.results.folder import StudyFolder, StudyResults, check_comparable, is_finished
 from tuner.results.identity import check_identity, identify
-from tuner.results.schema import FINISHED
 from tuner.results.tables import Tables
 from tuner.search.learned import Learned, LearnedStudy
 from tuner.search.proposals import proposal_from_row
@@ -43,6 +41,7 @@ from tuner.study.recorder import Recorder
 from tuner.study.restore import Past, read_past
 from tuner.study.retries import Retries
 from tuner.study.run_record import RunRecord
+from tuner.study.tidying import flush_if_possible, tidy
 from tuner.study.trainable import TrialContext, TrialTrainable
 from tuner.study.trial_logs import catch_up, following, make_logs
 
@@ -167,7 +166,7 @@ class StudyRun:
             stack.callback(lambda: record.end(self.stop_reason))
             self._capability = record.capability
             self.folder.write_identity(identity)
-            stack.callback(_flush_if_possible, tables)
+            stack.callback(flush_if_possible, tables)
             slots = Slots(self.spec, placement.trial, record.count_slots)
             stack.enter_context(following(self.spec, self.folder, tables))
             recorder = self._prepare(tables, past, retries, stopper, meter, slots, dataset)
@@ -175,7 +174,7 @@ class StudyRun:
             del past  # because it holds all rows of earlier runs
             self._fit(recorder, stopper, placement, dataset.folder)
             self.stop_reason = stopper.reason or self.searcher.limit
-            self._tidy(tables)
+            tidy(self.folder, tables)
         if stopper.reason == "environment":
             raise StudyError(
                 f"{self.folder}: stopped, because {retries.stop_reason}; no trial is lost, "
@@ -190,27 +189,6 @@ class StudyRun:
         if stopper.reason == "interrupt":
             error = StudyInterruptedError("Interrupted, and Ray with it; the same command goes on")
         self._on_lost(error)
-
-    def _tidy(self, tables: Tables) -> None:
-        """Compact the tables and remove old checkpoints.
-
-        A failure leaves more files and loses nothing.
-        """
-        try:
-            tables.compact()
-            self._sweep_checkpoints(tables)
-        except OSError as error:
-            warnings.warn(f"{error}; the tables are whole but stay in parts", stacklevel=2)
-
-    def _sweep_checkpoints(self, tables: Tables) -> None:
-        """Remove the checkpoints of trials that have ended.
-
-        Workers of a killed driver may have written them after the end.
-        """
-        if len(self.folder.provenance().get("runs", ())) > 1:
-            trials, storage = tables.trials(), self.folder.storage
-            ended = trials.loc[trials["state"].isin(FINISHED), "number"]
-            storage.each(storage.remove, [self.folder.checkpoint(int(number)) for number in ended])
 
     def _prepare(
         self,
@@ -335,12 +313,6 @@ def _gpu_of(placement: Placement, spec: StudyConfig) -> float:
 def _has_other_node(trial: TrialResources, avoid: str) -> bool:
     """Return True if a trial fits another living node."""
     return capacity([node.resources for node in alive() if node.id != avoid], trial) > 0
-
-
-def _flush_if_possible(tables: Tables) -> None:
-    """Flush once more and ignore OSError, because the recorder has already warned."""
-    with suppress(OSError):
-        tables.flush()
 
 
 def run_study(
