@@ -1,5 +1,7 @@
 """Networks from outside: torchvision's and a user's own, from their name to a study."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,12 @@ from tuner.training.run_trial import run_trial
 
 SUITABLE = {"alexnet": 64, "inception_v3": 96, "maxvit_t": 224, "vit_h_14": 28}
 DIGITS = {"in_channels": 1, "classes": 10, "image_size": 8}
+FAMILIES = {re.findall(r"[a-z]+(?:_v\d)?", name)[0]: name for name in TORCHVISION}
+NETWORKS = TORCHVISION if os.environ.get("TUNER_NETWORKS") == "all" else [*FAMILIES.values()]
+"""One network of each family, because all of them take half a minute. `make fuzz` takes all."""
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.slow
 def test_torchvision_network_takes_gray(name: str) -> None:
     gray = models.build_on_meta(f"torchvision:{name}", in_channels=1, classes=7, image_size=SUITABLE.get(name, 32))
