@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-PATIENCE = 60_000
+PATIENCE_MILLISECONDS = 1000.0 * PATIENCE
 """Milliseconds to wait for what a page does."""
 
 
@@ -35,7 +37,7 @@ def open_page(browser: "Browser", address: str, width: int = 1440, *, dark: bool
     scheme = "dark" if dark else "light"
     with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as window:
         page = window.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
         page.on("console", lambda line: complaints.append(f"{line.type}: {line.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
