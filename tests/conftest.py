@@ -9,10 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.browser import browser
+from tests.support.environment import NICENESS
 from tests.support.object_store import ObjectStore
 
 __all__ = ["browser"]
 
+os.environ[NICENESS] = "0"  # because other programs would starve workers
 os.environ.pop("COLUMNS", None)  # because a terminal's width would decide how tables of tests are folded
 
 LONGEST = [

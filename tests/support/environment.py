@@ -2,8 +2,11 @@
 
 import os
 
+NICENESS = "RAY_worker_niceness"
+"""Variable of Ray with the niceness of its workers, which is 15 by default."""
+
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without settings of this project and of Ray, but for Ray's folder."""
-    ours = ("TUNER_", "RAY_", "TUNE_")
-    return {name: value for name, value in os.environ.items() if name == "RAY_TMPDIR" or not name.startswith(ours)}
+    """Return the environment without settings of this project and of Ray, but for Ray's folder and niceness."""
+    ours, kept = ("TUNER_", "RAY_", "TUNE_"), ("RAY_TMPDIR", NICENESS)
+    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith(ours)}
