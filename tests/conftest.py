@@ -18,15 +18,21 @@ os.environ[NICENESS] = "0"  # because other programs would starve workers
 os.environ.pop("COLUMNS", None)  # because a terminal's width would decide how tables of tests are folded
 
 LONGEST = [
-    "test_s3",
     "test_run",
     "test_main",
     "test_external",
-    "test_notebooks",
-    "test_damaged_folders",
-    "test_asha",
-    "test_kill",
     "test_searcher",
+    "test_docs",
+    "test_notebooks",
+    "test_tables",
+    "test_changed_study",
+    "test_init",
+    "test_folds",
+    "test_damaged_folders",
+    "test_browser",
+    "test_lost_nodes",
+    "test_s3",
+    "test_kill",
     "test_survival",
     "test_jobs",
 ]
