@@ -11,12 +11,15 @@ from tests.search.test_searcher import Driven, study
 from tuner.storage import Storage
 
 
-def counted(do: Callable[..., Any], calls: Counter[str]) -> Callable[..., Any]:
-    """The same, and every call is counted under its name."""
+def counted(do: Callable[..., Any], folder: Path, calls: Counter[str]) -> Callable[..., Any]:
+    """The same, and every call for the folder is counted under its name.
 
-    def counting(*args: Any) -> Any:
-        calls[do.__name__] += 1
-        return do(*args)
+    Threads of other tests may still read their own folders.
+    """
+
+    def counting(storage: Storage, *args: Any) -> Any:
+        calls[do.__name__] += storage.root == folder
+        return do(storage, *args)
 
     return counting
 
@@ -27,7 +30,7 @@ def files(folder: Path, trials: int) -> Counter[str]:
     driven = Driven(study(trials=trials), folder)
     with pytest.MonkeyPatch.context() as patch:
         for do in (Storage.names, Storage.read, Storage.write, Storage.remove):
-            patch.setattr(Storage, do.__name__, counted(do, calls))
+            patch.setattr(Storage, do.__name__, counted(do, folder, calls))
         driven.run()
     assert len(driven.proposals) == trials
     return calls

@@ -68,14 +68,14 @@ def serve(mirror: "Mirror", port: int) -> "_Server":
         server = make_server(HOST, port, only_reading(wsgi(mirror.storage)), _Server, _SilentHandler)
     except OSError as error:
         raise StudyError(f"--port: {port} cannot be used: {error.strerror}; allowed: another port, 0 for any") from None
-    threading.Thread(target=_follow, args=(mirror,), daemon=True).start()
+    threading.Thread(target=_follow, args=(mirror, server.closed), daemon=True).start()
     return server
 
 
-def _follow(mirror: "Mirror") -> None:
-    """Keep the storage equal to the tables until the process ends."""
-    has_warned = False
-    while True:
+def _follow(mirror: "Mirror", closed: threading.Event) -> None:
+    """Keep the storage equal to the tables until its server is closed."""
+    has_warned, pause = False, 0.0
+    while not closed.wait(pause):
         begun = time.monotonic()
         try:
             mirror.refresh()
@@ -83,7 +83,7 @@ def _follow(mirror: "Mirror") -> None:
             if not has_warned:
                 warnings.warn(f"the tables cannot be read: {type_and_line(error)}; tried again", stacklevel=2)
             has_warned = True
-        time.sleep(max(REFRESH_SECONDS, REFRESH_SHARE * (time.monotonic() - begun)))
+        pause = max(REFRESH_SECONDS, REFRESH_SHARE * (time.monotonic() - begun))
 
 
 def only_reading(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
@@ -103,9 +103,22 @@ def only_reading(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A server that answers several requests at once."""
+    """A server that answers several requests at once.
+
+    Attributes:
+        closed: Set when the server is closed.
+    """
 
     daemon_threads = True
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        self.closed = threading.Event()
+        super().__init__(*args, **settings)
+
+    def server_close(self) -> None:
+        """Close the server."""
+        self.closed.set()
+        super().server_close()
 
 
 class _SilentHandler(WSGIRequestHandler):
