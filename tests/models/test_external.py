@@ -59,6 +59,7 @@ def test_timm_network_refuses_unsuitable_images() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
+@pytest.mark.slow
 def test_torchvision_network_gets_gradients_everywhere(name: str) -> None:
     torch.manual_seed(0)
     model = models.build(f"torchvision:{name}", in_channels=1, classes=10, image_size=32)

@@ -172,6 +172,7 @@ def test_taken_port_is_refused_or_passed_over(source: Source) -> None:
             assert first.server_address[0] == second.server_address[0] == "127.0.0.1"
 
 
+@pytest.mark.slow
 def test_extras_come_later_and_rest(source: Source) -> None:
     source.holds.clear()
     source.add(0)

@@ -92,6 +92,7 @@ def test_export_goes_on_where_an_earlier_one_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["foo:bar", "optuna.db", "sqlite:////no/such/folder/optuna.db"])
+@pytest.mark.slow
 def test_export_refuses_storages_in_one_line(url: str, tmp_path: Path) -> None:
     results = drive(begin(study(trials=1), tmp_path / "s"))
     with pytest.raises(StudyError, match=r"^--storage: [^\n]+; allowed: a URL such as sqlite:///optuna.db$"):

@@ -232,6 +232,7 @@ def drawn(proposal: Proposal) -> str:
 
 
 @pytest.mark.parametrize(("sampler", "space"), [("random", NESTED), ("grid", GRID)])
+@pytest.mark.slow
 def test_interrupted_search_proposes_as_the_whole_one(sampler: str, space: dict[str, Any], tmp_path: Path) -> None:
     spec = study(space, sampler)
     expected = {proposal.number: proposal for proposal in Driven(spec, tmp_path / "whole").run().proposals}
@@ -848,6 +849,7 @@ def test_trial_budget_keeps_waiting_trials(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("most", "repeated"), [(12, 0), (15, 3), (18, 6)])
+@pytest.mark.slow
 def test_trial_budget_counts_repeats(most: int, repeated: int, tmp_path: Path) -> None:
     repeats = {"top": 2, "seeds": 3}
     driven = Driven(study(trials=12, repeats=repeats, budget={"trials": most}), tmp_path).run()
@@ -857,6 +859,7 @@ def test_trial_budget_counts_repeats(most: int, repeated: int, tmp_path: Path) -
     assert (after.recorder.trials()["purpose"] == "repeat").sum() == 6
 
 
+@pytest.mark.slow
 def test_epoch_budget_counts_over_kills(tmp_path: Path) -> None:
     spec = study(trials=40, budget={"epochs": 40})
     driven = Driven(spec, tmp_path)
@@ -886,6 +889,7 @@ def test_plateau_ends_a_search_without_progress(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("calls", [7, 41])
+@pytest.mark.slow
 def test_plateau_counts_over_a_kill(calls: int, tmp_path: Path) -> None:
     spec = study(trials=60, budget={"plateau": 6})
     whole = Driven(spec, tmp_path / "whole", slots=1).run()
@@ -909,6 +913,7 @@ SMALL = {"parameters_count": {"max": 12_800}}  # as half of the trials are, on t
 
 
 @pytest.mark.parametrize("sampler", ["mixed", "nsga2"])
+@pytest.mark.slow
 def test_constraint_keeps_large_networks_from_training(sampler: str, tmp_path: Path) -> None:
     trials = GENETIC if sampler == "nsga2" else 24
     spec = study(sampler=sampler, trials=trials, constraints=SMALL)
@@ -926,6 +931,7 @@ def test_constraint_keeps_large_networks_from_training(sampler: str, tmp_path: P
         assert told[number] == {"parameters_count": pytest.approx((count - 12_800) / 12_800)}
 
 
+@pytest.mark.slow
 def test_constraint_refuses_the_same_after_a_kill(tmp_path: Path) -> None:
     spec = study(sampler="tpe", trials=20, constraints=SMALL)
     whole = Driven(spec, tmp_path / "whole", slots=1).run()
@@ -968,6 +974,7 @@ def test_constraint_on_a_measurement_leaves_no_such_trial_best(tmp_path: Path) -
 # --- several objectives at the rungs ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_search_by_fronts_resumes_as_if_never_interrupted(tmp_path: Path) -> None:
     two = [{"maximize": "val_accuracy"}, {"minimize": "parameters_count"}]
     promoting = {"asha": {"reduction_factor": 2, "min_trials": 2}}

@@ -262,6 +262,7 @@ def test_hanging_log_does_not_hold_up_a_study(tmp_path: Path, monkeypatch: pytes
     ],
     ids=["tensorboard", "mlflow"],
 )
+@pytest.mark.slow
 def test_object_stores_need_a_named_place(log_to: list[str], root: str, said: str) -> None:
     with pytest.raises(SpecError, match=said.replace("{", r"\{")):
         make_logs(study(log_to=log_to), StudyFolder(root))
