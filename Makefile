@@ -24,7 +24,7 @@ test-fast: setup
 	$(PYTEST) --numprocesses 2 -m 'not ray and not slow'
 
 test: setup
-	@echo "Runs all tests but those of clusters and of what fails under a study: about five minutes on two cores."
+	@echo "Runs all tests but those of clusters and of what fails under a study: about seven minutes on two cores."
 	$(PYTEST) -m 'not cluster'
 
 test-cluster: setup
