@@ -2,12 +2,10 @@
 
 import io
 import json
-from collections.abc import Iterator
 from csv import DictReader
 from pathlib import Path
 
 import pytest
-import torch
 import typer
 from PIL import Image
 
@@ -18,14 +16,7 @@ from tuner.data.contact_sheet import CELL, COLUMNS
 from tuner.errors import DataError, StudyError
 from tuner.results.folder import StudyResults
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TUNER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from tuner.training import formats
 from tuner.training.formats import ENDINGS, check_format
 from tuner.training.prediction import Prediction, predict_files
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 NETWORKS = """
 import torch
 from torch import nn
@@ -40,15 +41,6 @@ class Branching(Noisy):
         logits = nn.Sequential.forward(self, images)
         return logits if float(logits.detach().sum()) > -1e9 else -logits
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TUNER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

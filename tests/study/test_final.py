@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from tuner.training.loop import Trainer
 
 DATASET = {"name": "digits", "train": 100, "validation": 40, "pixels": "standard", "augment": {"crop": 1}}
 TRAINING = {"architecture": "vazquez_bn", "filters": 4, "dense": 16, "epochs": 2, "batch_size": 20}
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 NETWORK = """
 import torch
 class Net(torch.nn.Sequential):
@@ -34,15 +36,6 @@ class Net(torch.nn.Sequential):
         super().__init__(torch.nn.Flatten(), torch.nn.Linear(in_channels * image_size**2, classes))
 """
 MakeStudy = Callable[..., StudyResults]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TUNER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from tuner.cli.options import Results, StudyName
-from tuner.cli.show import find_study
+from tuner.cli.show import read_study
 from tuner.cli.tables import DEFAULT_RESULTS, out, print_table
 from tuner.errors import StudyError
 
@@ -21,9 +21,8 @@ def explain(study: StudyName, trial: Number, results: Results = DEFAULT_RESULTS)
     from tuner.analysis.explain import explain as explain_trial
     from tuner.analysis.explain import verdict_text
     from tuner.analysis.formatting import is_missing, metric_text
-    from tuner.results.folder import load_study
 
-    loaded = load_study(str(find_study(study, results)))
+    loaded = read_study(study, results)
     found, metric = explain_trial(loaded, trial), loaded.spec.objective[0].metric
     out.print(f"Trial {found.number}, {found.proposal}", soft_wrap=True, markup=False)
     if len(found.rungs):
@@ -40,10 +39,9 @@ def explain(study: StudyName, trial: Number, results: Results = DEFAULT_RESULTS)
 
 def importance(study: StudyName, results: Results = DEFAULT_RESULTS, epoch: Epoch = 1) -> None:
     """Show how much each parameter matters, for all trials and for the best."""
-    from tuner.results.folder import load_study
     from tuner.search.importance import importance as find_importance
 
-    loaded = load_study(str(find_study(study, results)))
+    loaded = read_study(study, results)
     shares = find_importance(loaded.spec, loaded.trials, loaded.epochs, epoch)
     if shares.empty:
         raise StudyError(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tuner.cli.options import Data, Results, StudyName
-from tuner.cli.show import find_study
+from tuner.cli.show import read_study
 from tuner.cli.tables import DEFAULT_RESULTS, out
 
 
@@ -27,12 +27,10 @@ def export(
     data: Data = None,
 ) -> None:
     """Write the network to one file, with preprocessing and class names."""
-    from tuner.results.folder import StudyResults
     from tuner.training.formats import ENDINGS, check_format, format_of
 
     chosen = check_format(format_name or (output and format_of(output)) or "safetensors")
-    folder = find_study(study, results)
-    found = StudyResults(folder, folder.spec())
+    found = read_study(study, results)
     target = output or Path(f"{found.spec.study}{ENDINGS[chosen]}")
 
     from tuner.study.export import export_model  # late, because torch takes seconds

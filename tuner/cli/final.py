@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tuner.cli.options import Data, Results, StudyName
-from tuner.cli.show import find_study
+from tuner.cli.show import read_study
 from tuner.cli.tables import DEFAULT_RESULTS, out
 from tuner.errors import StudyError
 from tuner.storage import is_url
@@ -25,11 +25,10 @@ def final(
     data: Data = None,
 ) -> None:
     """Train the best configuration on training and validation images, and keep the model."""
-    from tuner.results.folder import StudyResults
     from tuner.study.final import train_final  # late, because torch takes seconds
 
-    folder = find_study(study, results)
-    found = StudyResults(folder, folder.spec())
+    found = read_study(study, results)
+    folder = found.folder
     if out_folder is None and is_url(str(folder)):
         raise StudyError(f"{folder}: models are written to a disk; name a folder with --out DIR")
     target = out_folder or Path(str(folder), "model")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tuner.cli.options import Results, StudyName
-from tuner.cli.show import find_study
+from tuner.cli.show import read_study
 from tuner.cli.tables import DEFAULT_RESULTS, out
 from tuner.errors import StudyError, UserError, type_and_line
 
@@ -20,11 +20,10 @@ To = Annotated[
 def log(study: StudyName, to: To = None, results: Results = DEFAULT_RESULTS) -> None:
     """Complete the logs of a study that does not run, from its tables."""
     from tuner.config.log_to import AUTO, LOG_NAMES, check_place
-    from tuner.results.folder import load_study
     from tuner.storage.redaction import redact
     from tuner.study.trial_logs import Follower, make_logs
 
-    loaded = load_study(str(find_study(study, results)))
+    loaded = read_study(study, results)
     pairs = [each.partition("=") for each in to or []]
     try:
         chosen = {name: check_place(name, place or AUTO) for name, _, place in pairs}

@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import typer
 
 from tuner.cli.options import Results, StudyName
-from tuner.cli.show import find_study
+from tuner.cli.show import find_study, read_study
 from tuner.cli.tables import DEFAULT_RESULTS, out
 from tuner.errors import StudyError, type_and_line
 from tuner.storage.redaction import redact
@@ -32,10 +32,9 @@ Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on thi
 
 def export_optuna(study: StudyName, storage: Storage, results: Results = DEFAULT_RESULTS) -> None:
     """Write the finished trials of a study into a storage of Optuna."""
-    from tuner.results.folder import load_study
     from tuner.search.optuna_export import export_study
 
-    name, added, known = export_study(load_study(str(find_study(study, results))), storage)
+    name, added, known = export_study(read_study(study, results), storage)
     out.print(
         redact(f"Study {name} in {storage}: {added} trials added, {known} were there"), markup=False, soft_wrap=True
     )

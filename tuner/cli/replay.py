@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from tuner.cli.options import Results, StudyName
-from tuner.cli.show import find_study
+from tuner.cli.show import read_study
 from tuner.cli.tables import DEFAULT_RESULTS, out, print_table
 from tuner.errors import StudyError
 
@@ -20,10 +20,9 @@ RANDOM = ("random:\nnot recorded", "\nhalf", "\nall")
 
 def replay(study: StudyName, results: Results = DEFAULT_RESULTS) -> None:
     """Show what other stopping rules would have found on the recorded curves."""
-    from tuner.results.folder import load_study
     from tuner.search.replay import replay as replay_study
 
-    loaded = load_study(str(find_study(study, results)))
+    loaded = read_study(study, results)
     found = replay_study(loaded.spec, loaded.trials, loaded.epochs)
     if not found["begun"].any():
         raise StudyError(f"{loaded.folder}: no trial has reported yet")

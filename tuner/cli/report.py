@@ -7,7 +7,7 @@ import typer
 
 from tuner.cli.completion import complete_study
 from tuner.cli.options import Results
-from tuner.cli.show import find_study
+from tuner.cli.show import read_study
 from tuner.cli.tables import DEFAULT_RESULTS, out
 from tuner.errors import DataError, StudyError, UserError, first_line
 from tuner.storage import open_storage
@@ -36,9 +36,8 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="The file to
 def report(studies: Studies, output: Output = None, results: Results = DEFAULT_RESULTS) -> None:
     """Write a study as one HTML page, or compare several on one."""
     from tuner.report import page
-    from tuner.results.folder import load_study
 
-    loaded = [load_study(str(find_study(study, results))) for study in studies]
+    loaded = [read_study(study, results) for study in studies]
     path = output or Path("-".join(dict.fromkeys(study.folder.name for study in loaded))[:200] + ".html")
     _check_target(path)
     written = page(loaded, [gather_extras(study) for study in loaded]).encode()

@@ -6,17 +6,16 @@ import typer
 
 from tuner.cli.explain import Number
 from tuner.cli.options import Data, Results, StudyName
-from tuner.cli.show import find_study
+from tuner.cli.show import read_study
 from tuner.cli.tables import DEFAULT_RESULTS, out
 
 
 def rerun(study: StudyName, trial: Number, results: Results = DEFAULT_RESULTS, data: Data = None) -> None:
     """Train a trial again, and compare its numbers to the last bit. Nothing is written."""
-    from tuner.results.folder import load_study
     from tuner.study.rerun import rerun as train_again  # late, because torch takes seconds
 
     say = partial(out.print, markup=False, highlight=False, soft_wrap=True)
-    loaded = load_study(str(find_study(study, results)))
+    loaded = read_study(study, results)
     found = train_again(loaded, trial, data, say)
     if found.failure:
         say(f"This training failed: {found.failure}")

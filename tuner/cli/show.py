@@ -15,7 +15,7 @@ from tuner.errors import StudyError, suggest
 from tuner.storage import is_url
 
 if TYPE_CHECKING:
-    from tuner.results.folder import StudyFolder
+    from tuner.results.folder import StudyFolder, StudyResults
 
 SHOWN = 10
 """Trials of a leaderboard for people, unless another number is asked for."""
@@ -64,10 +64,9 @@ def show(
 ) -> None:
     """Show a study's state, its best trials, and what its time was spent on."""
     from tuner.analysis.leaderboard import leaderboard
-    from tuner.results.folder import load_study
 
     format_ = choose_format(csv, as_json, markdown)
-    loaded = load_study(str(find_study(study, results)))
+    loaded = read_study(study, results)
     if format_:
         print_frame(leaderboard(loaded, top), format_)
         return
@@ -86,10 +85,9 @@ def best(
     from tuner.analysis.confirmation import winner_lines
     from tuner.analysis.formatting import metric_text, parameters_text
     from tuner.analysis.leaderboard import leaderboard
-    from tuner.results.folder import load_study
 
     format_ = choose_format(csv, as_json, markdown)
-    loaded = load_study(str(find_study(study, results)))
+    loaded = read_study(study, results)
     row, metric = loaded.best, loaded.spec.objective[0].metric
     if format_:
         print_frame(leaderboard(loaded, 1), format_)
@@ -99,6 +97,18 @@ def best(
     for line in (*lines, parameters_text(row.to_dict())):
         if line:
             out.print(line, soft_wrap=True, markup=False)
+
+
+def read_study(study: str, results: str) -> "StudyResults":
+    """Read a study that is given by its name or path.
+
+    Raises:
+        StudyError: The study does not exist.
+    """
+    from tuner.results.folder import StudyResults
+
+    folder = find_study(study, results)
+    return StudyResults(folder, folder.spec())
 
 
 def find_study(study: str, results: str) -> "StudyFolder":
