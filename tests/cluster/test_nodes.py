@@ -154,7 +154,6 @@ def test_study_on_nodes_runs_each_trial_once(results: Path) -> None:
     study = tuner.load_study(results / "free")
     assert_whole(study, 60, 2)
     assert set(study.trials["attempt"]) == {1}
-    assert len(list((results / "free" / "starts").iterdir())) >= 3  # a worker on each node
 
 
 def test_study_survives_node_death_and_uses_newcomer(nodes: Nodes, results: Path) -> None:

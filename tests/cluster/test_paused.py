@@ -41,6 +41,8 @@ def test_waiting_trials_outlive_their_node(tmp_path: Path) -> None:
     spec.write_text(spec.read_text().replace("stopping: none", f"stopping: {RULE}"))
     folder, hold = tmp_path / "small", tmp_path / "hold"
     hold.touch()  # because those from 3 on must not begin before the first three wait
+    until_both_nodes_train = tmp_path / "hold-0"
+    until_both_nodes_train.touch()
     nodes: list[RayNode] = []
 
     def have_begun_to_wait() -> bool:
@@ -71,6 +73,8 @@ def test_waiting_trials_outlive_their_node(tmp_path: Path) -> None:
             python = [*network.inside(HEAD), sys.executable, "-c", DRIVER]
             command, pipe = [*python, str(spec), f"{address(HEAD)}:{PORT}"], subprocess.PIPE
             driver = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=pipe, stderr=pipe)
+            wait_until((folder / "placed" / address(DOOMED)).exists, driver)
+            until_both_nodes_train.unlink()
             wait_until(have_begun_to_wait, driver)
             before = tuner.load_study(folder).trials.set_index("number")
             network.pull_the_cable(DOOMED)

@@ -229,7 +229,7 @@ class PlacedTrial(StudiousTrial):
     """A real training that records its node in its row and in files.
 
     Those from 3 on wait for as long as there is a file `hold` beside the study, the others in
-    their fourth epoch.
+    their fourth epoch. The first one waits for a file `hold-0`, too.
     """
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -240,12 +240,13 @@ class PlacedTrial(StudiousTrial):
         node = ray.util.get_node_ip_address()
         placed = Path(self._context.folder) / "placed" / node
         placed.mkdir(parents=True, exist_ok=True)
-        waits = self.config["number"] >= 3 or self._epoch == 3
-        while waits and (Path(self._context.folder).parent / "hold").exists():
+        number, beside = self.config["number"], Path(self._context.folder).parent
+        waits = number >= 3 or self._epoch == 3
+        while (waits and (beside / "hold").exists()) or (number == 0 and (beside / "hold-0").exists()):
             time.sleep(0.05)
         report = super().step()
         self._epoch = report["epoch"]
-        (placed / f"{self.config['number']}-{self._epoch}").touch()
+        (placed / f"{number}-{self._epoch}").touch()
         return {**report, "device": node}
 
 
