@@ -42,7 +42,10 @@ class Comparison:
 
 
 def compare(studies: Sequence[StudyResults]) -> Comparison:
-    """Compare studies, each under the name of its folder, or its path where names are equal."""
+    """Compare the settings, values and costs of studies.
+
+    Each study has the name that `label` gives it.
+    """
     labels = label(studies)
     obstacles = find_obstacles(studies)
     results = pd.DataFrame([summarize(study) for study in studies], index=pd.Index(labels, name="study"))
@@ -54,14 +57,20 @@ def compare(studies: Sequence[StudyResults]) -> Comparison:
 
 
 def label(studies: Sequence[StudyResults]) -> list[str]:
-    """Name each study as its folder, or by the folder's path if another has the same name."""
+    """Name each study by its folder.
+
+    Folders with equal names are named by their paths.
+    """
     names = [study.folder.name for study in studies]
     paths = [str(study.folder) for study in studies]
     return [path if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
 
 
 def differing_settings(studies: Sequence[StudyResults]) -> pd.DataFrame:
-    """Return the settings that differ, one row per key and one column per study."""
+    """Return the settings that differ between studies.
+
+    One row per key, one column per study.
+    """
     settings = [dict(_flatten(study.spec.to_dict())) for study in studies]
     found = dict.fromkeys(key for each in settings for key in each if key != "study")
     sections = [*StudyConfig.model_fields]
@@ -146,7 +155,11 @@ def _difference(key: str, labels: Sequence[str], values: Sequence[str]) -> list[
 
 
 def _other_images(studies: Sequence[StudyResults], labels: Sequence[str]) -> list[str]:
-    """Describe other images, by their hash where both studies have it for the same size."""
+    """Name the first two studies whose images differ.
+
+    Images of the same size are compared by their hash, if both studies recorded it. Otherwise the
+    names of the data sets are compared.
+    """
     for (first, one), (other, two) in pairwise(zip(labels, studies, strict=True)):
         names = [study.spec.dataset.name for study in (one, two)]
         hashes = [_fingerprint(study) for study in (one, two)]
@@ -159,14 +172,14 @@ def _other_images(studies: Sequence[StudyResults], labels: Sequence[str]) -> lis
 
 
 def _fingerprint(study: StudyResults) -> str | None:
-    """Return the hash of a study's images, as its last run recorded it."""
+    """Return the hash of the images of a study's last run."""
     runs = study.folder.provenance().get("runs") or [{}]
     dataset = runs[-1].get("dataset")
     return dataset.get("fingerprint") if isinstance(dataset, dict) else None
 
 
 def compare_values(repeats: Mapping[str, Sequence[_Values]], sign: int) -> pd.DataFrame:
-    """Test whether the study with the best repeats is ahead of each other study.
+    """Test whether the leading study is ahead of each other study.
 
     A study is judged by its repeats with other seeds, because the values of its search were chosen
     for being high. The best configuration has to be above every configuration of the other study, by
@@ -199,7 +212,11 @@ def compare_values(repeats: Mapping[str, Sequence[_Values]], sign: int) -> pd.Da
 
 
 def _test(best: _Values, values: Sequence[_Values], pairs: int) -> tuple[float, float]:
-    """Return the difference of the best means, and the error at which one is above all others."""
+    """Return the difference of the best means, and its error.
+
+    At this error the best mean is above each mean of the other study. Both numbers are NaN if the
+    other study has no repeats.
+    """
     if not values:
         return math.nan, math.nan
     errors = [error_above(best, each) for each in values]

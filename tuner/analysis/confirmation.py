@@ -51,7 +51,10 @@ def confirmed(
 
 
 def repeated_values(spec: StudyConfig, trials: pd.DataFrame) -> list[NDArray[np.float64]]:
-    """Return the first objective of the repeats of each configuration, in the order of `confirmed`."""
+    """Return the values of the repeats of each configuration.
+
+    The values are those of the first objective. The order is that of `confirmed`.
+    """
     by_trial = dict(list(trials[trials["state"] == "COMPLETE"].groupby("repeat_of")["value"]))
     numbers = confirmed(spec, trials, ["value"]).dropna(subset="value")["number"]
     return [by_trial[number].to_numpy(float) for number in numbers]
@@ -134,11 +137,12 @@ def winner_interval(values: Sequence[NDArray[np.float64]]) -> tuple[float, float
 
 
 def error_ahead(values: Sequence[NDArray[np.float64]]) -> float:
-    """Return the error at which the first mean is above all others, by Welch.
+    """Return the error at which the first mean is above all others.
 
-    It is twice the largest of the one-sided errors, because the first was chosen for its mean. No
-    other correction is needed, because it has to be above each (Gutmann and Maymin 1987). It is NaN
-    without another configuration, with one seed of any, or without any spread.
+    The means are compared by Welch's test. The error is twice the largest of the one-sided errors,
+    because the first mean was chosen for being the best. No other correction is needed, because the
+    first mean has to be above each other mean (Gutmann and Maymin 1987). The error is NaN without
+    another configuration, with one seed of any, or without any spread.
 
     Args:
         values: The repeats of each configuration, the winner first. A higher value is better.

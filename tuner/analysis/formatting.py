@@ -71,7 +71,10 @@ def format_duration(seconds: float) -> str:
 
 
 def format_range(low: float, high: float) -> str:
-    """Write a range of durations in the unit of its end: `20 to 40 s`, `about 3 h`."""
+    """Write a range of durations: `20 to 40 s`, `about 3 h`.
+
+    The unit is that of the longer duration.
+    """
     units = ((90, 1, "s"), (90 * 60, 60, "min"), (48 * 3600, 3600, "h"))
     size, unit = next(((size, unit) for limit, size, unit in units if high < limit), (86400, "days"))
     digits = 1 if unit in ("h", "days") else 0

@@ -57,7 +57,7 @@ def hypervolume_by_epochs(study: StudyResults) -> pd.DataFrame:
 
 
 def _scale(points: Points) -> Points:
-    """Scale each objective to 0 at its reference and 1 at its best value."""
+    """Scale each objective between its reference (0) and its best value (1)."""
     if not len(points):
         return points
     low, high = points.min(axis=0), points.max(axis=0)
@@ -67,9 +67,9 @@ def _scale(points: Points) -> Points:
 
 
 def hypervolume(points: Points) -> float:
-    """Return the volume between 0 and points (N, objectives), of which more is better.
+    """Return the volume between the origin and points (N, objectives).
 
-    The volume is cut into slices along the last objective.
+    More of each objective is better. The volume is cut into slices along the last objective.
     """
     points = points[(points > 0).all(axis=1)]
     if not len(points):

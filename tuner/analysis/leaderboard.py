@@ -69,7 +69,10 @@ def leaderboard(study: StudyResults, top: int | None = None) -> pd.DataFrame:
 
 
 def _with_repeats(study: StudyResults, table: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns of the repeats after the number, if there are repeats."""
+    """Add the columns of the repeats, if a trial was repeated.
+
+    They follow the column `number`.
+    """
     found = confirmed(study.spec, study.trials, ["value", "test_accuracy"]).set_index("number")
     if not found["seeds"].any():
         return table
@@ -93,11 +96,11 @@ def counts_by_state(trials: pd.DataFrame) -> dict[str, int]:
 
 
 def overview(study: StudyResults) -> dict[str, Any]:
-    """Summarize a study as a row: its counts by state, its best value, and its last change.
+    """Summarize a study in one row.
 
-    Keys: `study` (its folder's name), each state in lower case, `of` (planned trials), `metric`,
-    `value` (of the best trial in the search), `repeats_mean` (of its repeats) and `updated_at`.
-    What is missing is None.
+    Keys: `study` (its folder's name), each state in lower case (its number of trials), `of`
+    (planned trials), `metric`, `value` (of the best trial in the search), `repeats_mean` (of its
+    repeats) and `updated_at` (time of the last change). What is missing is None.
     """
     trials, ranked = study.trials, rank_confirmed(study.spec, study.trials)
     best = None if ranked.empty else ranked.iloc[0]
@@ -128,10 +131,11 @@ def _best_so_far(spec: StudyConfig, values: "pd.Series[float]") -> "pd.Series[fl
 
 
 def completed_by_epochs(study: StudyResults) -> pd.DataFrame:
-    """Count the epochs that all trials of the search had trained when each one was complete.
+    """Count the epochs trained until each trial was complete.
 
-    One row per completed trial of the search, in the order of time. Columns: `number`, `epochs`, `value`.
-    Trials outside of a constraint are left out.
+    One row per completed trial of the search, in the order of time. Columns: `number`, `epochs`
+    (trained by all trials of the search until then), `value`. Trials outside of a constraint are
+    left out.
     """
     searched = study.trials.loc[is_search(study.trials), "number"]
     epochs = study.epochs[study.epochs["number"].isin(searched) & (study.epochs["epoch"] > 0)]
@@ -142,9 +146,9 @@ def completed_by_epochs(study: StudyResults) -> pd.DataFrame:
 
 
 def best_by_time(study: StudyResults) -> pd.DataFrame:
-    """Trace the best value of the search by the time that the study ran.
+    """Trace the best value of the search by the study's running time.
 
-    Time between its runs does not count. A study without recorded runs begins with its first trial.
+    Time between runs does not count. A study without recorded runs begins with its first trial.
 
     Returns:
         One row per completed trial of the search, in the order of time: `number`, `value`, `seconds`

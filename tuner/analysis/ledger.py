@@ -152,7 +152,7 @@ def _tail_entries(held: pd.DataFrame, fates: "pd.Series[str]", trials: pd.DataFr
 
 
 def _free_seconds(run: Run, attempts: pd.DataFrame) -> tuple[float, float]:
-    """Return the seconds of slots before a run's first trial, and of free slots after it."""
+    """Return the seconds of free slots before and after the first trial."""
     counts = [count for _, count in run.slots]
     changes = [(at, count - before) for (at, count), before in zip(run.slots, [0, *counts], strict=False)]
     changes += [(at.to_pydatetime(), -1) for at in attempts["begin"]]

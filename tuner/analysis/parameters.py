@@ -36,7 +36,7 @@ def is_log(parameter: Parameter) -> bool:
 
 
 def positions(cells: "pd.Series[Any]", parameter: Parameter) -> NDArray[np.float64]:
-    """Return each value's position between the lowest and the highest allowed one, 0 to 1.
+    """Return each value's position in the allowed range, from 0 to 1.
 
     Missing values have no position (NaN).
     """
@@ -63,7 +63,7 @@ def cell_edges(parameter: Parameter, bins: int = BINS) -> list[float]:
 
 
 def medians(trials: pd.DataFrame, parameters: Mapping[str, Parameter]) -> pd.DataFrame:
-    """Return the median value of the trials in each cell of two parameters.
+    """Return the trials' median value in each cell of two parameters.
 
     Trials without a value, or without one of the parameters, are left out.
 

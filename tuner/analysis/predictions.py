@@ -14,9 +14,10 @@ SPLITS = ("test", "validation")
 
 
 def best_predictions(study: StudyResults) -> pd.DataFrame:
-    """Return the predictions of the best trial that has some, on its test images if possible.
+    """Return the predictions of the best trial that has predictions.
 
-    The result has the columns of the table `predictions`. It is empty if there are none.
+    Predictions on test images are preferred. The result has the columns of the table `predictions`.
+    It is empty if there are no predictions.
     """
     found = study.predictions
     ranked = rank_confirmed(study.spec, study.trials)["number"]
@@ -27,7 +28,7 @@ def best_predictions(study: StudyResults) -> pd.DataFrame:
 
 
 def class_names(study: StudyResults, predictions: pd.DataFrame) -> list[str]:
-    """Name each class of some predictions, by its number if the study keeps no names."""
+    """Return the name of each class, or its number if unknown."""
     kept = study.classes.drop_duplicates("class")
     known = dict(zip(kept["class"].astype(int), kept["name"], strict=True))
     labels = pd.concat([predictions["label"], predictions["predicted"]]).dropna()

@@ -9,7 +9,7 @@ GOLDEN = 0.6180339887498949
 
 
 def spread(numbers: "pd.Series[int]") -> "pd.Series[float]":
-    """Spread trials evenly between 0 and 1, each always at the same place.
+    """Spread trials evenly between 0 and 1, each at a fixed place.
 
     Multiples of the golden ratio spread any number of trials.
     """
@@ -17,10 +17,11 @@ def spread(numbers: "pd.Series[int]") -> "pd.Series[float]":
 
 
 def sample_trials(spec: StudyConfig, trials: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Choose the trials of the search that are drawn: the best, and a fair sample of each state.
+    """Choose the trials of the search to draw.
 
-    A fifth of them are the best completed trials. The others are of each state in its share, one at
-    least. The choice depends only on numbers and values, so a growing study keeps most of its sample.
+    A fifth of these trials are the best completed ones. The rest is a fair sample: each state has
+    its share, and at least one trial. The choice depends only on numbers and values, so a growing
+    study keeps most of its sample.
 
     Returns:
         Rows of `trials` in the order of their numbers, all of them if they are few.
