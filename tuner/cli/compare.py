@@ -30,7 +30,10 @@ def compare(
     as_json: Json = False,
     markdown: Markdown = False,
 ) -> None:
-    """Compare studies: settings that differ, best values, costs, and a test of the repeats."""
+    """Compare the settings, best values and costs of studies.
+
+    A test of the repeats shows whether a study is ahead.
+    """
     from tuner.analysis.compare import compare as compare_studies
     from tuner.results.folder import load_study
 
@@ -51,7 +54,10 @@ def compare(
 
 
 def _table(found: "Comparison") -> Table:
-    """Draw one row per setting that differs, then one per result, and a column per study."""
+    """Draw a table with one column per study.
+
+    Settings that differ come first, one per row. Results follow.
+    """
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("")
     for name in found.results.index:

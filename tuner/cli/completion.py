@@ -9,9 +9,10 @@ from tuner.storage import is_url
 
 
 def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:
-    """List the studies whose names begin so, from `--results`, its variable or its default.
+    """List the studies whose names begin with `incomplete`.
 
-    An object store is not asked, because a shell waits for the answer.
+    The results directory is that of `--results`, its environment variable or its default. An object
+    store is not asked, because a shell waits for the answer.
     """
     results = str(ctx.params.get("results") or "results")
     if is_url(results):
@@ -21,7 +22,7 @@ def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_study_file(incomplete: str) -> list[str]:
-    """List the YAML files and the folders whose paths begin so.
+    """List the YAML files and folders whose paths begin with `incomplete`.
 
     The contents of a folder follow where it is the only match, because a shell would add a space.
     """

@@ -41,7 +41,7 @@ def data(
     ] = None,
     root: Data = None,
 ) -> None:
-    """Show what a data set holds: classes, split, sizes, broken files and copies."""
+    """Show a data set's classes, split, sizes, broken files and copies."""
     from tuner.data.contact_sheet import check_sheet
     from tuner.data.survey import survey
 
@@ -73,7 +73,7 @@ def _say(text: str) -> None:
 
 
 def _print_files(found: "Survey") -> None:
-    """Print sizes, modes and formats of the files, and those that are broken."""
+    """Print the files' sizes, modes and formats, and the broken files."""
     files, dataset = found.files, found.dataset
     if files.sizes:
         sizes: Counter[str] = Counter({f"{w}x{h}": count for (w, h), count in files.sizes.items()})
@@ -114,7 +114,7 @@ def _print_classes(dataset: "Dataset", parts: "Split") -> None:
 
 
 def _print_copies(found: "Survey") -> None:
-    """Print how many images are equal or look alike, by pairs of parts."""
+    """Print how many images are equal or alike, by pairs of parts."""
     from tuner.data.duplicates import NEAR_BITS, NEAR_CORRELATION
 
     out.print()

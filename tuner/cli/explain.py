@@ -38,7 +38,10 @@ def explain(study: StudyName, trial: Number, results: Results = DEFAULT_RESULTS)
 
 
 def importance(study: StudyName, results: Results = DEFAULT_RESULTS, epoch: Epoch = 1) -> None:
-    """Show how much each parameter matters, for all trials and for the best."""
+    """Show how much each parameter matters.
+
+    Shares are given for all trials and for the best trials.
+    """
     from tuner.search.importance import importance as find_importance
 
     loaded = read_study(study, results)

@@ -24,7 +24,10 @@ def final(
     results: Results = DEFAULT_RESULTS,
     data: Data = None,
 ) -> None:
-    """Train the best configuration on training and validation images, and keep the model."""
+    """Train the best configuration, and keep the model.
+
+    The model learns from the training and validation images.
+    """
     from tuner.study.final import train_final  # late, because torch takes seconds
 
     found = read_study(study, results)

@@ -18,7 +18,7 @@ Markdown = Annotated[bool, typer.Option("--md", help="Print a Markdown table in 
 
 
 def choose_format(csv: bool, as_json: bool, markdown: bool) -> str | None:
-    """Return the format that is asked for, None for tables that people read.
+    """Return the chosen format, None for tables that people read.
 
     Raises:
         StudyError: More than one format is asked for.
@@ -31,7 +31,7 @@ def choose_format(csv: bool, as_json: bool, markdown: bool) -> str | None:
 
 
 def print_frame(frame: "pd.DataFrame", format_: str) -> None:
-    """Print a table on standard output as `csv`, `json` or `md`, without its index.
+    """Print a table as `csv`, `json` or `md`, without its index.
 
     Raises:
         StudyError: Standard output does not take all of it.
@@ -46,7 +46,7 @@ def _to_csv(frame: "pd.DataFrame") -> str:
 
 
 def _to_json(frame: "pd.DataFrame") -> str:
-    """Write a list of rows, in which a missing or infinite number is null."""
+    """Write rows as JSON, with null for missing or infinite numbers."""
     return json.dumps(_rows(frame), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -57,7 +57,7 @@ def _to_markdown(frame: "pd.DataFrame") -> str:
 
 
 def _markdown_cell(cell: Any) -> str:
-    """Write a cell in one line. Characters of Markdown and HTML are escaped."""
+    """Write a cell in one line, with Markdown and HTML escaped."""
     text = " ".join(str(cell).split())
     for sign in "\\`*_|[]<>&":
         text = text.replace(sign, f"\\{sign}")

@@ -152,7 +152,7 @@ def choose(summary: Summary) -> Choice:
 
 
 def _largest_side(summary: Summary) -> int:
-    """Return the largest side that the machine trains in reasonable time, in pixels."""
+    """Return the largest image size that this machine trains in reasonable time."""
     if summary.gpu:
         return 128
     return 64 if summary.training < FEW else 32
@@ -174,7 +174,7 @@ def explain(summary: Summary, choice: Choice) -> dict[str, str]:
 
 
 def cautions(summary: Summary) -> list[str]:
-    """Warn of classes that are too small to be measured, and of groups that are not used."""
+    """Warn of classes that are too small, and of unused groups."""
     if summary.own_validation and summary.grouped:
         return [f"Careful: {GROUPS} is not used, because the folder sets validation images apart"]
     rare = [name for name, count in summary.classes.items() if count < FEWEST]

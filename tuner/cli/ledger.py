@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def show_ledger(study: "StudyResults") -> None:
-    """Print what took the time of a study's slots, if it is recorded."""
+    """Print what the slots spent their time on, if recorded."""
     from tuner.analysis.formatting import format_duration
     from tuner.analysis.ledger import ENTRIES, ledger
 

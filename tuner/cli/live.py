@@ -80,7 +80,7 @@ class PlainDisplay:
         self._print(f"{_head(self._progress)} trial {row['number']} {row['state']}: {what}{best}")
 
     def finish(self) -> None:
-        """Print what the run took, and how many trials waited to its end."""
+        """Print a summary of the run, and how many trials still waited."""
         if self._pruned:
             self._print(f"{self._pruned} trials that waited at a rung are pruned, because the search is over")
         if self._progress.epochs:
@@ -149,7 +149,7 @@ def _head(progress: Progress) -> str:
 
 
 def describe_progress(progress: Progress) -> str:
-    """Return the state of a study in one line: its trials, its time and its best value."""
+    """Describe a study's trials, time and best value in one line."""
     metric, best = progress.spec.objective[0].metric, progress.best
     counts = [*progress.counts.items(), ("waiting", len(progress.waiting)), ("running", len(progress.running))]
     texts = [f"{count} {name.lower()}" for name, count in counts if count] or ["no trial yet"]

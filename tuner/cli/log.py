@@ -18,7 +18,10 @@ To = Annotated[
 
 
 def log(study: StudyName, to: To = None, results: Results = DEFAULT_RESULTS) -> None:
-    """Complete the logs of a study that does not run, from its tables."""
+    """Complete a study's logs from its tables.
+
+    The study must not be running.
+    """
     from tuner.config.log_to import AUTO, LOG_NAMES, check_place
     from tuner.storage.redaction import redact
     from tuner.study.trial_logs import Follower, make_logs

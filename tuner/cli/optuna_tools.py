@@ -43,7 +43,10 @@ def export_optuna(study: StudyName, storage: Storage, results: Results = DEFAULT
 
 
 def dashboard(study: StudyName, results: Results = DEFAULT_RESULTS, port: Port = 8080) -> None:
-    """Open optuna-dashboard on a study, on this machine only, while the study runs or later."""
+    """Serve optuna-dashboard for a study, on this machine only.
+
+    The study may be running or finished.
+    """
     if find_spec("optuna_dashboard") is None:
         raise StudyError("optuna-dashboard is not installed; pip install 'tuner[dashboard]'")
     from tuner.search.optuna_export import Mirror
@@ -86,9 +89,10 @@ def _follow(mirror: "Mirror", closed: threading.Event) -> None:
 
 
 def only_reading(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """Refuse requests that would change the storage, because nobody would keep the changes.
+    """Refuse requests that would change the storage.
 
-    Requests under another machine's name are refused too, because a foreign page may send them.
+    They are refused because their changes would be lost. Requests under another machine's name are
+    refused too, because a foreign page may send them.
     """
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -38,7 +38,7 @@ Lines = list[list[Segment]]
 
 
 class Panel:
-    """The state of a study in as many lines as the terminal has.
+    """The state of a study, fitted to the height of the terminal.
 
     Args:
         progress: Returns the progress that is shown.
@@ -80,7 +80,10 @@ class Panel:
             yield Segment.line()
 
     def _running(self, progress: Progress, room: int, width: int) -> Iterator[RenderableType]:
-        """Return a table of running trials, and how many have no room in it."""
+        """Yield a table of the running trials that have room.
+
+        A line below the table counts the running trials that have no room.
+        """
         rows = list(progress.running.items())
         if not rows or room < 2:
             return
@@ -94,12 +97,15 @@ class Panel:
 
 
 def _fit(lines: Lines, left: int, least: int) -> tuple[Lines, int]:
-    """Return lines if there is room beside the least for running trials, and the room then left."""
+    """Return lines if there is room for them, and the room left.
+
+    `least` lines are kept free for running trials.
+    """
     return (lines, left - len(lines)) if len(lines) <= left - least else ([], left)
 
 
 def _bar(progress: Progress, width: int) -> RenderableType:
-    """Return the study's name, a bar, the trials, and the time that is left."""
+    """Return the study's name, progress bar, trial count and time left."""
     phase: str = progress.phase
     if phase == "training" and (left := progress.left) is not None:
         phase = f"{format_range(left.low, left.high)} left"
@@ -118,7 +124,7 @@ def _bar(progress: Progress, width: int) -> RenderableType:
 
 
 def _counts(progress: Progress) -> Text:
-    """Return the number of trials in each state, and how many slots train."""
+    """Return the number of trials in each state, and of slots."""
     counts = [f"{progress.counts[state]} {state.lower()}" for state in ("COMPLETE", "PRUNED", "FAILED")]
     waiting = [f"{len(progress.waiting)} waiting"] if progress.waiting else []
     slots = "" if progress.slots is None else f" in {progress.slots} slot{'s' * (progress.slots != 1)}"
@@ -126,7 +132,10 @@ def _counts(progress: Progress) -> Text:
 
 
 def _best(progress: Progress, is_short: bool) -> Iterator[RenderableType]:
-    """Return the best value and its trial, in one line if it is to be short."""
+    """Yield the best value and its trial.
+
+    The text is cut to one line if `is_short`.
+    """
     if best := progress.best:
         metric = progress.spec.objective[0].metric
         text = Text(f"best {metric} {metric_text(metric, best['value'])}", style="bold green")
@@ -136,7 +145,10 @@ def _best(progress: Progress, is_short: bool) -> Iterator[RenderableType]:
 
 
 def _spark(progress: Progress, width: int, is_ascii: bool) -> Iterator[RenderableType]:
-    """Return the best value so far over the epochs of all trials, once it has changed."""
+    """Yield a sparkline of the best value over all epochs.
+
+    There is no sparkline until the value has changed.
+    """
     if len(progress.history) < 2 or is_ascii:
         return
     metric = progress.spec.objective[0].metric
@@ -150,7 +162,10 @@ def _spark(progress: Progress, width: int, is_ascii: bool) -> Iterator[Renderabl
 
 
 def _rungs(rungs: list[RungCount], width: int, is_ascii: bool) -> RenderableType:
-    """Return a line per rung: a bar as long as it is full, and its trials in words."""
+    """Return one line per rung, with a bar and its trial counts.
+
+    The length of a bar shows how many trials reached the rung.
+    """
     table = Table.grid(padding=(0, 2, 0, 0))
     longest = max((rung.total for rung in rungs), default=0)
     if not longest:
@@ -179,7 +194,10 @@ def _rung_bar(rung: RungCount, outcomes: list[str], scale: float) -> Text:
 
 
 def _cells(progress: Progress, number: int, row: Row, cores: float | None) -> dict[str, str]:
-    """Return a running trial's cells, by the names of their columns, the most important first."""
+    """Return the cells of a running trial by column.
+
+    The most important column comes first.
+    """
     metric, seconds = progress.spec.objective[0].metric, progress.running_for(number)
     report: Row = progress.reports.get(number, {})
     memory: Any = report.get("peak_memory_bytes")

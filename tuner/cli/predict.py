@@ -138,7 +138,10 @@ class _Watched:
         return f"Images: {self._count:,}" + (f" ({counts})" if counts else "")
 
     def write_sheet(self, path: Path) -> None:
-        """Write a picture of the least certain images if there are any, the least certain first."""
+        """Write a picture of the least certain images, if there are any.
+
+        The least certain image comes first.
+        """
         if not self._uncertain:
             return
         from tuner.data.contact_sheet import Captioned, draw_captioned, write_sheet

@@ -47,7 +47,10 @@ def report(studies: Studies, output: Output = None, results: Results = DEFAULT_R
 
 
 def _check_target(path: Path) -> None:
-    """Refuse a path where no page can be, or where something else is than an earlier page."""
+    """Refuse a path where no page can be written.
+
+    Only an earlier page may be overwritten.
+    """
     if path.suffix != ".html":
         raise StudyError(f"--output: found '{path.name}'; allowed: a name *.html")
     if not path.parent.is_dir():
@@ -57,7 +60,10 @@ def _check_target(path: Path) -> None:
 
 
 def gather_extras(study: "StudyResults") -> "Extras":
-    """Find what a page shows beside the tables: importance, names of classes, and pictures."""
+    """Find what a page shows beside the tables.
+
+    These are the importance of parameters, the names of classes, and pictures.
+    """
     from tuner.analysis.sampling import spread
     from tuner.report import Extras, data_uri, pictured
     from tuner.search.importance import importance
@@ -81,7 +87,10 @@ def gather_extras(study: "StudyResults") -> "Extras":
 
 
 def _find_dataset(study: "StudyResults") -> "Dataset":
-    """Open the images of a study's last run, if they are decoded on this machine."""
+    """Open the images of a study's last run from the cache.
+
+    Raise DataError if they are not decoded on this machine.
+    """
     from tuner.data.cache import find_cached
 
     runs = study.folder.provenance().get("runs") or [{}]

@@ -11,7 +11,10 @@ from tuner.cli.tables import DEFAULT_RESULTS, out
 
 
 def rerun(study: StudyName, trial: Number, results: Results = DEFAULT_RESULTS, data: Data = None) -> None:
-    """Train a trial again, and compare its numbers to the last bit. Nothing is written."""
+    """Train a trial again, and compare its numbers.
+
+    Numbers are compared to the last bit. Nothing is written.
+    """
     from tuner.study.rerun import rerun as train_again  # late, because torch takes seconds
 
     say = partial(out.print, markup=False, highlight=False, soft_wrap=True)

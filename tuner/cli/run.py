@@ -149,7 +149,10 @@ def _say(line: str) -> None:
 
 
 def print_learned(folder: "StudyFolder", spec: "StudyConfig", fingerprint: str, fresh: bool) -> None:
-    """Print what a study learns from. Refuse studies from which it cannot learn."""
+    """Print the studies that a study learns from.
+
+    Raise StudyError if it cannot learn from them.
+    """
     if not spec.search.learn_from:
         return
     from tuner.study.learning import gather, learn
@@ -213,7 +216,10 @@ def run_here(
 def progress_so_far(
     spec: "StudyConfig", earlier: "StudyResults | None", spent: "Spent", reopens: bool = False
 ) -> "Progress":
-    """Return the progress of earlier runs, without failed trials if they are opened again."""
+    """Return the progress of a study's earlier runs.
+
+    Failed trials are left out if they are opened again.
+    """
     from tuner.study.progress import Progress
 
     if earlier is None:

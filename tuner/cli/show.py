@@ -62,7 +62,7 @@ def show(
     as_json: Json = False,
     markdown: Markdown = False,
 ) -> None:
-    """Show a study's state, its best trials, and what its time was spent on."""
+    """Show a study's state, best trials and use of time."""
     from tuner.analysis.leaderboard import leaderboard
 
     format_ = choose_format(csv, as_json, markdown)
@@ -81,7 +81,10 @@ def best(
     as_json: Json = False,
     markdown: Markdown = False,
 ) -> None:
-    """Show the best configuration, by the means of repeats where there are some."""
+    """Show the best configuration of a study.
+
+    Trials with repeats are ranked by the means of their repeats.
+    """
     from tuner.analysis.confirmation import winner_lines
     from tuner.analysis.formatting import metric_text, parameters_text
     from tuner.analysis.leaderboard import leaderboard
@@ -112,7 +115,7 @@ def read_study(study: str, results: str) -> "StudyResults":
 
 
 def find_study(study: str, results: str) -> "StudyFolder":
-    """Return the folder of a study that is given by its name or path.
+    """Return the folder of a study, given its name or path.
 
     Raises:
         StudyError: There are other studies, but not this one.

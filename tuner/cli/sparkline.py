@@ -6,7 +6,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(steps: Sequence[tuple[int, float]], end: int, width: int) -> str:
-    """Draw a step function from 0 to `end` in so many columns.
+    """Draw a step function from 0 to `end` as text.
 
     The lowest block is the least value, and the highest the greatest. A column shows the value at
     its right edge. It is blank before the first step.

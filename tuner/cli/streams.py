@@ -91,7 +91,10 @@ def outlive_readers() -> None:
 
 
 def check_output() -> None:
-    """Raise StudyError if text for another program was lost, as on a full disk."""
+    """Raise StudyError if text on standard output was lost.
+
+    Text is lost on a full disk, for example.
+    """
     sys.stdout.flush()
     if isinstance(sys.stdout, LastingStream) and (error := sys.stdout.failure):
         raise StudyError(f"standard output: {error.strerror}; what was written is not complete")

@@ -118,7 +118,7 @@ def _study_cells(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _best_text(row: Mapping[str, Any]) -> str:
-    """Write the best value, which is the mean of the repeats where there are some."""
+    """Write the best value, or the mean of its repeats."""
     from tuner.analysis.formatting import metric_text
 
     metric, value, mean = row["metric"], row["value"], row["repeats_mean"]
@@ -185,7 +185,7 @@ def show_study(study: "StudyResults", top: int) -> None:
 
 
 def print_front(study: "StudyResults") -> None:
-    """Print how many trials are on the Pareto front, and the volume below it."""
+    """Print the size of the Pareto front, and its hypervolume."""
     from tuner.analysis.front import front, hypervolume_by_epochs
 
     values, by_epochs = front(study), hypervolume_by_epochs(study)

@@ -32,7 +32,10 @@ def watch(
     ] = None,
     terminal: Annotated[bool, typer.Option("--terminal", help="Show the live panel in this terminal.")] = False,
 ) -> None:
-    """Serve a study's page, which shows new rows while the study runs here or elsewhere."""
+    """Serve the page of a study, and add new rows.
+
+    The study may run here or elsewhere.
+    """
     folder = find_study(study, results)
     if terminal:
         watch_in_terminal(folder)
@@ -41,7 +44,7 @@ def watch(
 
 
 def serve(folder: "StudyFolder", port: int | None) -> None:
-    """Serve the page of a study on this machine until the user ends it."""
+    """Serve the page of a study until the user ends it."""
     from tuner.report.server import PageServer
 
     with PageServer(make_page(folder), port) as server, suppress(KeyboardInterrupt):
@@ -51,7 +54,7 @@ def serve(folder: "StudyFolder", port: int | None) -> None:
 
 
 def make_page(folder: "StudyFolder") -> "LivePage":
-    """Make the page of a study, whose status is the line of the panel."""
+    """Make the page of a study, with its progress as status."""
     from tuner.cli.live import describe_progress
     from tuner.cli.report import gather_extras
     from tuner.report.server import LivePage
@@ -67,7 +70,10 @@ def make_page(folder: "StudyFolder") -> "LivePage":
 
 
 def describe_server(name: str, port: int) -> list[str]:
-    """Return the address of a page, and how it is reached over SSH if this shell is a remote one."""
+    """Return the address of a page.
+
+    In a shell over SSH, a second line tells how to reach the page from the user's machine.
+    """
     lines = [f"{name}: http://localhost:{port} (Ctrl-C ends)"]
     if len(client := os.environ.get("SSH_CONNECTION", "").split()) == 4:
         lines.append(f"From your machine: ssh -L {port}:localhost:{port} {getpass.getuser()}@{client[2]}")
@@ -75,9 +81,9 @@ def describe_server(name: str, port: int) -> list[str]:
 
 
 def watch_in_terminal(folder: "StudyFolder") -> None:
-    """Show the live panel until the study is finished or the user leaves.
+    """Show the live panel until the study finishes or the user leaves.
 
-    Its leaderboard is printed at the end.
+    The study's leaderboard is printed at the end.
     """
     from tuner.results.folder import load_study
     from tuner.study.following import StudyFollower
@@ -100,7 +106,7 @@ def _show_panel(follower: "StudyFollower") -> None:
 
 
 def _print_lines(follower: "StudyFollower") -> None:
-    """Print a line where rows are new, and where the study's state changes."""
+    """Print a line when rows are new or the state changes."""
     from tuner.cli.live import describe_progress
 
     printed_at, state, has_news = 0.0, None, True
