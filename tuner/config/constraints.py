@@ -34,7 +34,10 @@ class Bound(Settings):
         return self
 
     def excess(self, value: float) -> float:
-        """Return how far a value is outside, in shares of the bound. It is 0 or less inside."""
+        """Return how far a value is outside, in shares of the bound.
+
+        The result is 0 or less for a value inside.
+        """
         over = [] if self.max is None else [(value - self.max) / (abs(self.max) or 1.0)]
         under = [] if self.min is None else [(self.min - value) / (abs(self.min) or 1.0)]
         return max([*over, *under])
@@ -49,7 +52,10 @@ Constraints = Mapping[str, Bound]
 
 
 def check_constraints(constraints: Constraints, objectives: Sequence[Objective]) -> None:
-    """Raise ValueError for a constraint on what the row of a trial does not have.
+    """Raise ValueError for a constraint on a metric that is not allowed.
+
+    A constraint needs a metric that the row of every trial has. Metrics of test images are never
+    allowed.
 
     Args:
         constraints: Bounds by metric.
@@ -65,7 +71,9 @@ def check_constraints(constraints: Constraints, objectives: Sequence[Objective])
 
 
 def excesses(constraints: Constraints, measured: Mapping[str, Any]) -> dict[str, float]:
-    """Return how far a trial is outside each constraint, 0 or less inside.
+    """Return how far a trial is outside each constraint.
+
+    The number is 0 or less for a constraint that is met.
 
     Args:
         constraints: Bounds by metric.
@@ -76,7 +84,7 @@ def excesses(constraints: Constraints, measured: Mapping[str, Any]) -> dict[str,
 
 
 def is_outside(constraints: Constraints, measured: Mapping[str, Any]) -> bool:
-    """Return True if what is measured of a trial is outside a constraint."""
+    """Return True if a measured value is outside a constraint."""
     return any(excess > 0 for excess in excesses(constraints, measured).values())
 
 

@@ -47,7 +47,7 @@ def _as_tuple(raw: Any) -> Any:
 
 
 class Normalization(Settings):
-    """Mean and deviation of the pixels, as a pretrained network was trained with them."""
+    """Mean and deviation of the pixels that a pretrained network expects."""
 
     mean: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], BeforeValidator(_as_tuple)]
     """Mean of each channel, with pixels in [0, 1]."""
@@ -156,7 +156,9 @@ class DatasetConfig(Settings):
 
     @property
     def size(self) -> int | None:
-        """Pixels to which both sides of images are resized. None: they keep their size.
+        """Pixels to which both sides of images are resized, or None.
+
+        With None, images keep their size.
 
         Raises:
             SpecError: The size is `auto`, which only a study file turns into that of its networks.
@@ -167,7 +169,7 @@ class DatasetConfig(Settings):
 
     @property
     def groups(self) -> str | None:
-        """File or column that names the group of each image, if groups stay together."""
+        """File or column that names the group of each image, or None."""
         return self.validation.groups if isinstance(self.validation, GroupedShare | Folds) else None
 
     @property

@@ -49,7 +49,10 @@ def check_place(name: str, place: Any) -> str:
 
 
 def _is_fit(name: str, place: Any) -> bool:
-    """Return True for a folder of TensorBoard, or a URI of MLflow without secrets."""
+    """Return True if a log can be written to this place.
+
+    TensorBoard needs a local folder, and MLflow a URI without secrets.
+    """
     if not isinstance(place, str) or not place.strip() or not place.isprintable() or redact(place) != place:
         return False
     is_uri = "://" in place

@@ -82,7 +82,7 @@ def check_published(architecture: str) -> None:
 
 
 def common_size(architectures: Iterable[str], found: str) -> int:
-    """Return the image size that the weights of some networks were trained with.
+    """Return the one image size of the networks' published weights.
 
     Args:
         architectures: The networks of a study.

@@ -76,9 +76,10 @@ class Recipes:
         return {**filled, **{key: value for key, value in self.training.items() if key not in filled}}
 
     def fitting_images(self) -> DatasetConfig:
-        """Return the data set with the image size and pixels of published weights.
+        """Return the data set, adapted to the images of published weights.
 
-        Settings that the study file names stay as they are.
+        Its image size and pixels are those that the weights were trained with. Settings that the
+        study file names stay as they are.
         """
         dataset, given = self.dataset, self.dataset.image_size
         used = [value for name in self.architectures for value in self._pretrained(name) or [False]]

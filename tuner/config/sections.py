@@ -96,7 +96,7 @@ class HalvingConfig(Settings):
     """Ratio of two rungs, and of the trials that reach and pass a rung."""
 
     def rungs_before(self, epochs: int) -> list[int]:
-        """Return the epochs of the rungs before an epoch, those of all brackets."""
+        """Return the epochs of all brackets' rungs before an epoch."""
         rungs = (math.ceil(self.grace_period * self.reduction_factor**k) for k in count())
         return sorted({*takewhile(lambda rung: rung < epochs, rungs)})
 

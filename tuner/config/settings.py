@@ -25,5 +25,8 @@ class Settings(BaseModel):
         return raw
 
     def as_begun(self, begun: Self, names: Set[str]) -> Self:
-        """Return these settings with some of another's, where their file leaves those open."""
+        """Return these settings with the values that the study began with.
+
+        A value of `begun` is taken for each of `names` that the file does not state.
+        """
         return self.model_copy(update={name: getattr(begun, name) for name in names - self.model_fields_set})

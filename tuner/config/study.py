@@ -178,7 +178,7 @@ class StudyConfig(Settings):
 
     @model_validator(mode="after")
     def _follow_networks(self, info: ValidationInfo) -> Self:
-        """Take the size of the images and the scale of their pixels from published weights.
+        """Take the image size and pixel scale from published weights.
 
         A stored study has them already.
         """
@@ -214,7 +214,10 @@ class StudyConfig(Settings):
 
     @property
     def code(self) -> list[str]:
-        """Names that may be of the user's code: the architectures, and a function that returns images."""
+        """Names that may be of the user's code.
+
+        These are the architectures, and a function that returns images.
+        """
         return [*self.architectures, *([self.dataset.name] if is_function(self.dataset.name) else [])]
 
     @property
@@ -249,9 +252,10 @@ class StudyConfig(Settings):
         return TrainingConfig.model_validate({**self.recipes.constants(name), **parameters})
 
     def continuing(self, begun: "StudyConfig") -> "StudyConfig":
-        """Return this study with the sampler, ASHA and validation that it began with.
+        """Return this study with the settings that it began with.
 
-        Settings that its file names stay as they are.
+        The sampler, ASHA and validation are those of `begun`. Settings that the study file names
+        stay as they are.
         """
         search = self.search.as_begun(begun.search, {"sampler"})
         dataset = self.dataset.as_begun(begun.dataset, {"validation"})

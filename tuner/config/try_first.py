@@ -11,7 +11,7 @@ from tuner.errors import shorten, suggest
 
 
 def check_try_first(search: Search, space: Space) -> None:
-    """Raise ValueError if a configuration to try first is not in the space.
+    """Raise ValueError for a configuration that cannot be tried first.
 
     Args:
         search: The section with the configurations.
@@ -50,7 +50,10 @@ def _allowed(parameter: Parameter) -> str:
 
 
 def _check_active(place: str, name: str, given: Mapping[str, Value], space: Space) -> None:
-    """Raise ValueError unless every condition of a parameter holds by what is named beside it."""
+    """Raise ValueError unless every condition of a parameter holds.
+
+    Conditions are compared with the values beside the parameter, and with the space's constants.
+    """
     known = {key: one.value for key, one in space.root.items() if isinstance(one, Constant)} | dict(given)
     for other, allowed in space.required[name].items():
         if other not in known or not any(Constant(value=value).holds(known[other]) for value in allowed):

@@ -54,7 +54,7 @@ def own_network(name: str) -> Callable[..., Any]:
 
 
 def is_function(name: str) -> bool:
-    """Return True if a name has the form of a user's function, `package.module:function`."""
+    """Return True if a name has the form `package.module:function`."""
     return re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name) is not None
 
 
