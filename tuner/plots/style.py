@@ -112,7 +112,10 @@ def set_log(axes: Axes, name: AxisName, low: float, high: float) -> None:
 
 
 def set_scale(axes: Axes, name: AxisName, metric: str, values: Numbers) -> None:
-    """Label an axis with a metric. Make it logarithmic where values span decades."""
+    """Label an axis with a metric, and choose its scale.
+
+    The scale is logarithmic where values span decades.
+    """
     axis = axes.xaxis if name == "x" else axes.yaxis
     known = values[np.isfinite(values)]
     if len(known) and known.min() > 0 and known.max() >= DECADES * known.min():
