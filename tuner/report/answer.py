@@ -46,7 +46,10 @@ def _plural(goals: str, count: int) -> str:
 
 
 def best_sentence(study: StudyResults) -> str:
-    """Name the best configuration, with its confirmed value or with a single one."""
+    """Name the best configuration and its value.
+
+    The value is the mean of its repeats, or a single value without repeats.
+    """
     ranked = rank_confirmed(study.spec, study.trials)
     metric = study.spec.objective[0].metric
     if ranked.empty:
@@ -64,7 +67,10 @@ def best_sentence(study: StudyResults) -> str:
 
 
 def front_sentence(study: StudyResults) -> str:
-    """Count the trials on the front of several objectives, nothing for one objective."""
+    """Count the trials on the Pareto front.
+
+    The text is empty for one objective, and for a front of one trial.
+    """
     names = [objective.metric for objective in study.spec.objective]
     found = front(study) if len(names) > 1 else pd.DataFrame({"is_front": []})
     count = int(found["is_front"].sum())

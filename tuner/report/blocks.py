@@ -28,7 +28,10 @@ Width = Literal["wide", "half", "third"]
 
 
 class Column(NamedTuple):
-    """A column of a table: its title, how its cells are written, and the cells."""
+    """A column of a table: its title, kind and cells.
+
+    The kind says how the cells are written.
+    """
 
     title: str
     kind: Kind
@@ -60,7 +63,10 @@ def text(key: str, *lines: str) -> Block:
 
 
 def facts(key: str, *items: tuple[str, str, str]) -> Block:
-    """Make a row of numbers that stand out, each with its label and a note."""
+    """Make a row of numbers that stand out.
+
+    Each item is a label, a number and a note.
+    """
     return {"kind": "facts", "id": key, "items": [list(item) for item in items]}
 
 

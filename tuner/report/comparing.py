@@ -15,7 +15,7 @@ SHADES = ("complete", "failed", "running", "accent", "waiting", "second")
 
 
 def comparison(studies: Sequence[StudyResults], data: dict[str, Columns]) -> list[Block]:
-    """Compare studies: best value by epochs, values with intervals, and settings that differ."""
+    """Compare studies by their values, curves and differing settings."""
     found = compare(studies)
     labels = [str(name) for name in found.results.index]
     said = [*found.obstacles, *found.tests["verdict"].astype(str)]
@@ -50,7 +50,10 @@ def _value_table(results: pd.DataFrame, labels: list[str]) -> Block:
 
 
 def _overlay(studies: Sequence[StudyResults], labels: list[str], data: dict[str, Columns]) -> list[Block]:
-    """Draw the best value of each study by epochs, if they share an objective."""
+    """Draw the best value of each study by epochs.
+
+    Nothing is drawn if the studies have different objectives.
+    """
     metrics = {study.spec.objective[0].metric for study in studies}
     frames = [best_by_epochs(study).assign(study=label) for study, label in zip(studies, labels, strict=True)]
     raised = [frame[frame["best"] != frame["best"].shift()] for frame in frames]

@@ -77,11 +77,17 @@ class Context:
         return [*known, *(name for name in self.parameters if name not in known)][:most]
 
     def field(self, parameter: str) -> str:
-        """Return the column of a parameter in the page's trials, which is no text of the study."""
+        """Return the column of a parameter in the page's trials.
+
+        The column's name contains no text from the study.
+        """
         return f"p{list(self.parameters).index(parameter)}"
 
     def add_trials(self) -> None:
-        """Add the trials that are drawn as points, completed ones last, so that they lie on top."""
+        """Add the trials that are drawn as points.
+
+        Completed trials come last, so that they lie on top.
+        """
         drawn = self.points.sort_values("state", key=lambda states: states == "COMPLETE", kind="stable")
         known: dict[str, Any] = {
             "trial": drawn["number"],
@@ -94,7 +100,7 @@ class Context:
         self.add("trials", pd.DataFrame(known | {self.field(name): drawn[f"param_{name}"] for name in self.parameters}))
 
     def names(self) -> dict[str, tuple[str, Kind]]:
-        """Return the title and the kind of the columns of trials that a tooltip lists."""
+        """Return the title and kind of each column in a tooltip."""
         kinds: dict[str, tuple[str, Kind]] = {
             "fate": ("fate", "text"),
             "value": (self.metric, metric_kind(self.metric)),
@@ -113,7 +119,7 @@ def parameter_kind(parameter: Parameter) -> Kind:
 
 
 def drawn_sentence(drawn: int, total: int, noun: str) -> str:
-    """Describe how many trials are drawn: all, or the best and a sample of each fate."""
+    """Describe how many trials are drawn, and how they were chosen."""
     if drawn >= total:
         return f"All {total:,} {noun} are drawn."
     return f"{drawn:,} of {total:,} {noun} are drawn: the best, and a fair sample of each fate."

@@ -37,7 +37,7 @@ def progress(context: Context) -> list[Block]:
 
 
 def _thin(context: Context, reached: pd.DataFrame) -> pd.DataFrame:
-    """Keep the rows that raise the best value, and those of drawn trials."""
+    """Keep the drawn trials, and those that improve the best value."""
     is_drawn = reached["number"].isin(context.points["number"])
     kept = reached[is_drawn | (reached["best"] != reached["best"].shift())]
     return kept.rename(columns={"number": "trial"})
@@ -64,7 +64,10 @@ def learning_curves(context: Context) -> list[Block]:
 
 
 def _curves(context: Context, known: pd.DataFrame, drawn: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Return the epochs of the drawn curves, and of how many epochs one is drawn."""
+    """Return the epochs of the drawn curves, and their step.
+
+    One epoch in each step is drawn, and the first and last epoch of each curve.
+    """
     rows = known[known["number"].isin(drawn["number"])].sort_values(["number", "epoch"])
     step = -(-len(rows) // MOST_MEASURES)
     is_end = ~rows.duplicated("number", keep="last")

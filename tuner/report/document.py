@@ -83,7 +83,7 @@ def _section(key: str, title: str, makers: Sequence[Maker], context: Context) ->
 
 
 def _blocks(key: str, make: Callable[[], list[Block]]) -> list[Block]:
-    """Return the blocks of a section, or why its table cannot be read."""
+    """Return the blocks of a section, or why it cannot be shown."""
     try:
         return make()
     except UserError as error:

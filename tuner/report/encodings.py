@@ -43,7 +43,10 @@ def metric_axis(field: str, metric: str, scale: Spec | None = None) -> Spec:
 
 
 def metric_labels(metric: str) -> Spec:
-    """Write the numbers beside an axis or a legend: shares in percent, counts as 20k."""
+    """Format the numbers of a metric beside an axis or legend.
+
+    Shares are written in percent, and counts as 20k.
+    """
     if metric.endswith("accuracy"):
         return {"labelExpr": "format(datum.value * 100, '~g')"}
     return {"format": "~s"} if metric.endswith(("count", "bytes")) else {}
@@ -79,7 +82,10 @@ def fate_colour() -> Spec:
 
 
 def points(encoding: Spec, data: str, where: str = "true", **mark: Any) -> list[Spec]:
-    """Draw a point per trial that fulfils a condition, and the highlighted ones again on top."""
+    """Draw a point per trial that fulfils a condition.
+
+    Highlighted trials are drawn again on top.
+    """
     look = {"type": "point", "filled": True, "size": 34, "opacity": 0.75, **mark}
     bright = {**look, "size": 110, "opacity": 1, "color": colour("accent"), "stroke": colour("surface")}
     return [
@@ -94,7 +100,11 @@ def points(encoding: Spec, data: str, where: str = "true", **mark: Any) -> list[
 
 
 def lines(encoding: Spec, data: str, opacity: Any, **mark: Any) -> list[Spec]:
-    """Draw a line per trial, a broad invisible one to point at, and the highlighted ones on top."""
+    """Draw a line per trial.
+
+    A second line is broad and invisible, because a thin line is hard to point at. Highlighted
+    trials are drawn again on top.
+    """
     where = {name: each for name, each in encoding.items() if name != "color"} | {
         "detail": {"field": "trial", "type": "nominal"}
     }
@@ -115,7 +125,10 @@ def lines(encoding: Spec, data: str, opacity: Any, **mark: Any) -> list[Spec]:
 
 
 def parameter_axis(field: str, name: str, parameter: Parameter, **options: Any) -> Spec:
-    """Encode a parameter on its own scale: logarithmic, linear, or its choices side by side."""
+    """Encode a parameter on its own scale.
+
+    The scale is logarithmic or linear, or shows choices side by side.
+    """
     if isinstance(parameter, Float | Int):
         kind = {"type": "log"} if parameter.log else {"zero": False}
         scale = {**kind, "domain": list(parameter.bounds), "nice": False}

@@ -42,7 +42,10 @@ def costs(context: Context) -> list[Block]:
 
 
 def provenance(context: Context) -> list[Block]:
-    """List the runs with their sources, versions and machines, and the study file."""
+    """List the runs of a study, and its study file.
+
+    Each run has its source, versions and machine.
+    """
     runs = [run for run in context.study.folder.provenance().get("runs", ()) if isinstance(run, Mapping)]
     written = "\n".join(map(printable, context.study.spec.to_yaml().splitlines()))
     blocks: list[Block] = [{"kind": "code", "id": context.id("file"), "title": "Study file", "text": written}]

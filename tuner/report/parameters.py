@@ -48,7 +48,10 @@ def parallel(context: Context) -> list[Block]:
 
 
 def _ticks(parameters: Mapping[str, Parameter], metric: str, low: str, high: str) -> list[dict[str, Any]]:
-    """Return the texts along each axis: its name, and the values at its ends or its choices."""
+    """Return the texts along each axis.
+
+    These are the axis's name, and the values at its ends or its choices.
+    """
     texts = {name: _axis_texts(each) for name, each in parameters.items()}
     texts[title_of(metric)] = [low, high]
     rows: list[dict[str, Any]] = []
@@ -118,7 +121,10 @@ def heat_map(context: Context) -> list[Block]:
 def _cell_columns(
     channel: str, index: "pd.Series[int]", parameter: Parameter, texts: Sequence[str]
 ) -> dict[str, "pd.Series[Any]"]:
-    """Return where the cells lie along a parameter: their names, or their lower and upper edges."""
+    """Return where the cells lie along a parameter.
+
+    Cells of a choice have names. Other cells have a lower and an upper edge.
+    """
     if isinstance(parameter, Choice):
         return {channel: index.map(texts.__getitem__)}
     edges = cell_edges(parameter)

@@ -12,7 +12,10 @@ LARGEST_SIDE = 96
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:
-    """Encode an image (C, H, W) of 1 or 3 channels as a PNG data URI."""
+    """Encode an image (C, H, W) as a PNG data URI.
+
+    The image has 1 or 3 channels.
+    """
     channels = np.ascontiguousarray(image.transpose(1, 2, 0))
     drawn = Image.fromarray(channels[:, :, 0] if channels.shape[2] == 1 else channels)
     drawn.thumbnail((LARGEST_SIDE, LARGEST_SIDE))

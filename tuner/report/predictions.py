@@ -14,7 +14,7 @@ MOST_CLASSES, MOST_PAIRS = 60, 30
 
 
 def predictions(context: Context) -> list[Block]:
-    """Show the confused classes with their pictures, and how well each class does."""
+    """Show the confused classes, and how well each class is predicted."""
     found = best_predictions(context.study)
     if found.empty:
         said = "No predictions are kept. `predictions: [validation, test]` in the study file keeps them."

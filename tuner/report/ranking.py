@@ -27,7 +27,10 @@ def leaderboard(context: Context) -> list[Block]:
 
 
 def _board_columns(board: pd.DataFrame, metric: str) -> list[Column]:
-    """Return the columns of a leaderboard, with means and their intervals in one."""
+    """Return the columns of a leaderboard.
+
+    A mean and its interval share one column.
+    """
     titles = {"repeats_mean": f"{metric}, mean of repeats", "test_mean": "test accuracy, mean of repeats"}
     hidden = {"repeats_std", *_HALVES.values()}
     found = []

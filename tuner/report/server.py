@@ -121,7 +121,7 @@ class LivePage:
         return Version(found, text, hashlib.blake2b(text, digest_size=12).hexdigest())
 
     def _find_extras(self) -> None:
-        """Find what the page shows beside the tables, and let the page be computed again."""
+        """Gather the page's extras, and mark the page as stale."""
         begun = time.monotonic()
         with suppress(UserError, OSError):  # because the page can do without
             self._extras = self._gather(self._load())

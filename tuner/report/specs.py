@@ -30,7 +30,10 @@ def best_so_far(data: str, x: str, x_title: str, metric: str) -> Spec:
 
 
 def learning_curves(data: str, ends: str, rungs: str, metric: str, scale: Spec) -> Spec:
-    """Draw a curve per trial in the colour of its fate, the best one thick, and the rungs upright."""
+    """Draw a learning curve per trial in the colour of its fate.
+
+    The best trial has a thick line. Rungs are vertical lines.
+    """
     across = whole(axis("epoch", "epoch", nice=False))
     encoding = {"x": across, "y": metric_axis("value", metric, scale), "color": fate_colour()}
     upright = {
@@ -50,7 +53,10 @@ def learning_curves(data: str, ends: str, rungs: str, metric: str, scale: Spec) 
 
 
 def parallel(data: str, ticks: str, axes: int, metric: str, *, is_maximized: bool) -> Spec:
-    """Draw a line per trial across the axes of all parameters and the value."""
+    """Draw a line per trial across the axes of all parameters.
+
+    The last axis is that of the metric.
+    """
     scale = {"domain": [-0.02, axes - 1 + 0.02], "nice": False}
     across = {"field": "axis", "type": "quantitative", "axis": None, "scale": scale}
     up = {"field": "position", "type": "quantitative", "axis": None, "scale": {"domain": [-0.07, 1.2], "nice": False}}
@@ -119,7 +125,10 @@ def heat_map(
 
 
 def importance(data: str, count: int) -> Spec:
-    """Draw the share of each parameter with its interval, for all trials and for the best."""
+    """Draw the importance of each parameter with its interval.
+
+    Shares for all trials and for the best trials are drawn side by side.
+    """
     domain, shades = ["all trials", "the best"], [colour("complete"), colour("second")]
     aside = {"field": "of", "type": "nominal", "scale": {"domain": domain}}
     down = {
@@ -156,7 +165,10 @@ SHARES = (("share", "share"), ("low", "from"), ("high", "to"))
 
 
 def pareto(data: str, metrics: tuple[str, str], scales: tuple[Spec, Spec]) -> Spec:
-    """Draw completed trials by a horizontal and a vertical objective, with the front joined."""
+    """Draw completed trials by two objectives, and join the front.
+
+    The first objective is horizontal.
+    """
     across, up = (metric_axis(*each) for each in zip("ab", metrics, scales, strict=True))
     encoding = {"x": across, "y": up}
     joined = {
@@ -182,7 +194,7 @@ def hypervolume(data: str) -> Spec:
 
 
 def confusion(data: str, names: Sequence[str]) -> Spec:
-    """Draw the images of each pair of a true and a predicted class."""
+    """Draw the number of images by true and predicted class."""
     many = len(names) > 12
     label = {"labelLimit": 90, "labelOverlap": many, "grid": False}
     down: Spec = {"field": "label", "type": "ordinal", "title": None, "sort": list(names), "axis": label}
