@@ -63,7 +63,7 @@ def summarize_repeats(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def rank_confirmed(spec: StudyConfig, trials: pd.DataFrame) -> pd.DataFrame:
-    """Sort the search's completed trials by the means of their repeats, best first.
+    """Sort the search's completed trials by their repeats, best first.
 
     Trials with repeats stand first. Among them a smaller share of diverged repeats counts before the
     mean. Then come the trials without repeats by their value. Those whose repeats all diverged are last.

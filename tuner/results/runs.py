@@ -55,16 +55,19 @@ def read_runs(provenance: Mapping[str, Any], tables: Tables) -> list[Run]:
 
 
 def begun_at(provenance: Mapping[str, Any]) -> str:
-    """Return the start of a study's first run, which tells studies of one name apart.
+    """Return the start of a study's first run.
 
-    It is empty if no run was recorded.
+    The start tells studies of one name apart. It is empty if no run was recorded.
     """
     runs = provenance.get("runs") or [{}]
     return str(runs[0].get("started_at") or "")
 
 
 def _slots(run: Mapping[str, Any], start: datetime) -> tuple[tuple[datetime, int], ...]:
-    """Return the numbers of slots, the first of them from the start on."""
+    """Return the number of slots from each time on.
+
+    The first number counts from the start of the run.
+    """
     changes = [(_time(at), int(count)) for at, count in run.get("slots") or ()]
     known = [(at, count) for at, count in changes if at is not None]
     return ((start, known[0][1]), *known[1:]) if known else ()

@@ -281,7 +281,7 @@ def is_untried(row: pd.DataFrame) -> "pd.Series[bool]": ...
 @overload
 def is_untried(row: Mapping[Any, Any]) -> bool: ...
 def is_untried(row: Any) -> Any:
-    """Return True if a constraint kept a trial from training, for each row."""
+    """Return True if a constraint kept a trial from training."""
     return row["error_kind"] == OUTSIDE
 
 

@@ -140,7 +140,10 @@ class Tables:
             yield from self._read_parts_named(table, names[start : start + _READ_AT_ONCE])
 
     def _merge(self, table: Table, parts: Iterable[Part], limit: float) -> None:
-        """Merge parts in their order, so many bytes in memory at a time."""
+        """Merge parts in their order.
+
+        Rows are written whenever those in memory reach `limit` bytes.
+        """
         names: list[str] = []
         joined: list[pa.Table] = []
         loose: list[pa.Table] = []
@@ -221,7 +224,10 @@ class Tables:
         return self._latest("epochs", ["number", "epoch"])
 
     def folds(self) -> pd.DataFrame:
-        """Read one row per trial, epoch and fold, of the latest attempt that reached the epoch."""
+        """Read one row per trial, epoch and fold.
+
+        Each row is of the latest attempt that reached the epoch.
+        """
         return self._latest("folds", ["number", "epoch", "fold"])
 
     def steps(self) -> pd.DataFrame:
