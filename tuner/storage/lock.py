@@ -33,7 +33,10 @@ LOCK_TRIES = 100
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds the lock of a study, or held it when it was killed."""
+    """The process that holds the lock of a study.
+
+    A process that was killed while it held the lock is still its holder.
+    """
 
     name: str
     is_alive: bool | None
@@ -224,7 +227,10 @@ class Lease:
         self._own = {"token": uuid.uuid4().hex, "holder": _this_process(), "pid": os.getpid(), "machine": _machine()}
 
     def read_holder(self) -> Holder | None:
-        """Return the holder, which is not known to be alive if it has not renewed the lease."""
+        """Return the process that holds the lease.
+
+        Its `is_alive` is None if it did not renew the lease in time.
+        """
         holder = self._read()
         if holder is None:
             return None
