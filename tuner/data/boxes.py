@@ -21,7 +21,7 @@ def draw_boxes(
     ratio: tuple[float, float],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Draw a box per image by its share of the area and its ratio.
+    """Draw one random box per image.
 
     Args:
         count: Number of images.

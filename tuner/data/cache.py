@@ -247,6 +247,9 @@ def _held_out(path: str, decoded: Decoded, groups: Groups | None) -> tuple[Part,
 
 
 def _in_color(part: Part) -> Part:
-    """Return a part with three equal channels, which are written only when it is."""
+    """Return a part with three channels.
+
+    The channel of gray images is repeated as a view, so that nothing is copied in memory.
+    """
     shape = (len(part.images), 3, *part.images.shape[2:])
     return Part(np.broadcast_to(part.images, shape), part.labels)

@@ -21,7 +21,10 @@ _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 
 @contextmanager
 def on_disk(folder: Path) -> Iterator[None]:
-    """Keep the images that are decoded meanwhile in files without a name, on the disk of a folder."""
+    """Keep the images that this block decodes in temporary files.
+
+    The files are on the disk of `folder`. They have no name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     token = _folder.set(folder)
     try:
@@ -31,7 +34,10 @@ def on_disk(folder: Path) -> Iterator[None]:
 
 
 def new_array(shape: tuple[int, ...]) -> Pixels:
-    """Return an array for images, which is a mapped file inside of `on_disk`."""
+    """Return a new array for images.
+
+    Inside of `on_disk` the array is a mapped file.
+    """
     folder = _folder.get()
     if folder is None or 0 in shape:
         return np.empty(shape, np.uint8)
@@ -56,9 +62,10 @@ def taken(images: Pixels, indices: NDArray[np.int64]) -> Pixels:
 
 
 class Collector:
-    """Images of one size that are added one by one, gray ones (H, W) and colored ones (H, W, 3).
+    """Images of one size that are added one by one.
 
-    It is used in a `with` block, which closes its file. What it has returned stays.
+    Use the collector in a `with` block, which closes its file. Arrays that it has returned stay
+    valid.
     """
 
     def __init__(self) -> None:
@@ -79,14 +86,21 @@ class Collector:
             self._file.close()
 
     def add(self, picture: Pixels) -> None:
-        """Add an image."""
+        """Add an image.
+
+        Args:
+            picture: (H, W) if gray, (H, W, 3) if colored.
+        """
         self._pending.append(picture)
         self._pending_bytes += picture.nbytes
         if self._pending_bytes >= CHUNK_BYTES:
             self._flush()
 
     def stacked(self) -> Pixels:
-        """Return all images, (N, C, H, W). C is 1 if all of them are gray, else 3."""
+        """Return all images, (N, C, H, W).
+
+        C is 1 if all images are gray, else 3.
+        """
         self._flush()
         if not self._shapes:
             return np.empty((0, 1, 0, 0), np.uint8)
@@ -103,7 +117,10 @@ class Collector:
         return stacked
 
     def _flush(self) -> None:
-        """Join the images that were added last, and write them if there is a file."""
+        """Join the pending images into a chunk.
+
+        If there is a file, the chunk is written to it.
+        """
         if not self._pending:
             return
         height, width = self._pending[0].shape[:2]

@@ -31,7 +31,10 @@ def contrast(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def sharpen(images: Tensor, factors: Tensor) -> Tensor:
-    """Move pixels away from a smoothed copy by a factor, but for the outermost ones."""
+    """Move pixels away from a smoothed copy by a factor.
+
+    Pixels on the edge of an image stay as they are.
+    """
     if min(images.shape[2:]) < 3:
         return images
     pixels, channels = images.float(), images.shape[1]
@@ -44,7 +47,10 @@ def sharpen(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
-    """Keep so many of the highest bits of every pixel, (N,) from 0 to 8."""
+    """Keep only the highest bits of every pixel.
+
+    `bits` is the number of bits to keep in each image, (N,) from 0 to 8.
+    """
     masks = 256 - 2 ** (8 - bits.long())
     return images.bitwise_and(_each(masks.to(torch.uint8)))
 
@@ -95,7 +101,10 @@ def _gray(images: Tensor) -> Tensor:
 
 
 def _blend(pixels: Tensor, other: Tensor, factors: Tensor) -> Tensor:
-    """Return `other` where the factor is 0, `pixels` where it is 1, and beyond."""
+    """Blend two batches of images by one factor per image.
+
+    Factor 0 gives `other` and factor 1 gives `pixels`. Factors above 1 extrapolate.
+    """
     return _to_bytes(pixels.mul_(_each(factors)).add_(other * (1 - _each(factors))))
 
 

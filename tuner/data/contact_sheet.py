@@ -59,7 +59,10 @@ def draw_captioned(title: str, images: Sequence[Captioned]) -> Image.Image:
 
 
 def draw_sheet(dataset: Dataset, parts: Split) -> Image.Image:
-    """Draw training images of each class in a row, with the class's name and count."""
+    """Draw a row of training images for each class.
+
+    A row begins with the name of the class and its number of images.
+    """
     labels = np.asarray(dataset.train_labels)[parts.train]
     names = dataset.classes[:MOST_CLASSES]
     row = SIDE + GAP
@@ -91,7 +94,10 @@ def _title(dataset: Dataset, images: int) -> str:
 
 
 def _shown(image: Pixels, side: int = SIDE) -> Image.Image:
-    """Return an image at the size of the sheet, with sharp pixels if it is smaller."""
+    """Resize an image for a sheet.
+
+    Smaller images are enlarged with sharp pixels.
+    """
     picture = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
     how = Image.Resampling.NEAREST if picture.width < side else Image.Resampling.BILINEAR
     return picture.convert("RGB").resize((side, side), how)

@@ -108,7 +108,10 @@ def decode(image: bytes | Path, origin: str, image_size: int | None) -> Picture:
 
 
 def to_pixels(image: Image.Image, origin: str, image_size: int | None) -> Pixels:
-    """Return the pixels of an opened image, upright and on white: (H, W) or (H, W, 3).
+    """Return the pixels of an opened image, upright and on white.
+
+    Returns:
+        (H, W) if gray, (H, W, 3) if RGB.
 
     Raises:
         DataError: The image is not to be shown in 8 bits.
@@ -120,7 +123,7 @@ def to_pixels(image: Image.Image, origin: str, image_size: int | None) -> Pixels
 
 
 def header(image: bytes | Path, origin: str) -> tuple[tuple[int, int], str, str]:
-    """Return size, mode and format of an image file as it is stored.
+    """Return the stored size, mode and format of an image file.
 
     Raises:
         DataError: The file is no image of a known format.

@@ -63,7 +63,7 @@ class ImageSubset:
         return self.pool.index_select(0, chosen), self.labels.index_select(0, indices)
 
     def _read(self, indices: Tensor | slice, mapped: MappedImages) -> tuple[Tensor, Tensor]:
-        """Read a batch from the disk, and move it to the device of the labels."""
+        """Read a batch from the disk to the device of the labels."""
         positions = torch.arange(len(self))[indices] if isinstance(indices, slice) else indices.cpu()
         chosen = positions if self.index is None else self.index.index_select(0, positions)
         mapped.announce(chosen)
@@ -73,7 +73,9 @@ class ImageSubset:
         return images.to(device, non_blocking=True), self.labels.index_select(0, positions.to(device))
 
     def batches(self, steps: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batch of each step. Images that are larger than memory are read ahead by a thread.
+        """Yield the batch of each step.
+
+        A thread reads ahead if the images are larger than memory.
 
         Args:
             steps: (B,) int64 each, best on the device of the pool.
@@ -131,7 +133,7 @@ class DeviceDataset:
 
     @classmethod
     def open_folds(cls, dataset: Dataset, config: DatasetConfig, device: str | torch.device = "cpu") -> list[Self]:
-        """Put `dataset` on `device` once, with a split for each fold of `config`.
+        """Put `dataset` on `device` once, with a split for each fold.
 
         Raises:
             DataError: The split is not possible.
@@ -171,9 +173,10 @@ class DeviceDataset:
         return self.scale.device
 
     def scaled_for(self, architecture: str) -> Self:
-        """Return these images with the pixels of a network, if `config.pixels` is `auto`.
+        """Return these images with pixels scaled for a network.
 
-        Networks without published weights keep pixels in [0, 1].
+        The scale changes only if `config.pixels` is `auto`. Networks without published weights
+        keep pixels in [0, 1].
         """
         if self.config.pixels != "auto" or library_of(architecture) is None:
             return self
@@ -202,7 +205,9 @@ def normalize(images: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
 
 
 def device_data(folder: Path, config: DatasetConfig, device: str) -> DeviceDataset:
-    """Open a cache entry, or return it if it is open. Of several folds it is the first.
+    """Open a cache entry with the split of the first fold.
+
+    The latest entry stays open, as in `device_folds`.
 
     Raises:
         DataError: As `device_folds`.
@@ -212,9 +217,9 @@ def device_data(folder: Path, config: DatasetConfig, device: str) -> DeviceDatas
 
 @lru_cache(maxsize=1)
 def device_folds(folder: Path, config: DatasetConfig, device: str) -> list[DeviceDataset]:
-    """Open a cache entry with a split for each fold, or return it if it is open.
+    """Open a cache entry with a split for each fold.
 
-    Only the latest entry stays open.
+    Only the latest entry stays open for further calls.
 
     Raises:
         DataError: `folder` is not a cache entry, or the split is not possible.
@@ -223,9 +228,10 @@ def device_folds(folder: Path, config: DatasetConfig, device: str) -> list[Devic
 
 
 def _mapped(dataset: Dataset, part: str, device: str | torch.device, stop: int) -> ImageSubset:
-    """Map the first `stop` images and labels of a part, and put them on a device if they are not too large.
+    """Map the first `stop` images and labels of a part.
 
-    They are mapped copy-on-write, because tensors need writable memory.
+    The labels are put on the device. The images are too, unless the data set is too large. The maps
+    are copy-on-write, because tensors need writable memory.
     """
     images, labels = (np.load(dataset.folder / f"{part}_{kind}.npy", mmap_mode="c") for kind in ("images", "labels"))
     size = dataset.train_images.nbytes + dataset.test_images.nbytes
@@ -239,7 +245,10 @@ def _end(*indices: Indices) -> int:
 
 
 def _pick(own: ImageSubset, indices: Indices) -> ImageSubset:
-    """Return the images at `indices`, as a view if they are consecutive and in memory."""
+    """Return the images at `indices`.
+
+    The result has no index if the images are consecutive and in memory.
+    """
     first, stop = int(indices[0]), int(indices[-1]) + 1
     if stop - first == len(indices) and own.mapped is None:
         return ImageSubset(own.pool[first:stop], None, own.labels[first:stop])
@@ -266,7 +275,13 @@ def _normalization(config: DatasetConfig, train: ImageSubset) -> tuple[Tensor, T
 
 
 def _standardization(means: tuple[float, ...], deviations: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """Return scale and offset, (1, C, 1, 1) float32 each, for pixels of a mean and a deviation."""
+    """Return the scale and offset that standardize pixels.
+
+    Means and deviations are those of pixels in [0, 1].
+
+    Returns:
+        (1, C, 1, 1) float32 each.
+    """
     mean, deviation = (torch.tensor(each, dtype=torch.float64).view(1, -1, 1, 1) for each in (means, deviations))
     return (1 / (255 * deviation)).float(), (-mean / deviation).float()
 

@@ -53,7 +53,7 @@ class _Pool:
     dataset: Dataset
 
     def take(self, train: NDArray[Any], test: NDArray[Any]) -> NDArray[Any]:
-        """Return values of training and test images in the order of the pool."""
+        """Select the values of the pool's images, in the pool's order."""
         inside = self.part < PARTS.index("test")
         return np.concatenate([train[self.position[inside]], test[self.position[~inside]]])
 
@@ -87,7 +87,7 @@ def exact_copies(dataset: Dataset, parts: Split) -> list[Copies]:
 
 
 def near_copies(dataset: Dataset, parts: Split) -> list[Copies]:
-    """Count images that look alike but are not equal, within and across parts.
+    """Count unequal images that look alike, within and across parts.
 
     Hashes of brightness differences (dHash) differ in NEAR_BITS of 64 bits at most, and gray levels
     of small pictures correlate by NEAR_CORRELATION at least. Flat images are left out.
@@ -138,7 +138,10 @@ def _sum(first: Copies, second: Copies) -> Copies:
 
 
 def digest_images(dataset: Dataset) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Hash the pixels of each training and test image, once for a cache entry."""
+    """Hash the pixels of each training and test image.
+
+    The cache entry keeps the hashes.
+    """
     return _digests(dataset, "train", dataset.train_images), _digests(dataset, "test", dataset.test_images)
 
 
@@ -177,7 +180,7 @@ def _pool(dataset: Dataset, parts: Split) -> _Pool:
 
 
 def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink images to gray of 16 rows and 18 columns, (N, 16, 18) uint8."""
+    """Shrink images to gray thumbnails, (N, 16, 18) uint8."""
     small = np.empty((len(images), 16, 18), np.uint8)
     for i, image in enumerate(images):
         progress.report()
@@ -206,7 +209,10 @@ def _alike(bits: NDArray[np.uint64], small: NDArray[np.uint8]) -> Iterator[tuple
 def _compare(
     bucket: NDArray[np.int64], bits: NDArray[np.uint64], small: NDArray[np.uint8]
 ) -> Iterator[tuple[NDArray[np.int64], ...]]:
-    """Yield each near pair of a bucket, a chunk of images against all later ones."""
+    """Yield the near pairs of a bucket.
+
+    Each chunk of images is compared with itself and with all later images.
+    """
     for start in range(0, len(bucket), CHUNK):
         rows, columns = bucket[start : start + CHUNK], bucket[start:]
         distance = np.bitwise_count(bits[rows, None] ^ bits[None, columns])

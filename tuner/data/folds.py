@@ -9,7 +9,7 @@ Ints = NDArray[np.int64]
 
 
 def stratified_folds(labels: Ints, classes: int, folds: int, seed: int) -> Ints:
-    """Deal the images of each class, in random order, to the folds in turn.
+    """Deal the shuffled images of each class to the folds in turn.
 
     Neither folds nor their shares of a class differ by more than one image.
 
@@ -36,7 +36,13 @@ def grouped_folds(labels: Ints, classes: int, groups: Ints, folds: int, seed: in
 
 
 def _dealt(labels: Ints, classes: int, groups: Ints, folds: int, order: Ints) -> tuple[float, Ints]:
-    """Deal groups, large ones first, and move them while the cost falls. Return cost and folds."""
+    """Deal groups to folds and move them while the cost falls.
+
+    Large groups are dealt first.
+
+    Returns:
+        The cost, and the fold of each group.
+    """
     sizes = np.bincount(labels, minlength=classes)
     cells, counts = np.unique(groups * classes + labels, return_counts=True)
     label, ends = cells % classes, np.searchsorted(cells, np.arange(len(order) + 1) * classes)

@@ -25,10 +25,10 @@ MISSING = 1e6
 
 
 def read_csv(path: Path, images: Collection[str]) -> dict[str, str]:
-    """Read the group of each image from a file with a header `image,group`.
+    """Read the group of each image from a CSV file.
 
     Args:
-        path: The file. It may have further columns.
+        path: A file with the columns `image` and `group`. It may have further columns.
         images: Names of all images, relative to their folder: `train/cat/1.png`.
 
     Raises:
@@ -131,7 +131,11 @@ def deal_groups(groups: NDArray[np.int64], seed: int, deal: Callable[..., tuple[
 def _improved(
     labels: NDArray[np.int64], classes: int, groups: NDArray[np.int64], share: float, order: NDArray[np.int64]
 ) -> tuple[float, NDArray[np.bool_]]:
-    """Hold out groups in an order while the cost falls. Return cost and groups held out."""
+    """Hold out groups or take them back while the cost falls.
+
+    Returns:
+        The cost, and True for each group that is held out.
+    """
     sizes = np.bincount(labels, minlength=classes)
     cells, counts = np.unique(groups * classes + labels, return_counts=True)
     label, ends = cells % classes, np.searchsorted(cells, np.arange(len(order) + 1) * classes)

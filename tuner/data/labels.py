@@ -15,7 +15,7 @@ MOST_CLASSES = 2**31
 
 
 class Label(NamedTuple):
-    """A label as a data set has it, and the name of its image."""
+    """A label of a data set, with the name of its image."""
 
     value: int | str
     origin: str

@@ -103,7 +103,9 @@ def apply(policy: Policy, images: Tensor, operations: Tensor, strengths: Tensor,
 
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Read pixel (x, y), counted from the center, at `matrix @ (x, y, 1)`, bilinearly.
+    """Transform images by affine matrices, bilinearly.
+
+    Pixel (x, y) of the result, counted from the center, is read at `matrix @ (x, y, 1)`.
 
     Args:
         images: (N, C, H, W) uint8.
@@ -156,7 +158,10 @@ def _matrices(
     x: tuple[Tensor | float, ...] = (1.0, 0.0, 0.0),
     y: tuple[Tensor | float, ...] = (0.0, 1.0, 0.0),
 ) -> Tensor:
-    """Return (N, 2, 3) float32 from columns, each one value or one per image."""
+    """Return one affine matrix per image, (N, 2, 3) float32.
+
+    `x` and `y` are the rows. An entry is one value for all images, or one value per image.
+    """
     columns = [torch.as_tensor(value, device=like.device).expand(len(like)) for value in (*x, *y)]
     return torch.stack(columns, dim=1).view(-1, 2, 3)
 

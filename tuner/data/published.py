@@ -17,7 +17,7 @@ FETCH_SECONDS = 20.0
 
 
 def find_published(weights: PublishedWeights) -> Path | None:
-    """Find published weights where the library keeps them: the hub's cache, or that of torch.hub."""
+    """Find published weights in the caches of Hugging Face and torch.hub."""
     if weights.hub:
         from huggingface_hub import try_to_load_from_cache  # late, because few studies need it
 
@@ -30,14 +30,17 @@ def find_published(weights: PublishedWeights) -> Path | None:
 
 
 def fetch_published(architecture: str, say: Callable[[str], object] = lambda _: None) -> Path:
-    """Return the file of a network's published weights, downloaded on its first use on this machine.
+    """Return the file of a network's published weights.
+
+    The file is downloaded on its first use on this machine.
 
     Args:
         architecture: `torchvision:NAME` or `timm:NAME`.
         say: Called with a line before a download.
 
     Raises:
-        DataError: The weights are not here, and cannot be downloaded. The error tells where to put them.
+        DataError: The weights are not here, and cannot be downloaded. The error tells where to put
+            them.
     """
     weights = describe_published(architecture)
     if found := find_published(weights):
@@ -110,7 +113,10 @@ def _remedy(weights: PublishedWeights) -> str:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Download without bars and logs, and with a timeout, while progress is reported."""
+    """Set a timeout and silence the hub's log during a download.
+
+    Progress is reported all the while.
+    """
     timeout_before, logger = socket.getdefaulttimeout(), logging.getLogger("huggingface_hub")
     level_before = logger.level
     socket.setdefaulttimeout(FETCH_SECONDS)

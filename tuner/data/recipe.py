@@ -8,7 +8,7 @@ from tuner.data import boxes, color, policies
 
 
 def change(images: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
-    """Cut, jitter, and change by a policy, as the recipe says, in this order.
+    """Apply the recipe's random crop, color jitter and policies, in this order.
 
     Args:
         images: (B, C, H, W), uint8 or float, pixels 0 to 255.
@@ -31,7 +31,7 @@ def change(images: Tensor, config: TrainingConfig, generator: torch.Generator) -
 
 
 def finish(images: Tensor, config: TrainingConfig, generator: torch.Generator) -> Tensor:
-    """Erase boxes of normalized images, (B, C, H, W) float32, as the recipe says."""
+    """Erase random boxes of normalized images, (B, C, H, W) float32."""
     return boxes.erase(images, config.erasing, generator) if config.erasing else images
 
 

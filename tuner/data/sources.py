@@ -70,7 +70,10 @@ class Source:
 
 
 def hash_file(path: Path, digest_size: int = 64) -> str:
-    """Hash a file to so many bytes, and report progress because it may be large."""
+    """Hash a file to `digest_size` bytes, as hexadecimal digits.
+
+    Progress is reported, because the file may be large.
+    """
     digest = hashlib.blake2b(digest_size=digest_size)
     progress.report(path)
     with path.open("rb") as stream:
@@ -173,7 +176,10 @@ def _by_path(config: DatasetConfig, root: Path | None, notes: Path) -> Source:
 
 
 def _of_shards(config: DatasetConfig, name: str, path: Path, files: Files) -> Source:
-    """Return a user's Parquet files or `.tar` shards, which may not be mixed."""
+    """Return a user's Parquet files or `.tar` shards as a source.
+
+    The two kinds may not be mixed.
+    """
     tars = [file for file in files.all if file.suffix == ".tar"]
     if not tars:
         source = _of_parquet(name, path, files, columns=_columns(config))
@@ -200,7 +206,10 @@ def _named(files: Files) -> dict[str, Path]:
 
 
 def _of_function(config: DatasetConfig, notes: Path) -> Source:
-    """Return the data set of a user's function, whose fingerprint is that of its images."""
+    """Return the data set of a user's function as a source.
+
+    The fingerprint depends on the decoded images, because there are no files.
+    """
     _refuse_columns(config, config.name)
     for place, value in (("dataset.test", config.test), (PLACE, config.groups)):
         if value is not None:
@@ -217,7 +226,10 @@ def _of_function(config: DatasetConfig, notes: Path) -> Source:
 
 
 def _by_file(source: Source, file: str | None, root: Path | None) -> Source:
-    """Return a folder of images with the groups of a CSV file, if one is named."""
+    """Add the groups of a CSV file to a folder of images.
+
+    Without `file` the source is returned unchanged.
+    """
     if file is None:
         return source
     if not (found := _matches(file, root)) or found[0].is_dir():
@@ -232,7 +244,10 @@ def _by_file(source: Source, file: str | None, root: Path | None) -> Source:
 
 
 def _by_column(source: Source, files: Files, column: str | None) -> Source:
-    """Return Parquet files with the groups of a column, if one is named."""
+    """Add the groups of a column to Parquet files.
+
+    Without `column` the source is returned unchanged.
+    """
     if column is None:
         return source
 
@@ -248,7 +263,10 @@ def _columns(config: DatasetConfig) -> parquet.Columns:
 
 
 def _refuse_columns(config: DatasetConfig, source: str) -> None:
-    """Refuse names of columns for images that are not in Parquet files of the user."""
+    """Refuse `dataset.image` and `dataset.label` if they are set.
+
+    Only Parquet files and `.tar` shards of the user take these keys.
+    """
     for key, value in (("image", config.image), ("label", config.label)):
         if value is not None:
             raise DataError(

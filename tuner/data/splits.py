@@ -98,7 +98,7 @@ def split_folds(dataset: Dataset, config: DatasetConfig) -> list[Split]:
 
 
 def check_own_validation(config: DatasetConfig, path: str) -> None:
-    """Refuse a validation that is named beside the validation images of a data set."""
+    """Refuse `dataset.validation` for a data set with its own validation images."""
     if config.validation is not None:
         raise DataError(
             f"dataset.validation: found {shown(config.model_dump()['validation'])}, but {path} has validation images of"
@@ -155,7 +155,10 @@ def _last(train: int, share: float) -> Split:
 
 
 def _grouped(dataset: Dataset, taken: int, share: float, seed: int) -> Split:
-    """Hold out whole groups of the first `taken` images, near a share of each class."""
+    """Hold out whole groups, about `share` of each class.
+
+    Only the first `taken` images are used.
+    """
     labels, groups = np.asarray(dataset.train_labels[:taken]), _groups(dataset, taken)
     assert dataset.groups is not None  # because _groups refuses that
     check_groups(dataset.classes, dataset.groups.names, labels, groups, "validation")

@@ -39,7 +39,7 @@ class MappedImages:
         self._mapping.madvise(mmap.MADV_RANDOM)
 
     def announce(self, positions: Tensor) -> None:
-        """Let the system read images, all at the same time, without waiting for them."""
+        """Ask the system to read images in parallel, without waiting for them."""
         for position in positions.tolist():
             start = self._offset + position * self._bytes
             page = start - start % PAGE
@@ -47,7 +47,10 @@ class MappedImages:
 
 
 def read_ahead(read: Callable[[Tensor], T], steps: Sequence[Tensor]) -> Iterator[T]:
-    """Yield what `read` returns for each step, in order. A thread reads AHEAD steps before."""
+    """Yield the result of `read` for each step, in order.
+
+    A thread reads AHEAD steps in advance.
+    """
     with ThreadPoolExecutor(1, "read-ahead") as thread:
         waiting: deque[Future[T]] = deque()
         for indices in steps:
@@ -59,12 +62,12 @@ def read_ahead(read: Callable[[Tensor], T], steps: Sequence[Tensor]) -> Iterator
 
 
 def is_larger(count: int, device: torch.device) -> bool:
-    """Return True if so many bytes of images are larger than a device's share for them."""
+    """Return True if `count` bytes exceed LARGEST_SHARE of a device's memory."""
     return count > LARGEST_SHARE * _memory(device)
 
 
 def _memory(device: torch.device) -> float:
-    """Return the bytes of memory that this process may use on a device."""
+    """Return the bytes that this process may use on a device."""
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         total = torch.cuda.get_device_properties(index).total_memory
@@ -74,7 +77,7 @@ def _memory(device: torch.device) -> float:
 
 
 def _limits() -> Iterator[int]:
-    """Yield the limits of memory that containers and job schedulers set for this process."""
+    """Yield this process's memory limits, set by containers and job schedulers."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)

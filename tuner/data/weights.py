@@ -50,7 +50,7 @@ def find_weights(path: str, root: Path | None) -> Path:
 
 
 def _weights_beside(file: Path) -> list[str]:
-    """Name the files of weights in the folder of a file that is not there."""
+    """Name the files of weights in the folder of a missing file."""
     try:
         return [other.name for other in file.parent.iterdir() if other.suffix in ENDINGS]
     except (OSError, ValueError):
@@ -58,13 +58,16 @@ def _weights_beside(file: Path) -> list[str]:
 
 
 def hash_all(weights: Iterable[tuple[str, bool | str]], root: Path | None) -> dict[str, str]:
-    """Hash files of pretrained weights, by the words that name them: `weights resnet18.pth`.
+    """Hash files of pretrained weights.
 
     Published weights that this machine lacks are downloaded.
 
     Args:
         weights: Architectures with their weights.
         root: Folder in which weights are searched after the working directory.
+
+    Returns:
+        Hashes by the name of the weights, such as `weights resnet18.pth`.
 
     Raises:
         DataError: A file is missing, cannot be read or cannot be downloaded.

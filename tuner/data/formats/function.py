@@ -90,7 +90,7 @@ class FunctionReader:
         return Decoded(classes, train, test, own_validation=len(labels.get("validation", ())))
 
     def _classes(self) -> tuple[str, ...]:
-        """Return the names in the attribute `classes` of the training images, if there are any."""
+        """Return the attribute `classes` of the training images, or ()."""
         names = getattr(self.parts["train"], "classes", None)
         is_list = isinstance(names, Sequence) and not isinstance(names, str) and len(names) > 0
         return all_spelled(map(str, names), f"{self._name}: classes") if is_list and names else ()
@@ -137,7 +137,7 @@ class FunctionReader:
 
 
 def _call(name: str) -> dict[str, Any]:
-    """Call a function of the user. Return its data sets by the names of their parts."""
+    """Call the user's function and return its data sets by part."""
     path, _, member = name.partition(":")
     try:
         module = import_own(path, f"dataset.name: {name}", f"{FORM} below the current directory or installed")

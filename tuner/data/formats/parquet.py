@@ -75,7 +75,9 @@ def read(
 
 
 def _text_labels(paths: Sequence[Path], columns: Columns) -> dict[str, str]:
-    """Return the class of each label that is text. The result is empty for numbers.
+    """Return the class name of each text label.
+
+    The result is empty if the labels are numbers.
 
     Raises:
         DataError: Labels are text in some files only.
@@ -95,7 +97,7 @@ def _text_labels(paths: Sequence[Path], columns: Columns) -> dict[str, str]:
 
 
 def _is_text(kind: "pa.DataType") -> bool:
-    """Return True for a column of text, which may be stored as categories."""
+    """Return True if a type is text, or categories of text."""
     import pyarrow.types as kinds
 
     kind = kind.value_type if kinds.is_dictionary(kind) else kind
@@ -112,7 +114,9 @@ def _row_names(paths: Sequence[Path]) -> list[str]:
 
 
 def read_column(paths: Sequence[Path], column: str) -> list[str]:
-    """Read a column of text or whole numbers as text, in the order of files and rows.
+    """Read a column of text or whole numbers as text.
+
+    Values are in the order of files and rows.
 
     Raises:
         DataError: A file is unreadable, has no such column, or a row has no value.
@@ -218,14 +222,21 @@ def _rows(path: Path, columns: Columns) -> Iterator[tuple[bytes | None, int | st
 
 
 def encoded(paths: Sequence[Path], columns: Columns = DEFAULT_COLUMNS) -> Iterator[tuple[str, bytes]]:
-    """Yield name and encoded file of each image, in the order of files and rows."""
+    """Yield the name and encoded file of each image.
+
+    Images are in the order of files and rows.
+    """
     for path in paths:
         for row, (image, _) in enumerate(_rows(path, columns)):
             yield f"{path.name}: row {row}", image or b""
 
 
 def _check_columns(path: Path, file: "pq.ParquetFile", columns: Columns) -> tuple[str, bool]:
-    """Return the name of the column of images, and True if it is a struct with `bytes`."""
+    """Check the columns of images and labels.
+
+    Returns:
+        Name of the column of images, and True if the column is a struct with `bytes`.
+    """
     import pyarrow.types as kinds
 
     schema = file.schema_arrow

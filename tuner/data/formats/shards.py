@@ -26,7 +26,10 @@ class Files(NamedTuple):
 
     @property
     def by_part(self) -> dict[str, Sequence[Path]]:
-        """Files by the name of their part. Parts without files are left out."""
+        """Files by the name of their part.
+
+        Parts without files are left out.
+        """
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {part: files for part, files in parts.items() if files}
 

@@ -25,7 +25,12 @@ DEFAULT_LABEL = "label"
 
 
 class Keys(NamedTuple):
-    """Ending of the image's member and key of the label in JSON, if they are named."""
+    """Names of a sample's image and label.
+
+    Attributes:
+        image: Ending of the member with the image. None: any ending of an image.
+        label: Key of the label in `.json`. None: `.cls`, or else the key DEFAULT_LABEL.
+    """
 
     image: str | None = None
     label: str | None = None
@@ -64,7 +69,10 @@ def read(files: Files, image_size: int | None, keys: Keys) -> Decoded:
 
 
 def encoded(files: Files, keys: Keys) -> Iterator[tuple[str, bytes]]:
-    """Yield name and encoded file of each image, in the order of files and members."""
+    """Yield the name and encoded file of each image.
+
+    Images are in the order of files and members.
+    """
     for path in files.all:
         for sample in _samples(path, keys):
             yield sample.origin, sample.image
@@ -87,16 +95,20 @@ def _decode(parts: Sequence[tuple[Sequence[Path], list[Label]]], image_size: int
 
 
 def _counted(labels: Sequence[Label], others: Sequence[Label]) -> list[Label]:
-    """Return labels as whole numbers if all of them and of the others are."""
+    """Convert labels to numbers if all of them are whole numbers.
+
+    `others`, the labels of the other parts, must be whole numbers too.
+    """
     if all(re.fullmatch(r"-?\d{1,18}", str(label.value)) for label in (*labels, *others)):
         return [Label(int(label.value), label.origin) for label in labels]
     return list(labels)
 
 
 def _samples(path: Path, keys: Keys) -> Iterator[Sample]:
-    """Yield the samples of a shard: consecutive members whose names differ in their ending only.
+    """Yield the samples of a shard.
 
-    Samples without image and label are left out.
+    A sample is a run of members whose names differ in their ending only. Samples without image and
+    label are left out.
     """
     seen: set[str] = set()
     current, members = "", dict[str, bytes | None]()
@@ -117,7 +129,10 @@ def _samples(path: Path, keys: Keys) -> Iterator[Sample]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Split a member's name at the first dot of its last part: `a/0001.seg.png` to `a/0001`, `seg.png`."""
+    """Split a member's name into the sample's key and the ending.
+
+    The first dot after the folder separates them: `a/0001.seg.png` gives `a/0001` and `seg.png`.
+    """
     folder, slash, last = name.rpartition("/")
     key, _, ending = last.partition(".")
     return f"{folder}{slash}{key}", ending.lower()
@@ -140,7 +155,10 @@ def _sample(path: Path, key: str, members: dict[str, bytes | None], keys: Keys) 
 
 
 def _label(members: dict[str, bytes], keys: Keys, origin: str, found: str) -> int | str:
-    """Return the label of a sample: the text of `.cls`, or the value of a key in `.json`."""
+    """Return the label of a sample.
+
+    The label is the text of `.cls`, or the value of a key in `.json`.
+    """
     if keys.label is None and "cls" in members:
         return _text(members["cls"], f"{origin}.cls").strip()
     if "json" not in members:
@@ -170,7 +188,9 @@ def _text(content: bytes, origin: str) -> str:
 
 
 def _members(path: Path, keys: Keys) -> Iterator[tuple[str, bytes | None]]:
-    """Yield the name of each file in an archive, with the content of images and labels.
+    """Yield the name and content of each file in an archive.
+
+    The content is None for files that are neither images nor labels.
 
     Raises:
         DataError: The archive is truncated or damaged, or a member could not stand in a folder.
@@ -191,13 +211,19 @@ def _members(path: Path, keys: Keys) -> Iterator[tuple[str, bytes | None]]:
 
 
 def _is_wanted(ending: str, keys: Keys) -> bool:
-    """Return True for the ending of a label, or of an image that may be the sample's."""
+    """Return True if an ending is that of an image or label.
+
+    If the study names the ending of images, other images do not count.
+    """
     is_image = ending == keys.image.lower() if keys.image else ending.rpartition(".")[2] in IMAGE_ENDINGS
     return is_image or ending in LABEL_ENDINGS
 
 
 def _checked(path: Path, member: tarfile.TarInfo) -> str:
-    """Return a member's name, and refuse links, devices and names outside of a folder."""
+    """Check a member and return its name.
+
+    Links, devices, and names that lead out of the archive are refused.
+    """
     name = member.name.removeprefix("./")
     if not (member.isreg() or member.isdir()) or member.issparse():
         kind = "a link" if member.issym() or member.islnk() else "no plain file"
