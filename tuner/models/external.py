@@ -76,7 +76,7 @@ def _without_values(module: nn.Module, name: str, parameter: nn.Parameter) -> nn
 
 
 def _of_timm(name: str, in_channels: int, classes: int, image_size: int) -> nn.Module:
-    """Build a network of timm for images of another size or number of channels."""
+    """Build an untrained network of timm."""
     import timm  # late, because it takes seconds
 
     settings = {"num_classes": classes, "in_chans": in_channels, **timm_settings(name, image_size)}
@@ -85,7 +85,7 @@ def _of_timm(name: str, in_channels: int, classes: int, image_size: int) -> nn.M
 
 
 def timm_settings(name: str, image_size: int) -> dict[str, Any]:
-    """Return the settings of a network of timm that depend on the size of the images."""
+    """Return the settings of a timm network that depend on image size."""
     import timm
 
     config = timm.get_pretrained_cfg(name)

@@ -23,16 +23,20 @@ def find_head(model: nn.Module, classes: int) -> str:
 
 
 def belongs_to(name: str, module: str) -> bool:
-    """Return True if a parameter or module is in the module at a path."""
+    """Return True if a parameter or module belongs to a module.
+
+    Both arguments are paths. The path '' is the whole network.
+    """
     return not module or name == module or name.startswith(f"{module}.")
 
 
 def list_stages(model: nn.Module, head: str) -> list[list[nn.Parameter]]:
-    """List the parameters of each stage of a network, without those of its head.
+    """List the parameters of each stage of a network.
 
-    Stages are in the order in which the network registers them. A stage is the outermost part with a
-    number in its name: `layer1`, `features.3`, `blocks.11`. A layer outside of them is a stage of its
-    own, but norms and lone parameters belong to the stage before.
+    The head is left out. Stages are in the order in which the network registers them. A stage is
+    the outermost part with a number in its name: `layer1`, `features.3`, `blocks.11`. A layer
+    outside of such parts is a separate stage, but norms and lone parameters belong to the stage
+    before.
     """
     stages: list[list[nn.Parameter]] = []
     current: str | None = None
@@ -52,7 +56,10 @@ def list_stages(model: nn.Module, head: str) -> list[list[nn.Parameter]]:
 
 
 def _stage_of(path: str) -> str:
-    """Return the first parts of a path, up to the first that holds a number."""
+    """Return a path up to its first part with a number.
+
+    A path without numbers is returned whole.
+    """
     numbered = re.match(r"(?:[^.\d]+\.)*[^.\d]*\d[^.]*", path)
     return numbered[0] if numbered else path
 

@@ -22,9 +22,10 @@ def published_state(
     in_channels: int,
     image_size: int,
 ) -> dict[str, Tensor]:
-    """Return a library's weights as a state dict for a network of `library_network`.
+    """Return a library's published weights as a state dict.
 
-    The head is that of the file, for the classes that it was trained on.
+    The names are those of a network of `library_network`. The head is that of the file, for the
+    classes that it was trained on.
 
     Args:
         architecture: `torchvision:NAME` or `timm:NAME`.
@@ -55,7 +56,10 @@ def _resized(state: dict[str, Tensor], patch_size: int, image_size: int) -> dict
 
 
 def _of_timm(name: str, file: Path, in_channels: int, image_size: int) -> dict[str, Tensor]:
-    """Let timm read its file, because its names, sizes and first layers differ from network to network."""
+    """Let timm read a file of its weights.
+
+    This is necessary because names, sizes and first layers differ between its networks.
+    """
     import timm
 
     overlay: dict[str, Any] = {"file": str(file)}

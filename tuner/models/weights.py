@@ -21,11 +21,12 @@ MOST_NAMES = 3
 
 
 class Fit(NamedTuple):
-    """Parts of a network that a state dict does not fill as they are.
+    """Parts of a network that a state dict does not fill directly.
 
     Attributes:
         head: Path of the head, if it keeps its own weights.
-        summed: Name of the first convolution's weights, if those of the colors were added for gray images.
+        summed: Name of the first convolution's weights, if those of the colors were added for gray
+            images.
     """
 
     head: str | None
@@ -65,7 +66,10 @@ def _load(file: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Return the cause of a failed load, without torch's advice to trust the file."""
+    """Return the cause of a failed load.
+
+    The advice of torch to trust the file is left out.
+    """
     _, _, cause = str(error).partition("WeightsUnpickler error: ")
     return shorten(cause.partition("\n")[0]) or type_and_line(error).partition(". ")[0]
 
@@ -131,9 +135,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], classes: int, pl
 
 
 def _first_of_colors(model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
-    """Return the name of the first convolution's weights, if they are for gray images and the file's for RGB.
+    """Name the first convolution's weights if their colors must be summed.
 
-    The sum of the weights gives what three equal channels would, because a convolution adds its channels.
+    Colors are summed if the network takes gray images and the file is for RGB. The sum gives the
+    output of three equal channels, because a convolution adds its channels.
     """
     first = next((path for path, module in model.named_modules() if isinstance(module, nn.Conv2d)), None)
     name = f"{first}.weight"
@@ -160,7 +165,7 @@ def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str
 
 
 def _summarize(problems: Mapping[str, str]) -> str:
-    """Count and list the parameters that do not fit, by the kind of their problem."""
+    """Count and list the parameters that do not fit, by problem."""
     missing = [shorten(name) for name, problem in problems.items() if problem == "missing"]
     unknown = [shorten(name) for name, problem in problems.items() if problem == "unknown"]
     shapes = [f"{shorten(name)} {problem}" for name, problem in problems.items() if problem.endswith(")")]
