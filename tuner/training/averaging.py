@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """A copy of a network whose weights follow it slowly (Polyak and Juditsky 1992).
+    """A moving average of a network's weights (Polyak and Juditsky 1992).
 
     Running statistics are averaged as weights are. After n updates, at most (1 + n) / (10 + n) of
     the average stays at a step, because the first weights are random.
 
     Attributes:
-        model: The copy, to be evaluated.
+        model: A copy of the network with the average, to be evaluated.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

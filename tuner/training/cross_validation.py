@@ -59,7 +59,9 @@ class Training(Protocol):
 
 
 class CrossValidation:
-    """An iterator that trains an epoch of every fold's network, and yields their mean.
+    """An iterator over epochs that yields the mean of all folds.
+
+    Each step trains one epoch of every fold's network.
 
     Attributes:
         trainers: The training of each fold, with its own images and seed.
@@ -125,7 +127,9 @@ class CrossValidation:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a `state_dict` of the same recipe, data set, folds and seed.
+        """Resume from a `state_dict`.
+
+        Recipe, data set, folds and seed must be the same.
 
         Raises:
             SpecError: The state is of another recipe.
@@ -160,7 +164,10 @@ def validation_outputs(trainers: Sequence[Trainer]) -> tuple[Tensor, Tensor]:
 
 
 def _average(folds: tuple[EpochResult, ...]) -> EpochResult:
-    """Return the mean of the folds' metrics, and the sum of their times."""
+    """Combine the folds' results of one epoch.
+
+    Metrics are averaged, and times are summed.
+    """
     train_seconds = math.fsum(each.train_seconds for each in folds)
     images = math.fsum(each.images_per_second * each.train_seconds for each in folds)
     rows = [asdict(each) for each in folds]

@@ -92,7 +92,10 @@ def _load_weights(file: Path, device: torch.device) -> SavedModel:
 
 
 def _load_archive(file: Path, load: Callable[[dict[str, Any]], Callable[[Tensor], Tensor]]) -> GraphModel:
-    """Load a graph of PyTorch by a function that fills in the metadata."""
+    """Load a graph of PyTorch and its metadata.
+
+    `load` returns the graph and fills its argument with the metadata.
+    """
     found: dict[str, Any] = {KEY: ""}
     try:
         with ZipFile(file) as archive:

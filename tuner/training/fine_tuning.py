@@ -9,7 +9,7 @@ from tuner.models.head import belongs_to, find_head, list_stages
 
 
 class Freezer:
-    """The layers below a network's head, which are not trained in the first epochs.
+    """The layers below a network's head, frozen in the first epochs.
 
     Frozen parts stay in evaluation mode, so that their dropout is off and the statistics of their
     batch norms stand still.
@@ -23,7 +23,9 @@ class Freezer:
         self._epochs = epochs
 
     def apply(self, epoch: int) -> None:
-        """Freeze or release the layers, after the network was put into training mode.
+        """Freeze or release the layers.
+
+        Call this function after the network was put into training mode.
 
         Args:
             epoch: Completed epochs.
@@ -37,7 +39,10 @@ class Freezer:
 
 
 def _parts_outside(model: nn.Module, path: str, head: str) -> list[nn.Module]:
-    """List the largest parts of a network with parameters, but without its head."""
+    """List the largest parts of a network that exclude its head.
+
+    Parts without parameters are left out.
+    """
     parts: list[nn.Module] = []
     for name, child in model.named_children():
         below = f"{path}.{name}" if path else name

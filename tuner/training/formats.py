@@ -47,11 +47,14 @@ def format_of(file: Path) -> str | None:
 
 
 def hash_file(content: bytes, known: bytes = NO_DIGEST) -> bytes:
-    """Hash a file as if it did not hold its own hash, as 32 hexadecimal digits.
+    """Hash a file without the hash that the file holds.
 
     Args:
         content: The file.
-        known: The hash that it holds, or what stands in its place.
+        known: The hash that the file holds, or NO_DIGEST in its place.
+
+    Returns:
+        32 hexadecimal digits.
     """
     return blake2b(content.replace(known, NO_DIGEST), digest_size=16).hexdigest().encode()
 

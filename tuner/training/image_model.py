@@ -105,7 +105,10 @@ class ImageModel(ABC):
         """Return probabilities of one batch of uint8 images."""
 
     def read(self, files: Sequence[str | Path]) -> NDArray[np.uint8]:
-        """Decode image files to (N, C, H, W) uint8, as the study did.
+        """Decode image files as the study did.
+
+        Returns:
+            (N, C, H, W) uint8.
 
         Raises:
             DataError: A file is no image, or does not fit the model.

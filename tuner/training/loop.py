@@ -120,7 +120,7 @@ class Trainer:
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The network that is evaluated: the average of the weights, if there is one."""
+        """Network that is evaluated, with averaged weights if there are any."""
         return self._average.model if self._average else self.model
 
     @property
@@ -178,7 +178,10 @@ class Trainer:
             return self._evaluator.logits(images, self.epoch)
 
     def seconds_per_image(self, size: int) -> float:
-        """Return the seconds per image of a forward pass of `size` validation images."""
+        """Measure the seconds per image of a forward pass.
+
+        The pass takes `size` validation images.
+        """
         with unchanged_buffers(self.evaluated_model), memory_errors_as(self._what, self.device):
             return self._evaluator.seconds_per_image(self.data.validation, size)
 
@@ -284,7 +287,7 @@ class Trainer:
         return loss.detach()
 
     def _update_weights(self) -> None:
-        """Take one step along the gradient, and move the average of the weights."""
+        """Take one optimizer step and update the average of the weights."""
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         step_uncompiled(self._optimizer)

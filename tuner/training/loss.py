@@ -39,9 +39,10 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 def focal_loss(
     logits: Tensor, labels: Tensor, gamma: float, weights: Tensor | None = None, smoothing: float = 0.0
 ) -> Tensor:
-    """Return the mean focal loss -(1 - p)^gamma log p (Lin et al. 2017).
+    """Return the mean focal loss (Lin et al. 2017).
 
-    With gamma 0 it is PyTorch's cross-entropy. Weights and smoothing act as there.
+    The loss of an image is -(1 - p)^gamma log p, where p is the probability of its class. With
+    gamma 0 this is PyTorch's cross-entropy. Weights and smoothing act as there.
 
     Args:
         logits: (B, classes).

@@ -65,9 +65,10 @@ def class_metrics(logits: Tensor, labels: Tensor) -> dict[str, list[Any]]:
 
 
 def auroc(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean over classes of the area under the ROC curve, each against the rest.
+    """Return the mean area under the ROC curve over the classes.
 
-    Of two classes it is the area of class 1. It is NaN if a class has no image or all of them.
+    Each class is compared with the rest. Of two classes only the area of class 1 counts. The result
+    is NaN if a class has no image or all images.
     """
     areas = _class_aurocs(logits, labels)
     return areas[1] if len(areas) == 2 else areas.mean()
@@ -118,10 +119,14 @@ def _counts(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _class_aurocs(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return each class's area under the ROC curve, (classes,) float64, NaN where undefined.
+    """Return the area under the ROC curve of each class.
 
-    It is the share of pairs of an image of the class and another that are in order. Equal ones
-    count half. Ranks tell it (Mann-Whitney).
+    Pairs consist of an image of the class and an image of another class. The area is the share of
+    pairs whose scores are in order. Equal scores count half. The area is computed from ranks
+    (Mann-Whitney).
+
+    Returns:
+        (classes,) float64, NaN where undefined.
     """
     scores = logits.double().softmax(dim=1).T.contiguous()
     at_once = max(1, _SORTED_AT_ONCE // len(labels))
@@ -136,7 +141,7 @@ def _cut(scores: Tensor, at_once: int) -> list[tuple[int, Tensor]]:
 
 
 def _rank_sums(scores: Tensor, labels: Tensor, first: int) -> Tensor:
-    """Return the sum of the ranks of each class's own images, (B,) float64.
+    """Return the rank sum of each class's own images, (B,) float64.
 
     Ranks count from 1. Equal scores share their mean rank.
 

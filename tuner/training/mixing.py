@@ -31,9 +31,10 @@ class Targets:
 
 
 def mix(images: Tensor, labels: Tensor, config: TrainingConfig, seed: int) -> tuple[Tensor, Targets]:
-    """Mix each image with the one before it in the batch, if the recipe says so.
+    """Mix each image with the previous image of the batch.
 
-    Where a recipe has both mixup and CutMix, one of them is drawn for each batch.
+    The recipe names the method. Where a recipe has both mixup and CutMix, one of them is drawn for
+    each batch. Without them, the images stay as they are.
 
     Args:
         images: (B, C, H, W) float32, normalized.
@@ -55,12 +56,17 @@ def mix(images: Tensor, labels: Tensor, config: TrainingConfig, seed: int) -> tu
 
 
 def mixup(images: Tensor, share: float) -> Tensor:
-    """Return `share` of each image plus the rest of the one before it (arXiv 1710.09412)."""
+    """Blend each image with the previous image.
+
+    The method is mixup (arXiv 1710.09412). `share` is the weight of the image itself.
+    """
     return images.mul(share).add_(images.roll(1, 0), alpha=1 - share)
 
 
 def cutmix(images: Tensor, share: float, center: tuple[float, float]) -> tuple[Tensor, float]:
-    """Put a box of the image before into each image (Yun et al. 2019, arXiv 1905.04899).
+    """Paste a box of the previous image into each image.
+
+    The method is that of Yun et al. (2019, arXiv 1905.04899).
 
     Args:
         images: (B, C, H, W).
@@ -84,7 +90,7 @@ def _clipped(center: int, half: int, size: int) -> tuple[int, int]:
 
 
 def mixed_loss(loss_of: Callable[[Tensor], Tensor], targets: Targets) -> Tensor:
-    """Return the loss by both labels of each image, each by its share.
+    """Return the losses by both labels, weighted by their shares.
 
     Args:
         loss_of: Returns the loss by some labels, (B,) int64.

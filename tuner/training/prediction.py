@@ -22,7 +22,10 @@ Pixels = NDArray[np.uint8]
 
 
 class Prediction(NamedTuple):
-    """Likeliest classes of an image file with probabilities, and its pixels (C, H, W)."""
+    """Likeliest classes of an image file, with their probabilities.
+
+    `pixels` is (C, H, W).
+    """
 
     file: Path
     classes: tuple[tuple[str, float], ...]

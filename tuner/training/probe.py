@@ -97,7 +97,10 @@ def gpu_need(spec: StudyConfig, dataset: Path, root: Path | None) -> MemoryNeed:
 
 
 def _need(recipe: TrainingConfig, folds: Sequence[DeviceDataset], of: int, root: Path | None) -> MemoryNeed:
-    """Measure the memory of one recipe, with a network per fold, on a GPU of `of` bytes."""
+    """Measure the GPU memory of one recipe, with a network per fold.
+
+    `of` is the memory of the GPU in bytes.
+    """
     what = f"{recipe.architecture} with batches of {recipe.batch_size}"
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -127,7 +130,7 @@ def try_smallest(spec: StudyConfig, name: str, data: DeviceDataset, root: Path |
 
 
 def one_step(recipe: TrainingConfig, data: DeviceDataset, root: Path | None = None) -> Trainer:
-    """Train one step of a recipe, evaluate one batch, and return the training.
+    """Train one step of a recipe and evaluate one batch.
 
     Raises:
         OutOfMemoryError: The step or the evaluation does not fit.

@@ -103,7 +103,9 @@ def run_trial(
 
 
 def _last_report(trainers: Sequence[Trainer], keeper: Checkpointer, spec: StudyConfig, began: float) -> dict[str, Any]:
-    """Complete the last epoch's report with the test images, and with the time of the trial's end.
+    """Complete the last epoch's report with test results and times.
+
+    The times to save the weights and to evaluate are added to those of the report.
 
     Args:
         trainers: The trainings that have ended, one per fold.
@@ -133,10 +135,10 @@ def _prepare_process(spec: StudyConfig, device: str, gpu: float) -> None:
 
 
 def _after_step(keeper: Checkpointer, minutes: float | None) -> None:
-    """Save a checkpoint if one is due, unless the trial is out of time.
+    """Check the time budget, and save a checkpoint that is due.
 
     Raises:
-        OutOfTimeError: It has trained and evaluated for longer than the budget allows.
+        OutOfTimeError: The trial has trained and evaluated for longer than the budget allows.
     """
     if minutes is not None and keeper.elapsed_seconds > 60 * minutes:
         raise OutOfTimeError(f"no epoch was complete after budget.trial_minutes, {minutes:g}")
@@ -187,15 +189,19 @@ def _train(
 
 
 def _weights(trainers: Sequence[Trainer]) -> dict[str, Any]:
-    """Return the evaluated weights of a network, or those of each fold's network in a list."""
+    """Return the evaluated weights of a trial.
+
+    With several folds, the key `folds` lists the weights of each fold's network.
+    """
     weights = [trainer.evaluated_model.state_dict() for trainer in trainers]
     return {"folds": weights} if len(weights) > 1 else weights[0]
 
 
 def _tested(trainers: Sequence[Trainer], folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return loss and accuracy on the test images, and each fold's if there are folds.
+    """Return loss and accuracy on the test images.
 
-    Those of several networks are averaged, because the mean tells of one network.
+    Values of several networks are averaged, because the mean describes one network. The
+    returned `folds` are the given reports, each with the values of its own fold.
     """
     names = ("test_loss", "test_accuracy")
     rows = [dict(zip(names, trainer.evaluate(trainer.data.test), strict=True)) for trainer in trainers]
@@ -204,7 +210,7 @@ def _tested(trainers: Sequence[Trainer], folds: Sequence[dict[str, Any]]) -> dic
 
 
 def _details(trainers: Sequence[Trainer], spec: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Return the columns of the tables `predictions` and `classes` for each kind of images."""
+    """Return the columns of `predictions` and `classes`, by kind of images."""
     details: dict[str, dict[str, Any]] = {"predictions": {}, "classes": {}}
     for kind in dict.fromkeys([*spec.predictions, *spec.classes]):
         logits, labels = validation_outputs(trainers) if kind == "validation" else _test_outputs(trainers[0])

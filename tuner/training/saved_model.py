@@ -188,7 +188,10 @@ def _check_code(folder: Path, about: About) -> None:
 
 
 def _fill(network: nn.Module, file: Path, expected: str) -> None:
-    """Load weights into a network, after a check that they are the ones that were written."""
+    """Load a file of weights into a network.
+
+    A file whose hash is not `expected` is refused.
+    """
     if not file.is_file():
         raise DataError(f"{file}: missing; `tuner final` writes it again")
     if (found := hash_weights(file)) != expected:
@@ -205,7 +208,7 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], place: str) -> None:
 
 
 def _precision(about: About, network: nn.Module, device: torch.device) -> Precision:
-    """Return the precision of the training, or float32 on another kind of device."""
+    """Return the training's precision, or float32 on another kind of device."""
     if about.device == device.type:
         return Precision(**about.precision)
     return choose("float32", device, network)

@@ -18,7 +18,9 @@ MEASURE_SECONDS = 2.0
 
 
 def forward_seconds(model: nn.Module, batch: Tensor, precision: Precision) -> float:
-    """Return the median time of a forward pass, with the network in evaluation mode.
+    """Return the median time of a forward pass, in seconds.
+
+    The network is put into evaluation mode.
 
     Args:
         model: The network.
@@ -44,6 +46,9 @@ def _timed(model: nn.Module, batch: Tensor) -> float:
 
 
 def _wait_for(device: torch.device) -> None:
-    """Wait until the device has done its work, because a GPU works on by itself."""
+    """Wait until the device has done its work.
+
+    This is necessary because a GPU works in the background.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
