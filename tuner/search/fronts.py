@@ -28,12 +28,18 @@ class Points:
         self._values: dict[tuple[int, int], tuple[float, ...]] = {}
 
     def note(self, number: int, epoch: int, measured: Mapping[str, Any]) -> None:
-        """Keep the objectives of an epoch. A missing one counts as the worst."""
+        """Keep the objectives of an epoch.
+
+        A missing objective counts as the worst.
+        """
         signed = [_signed(one, measured.get(one.metric)) for one in self._objectives]
         self._values[number, epoch] = tuple(signed)
 
     def at(self, number: int, epoch: int) -> tuple[float, ...]:
-        """Return the objectives of an epoch, the worst if they are not known."""
+        """Return the objectives of an epoch.
+
+        Unknown objectives count as the worst.
+        """
         return self._values.get((number, epoch), (-math.inf,) * len(self._objectives))
 
 
@@ -56,7 +62,10 @@ class FrontRanking(Ranking):
         self._places = None
 
     def place(self, number: int) -> int:
-        """Return the place of a trial, from 1. No two trials share one."""
+        """Return the place of a trial, from 1.
+
+        No two trials share a place.
+        """
         if self._places is None:
             numbers = [*self._recorded]
             order = order_by_fronts(np.array([*self._recorded.values()], dtype=float), numbers)
@@ -90,7 +99,10 @@ class FrontRung(Rung):
         return self.best is not None and self.ranking.place(self.best[0]) <= self.places
 
     def is_behind(self, number: int, cutoff: float | None) -> bool:  # noqa: ARG002
-        """Return True if a trial is not among the best, while any may go on."""
+        """Return True if a trial is not among the best.
+
+        The result is False while no trial may go on.
+        """
         return 0 < self.places < self.ranking.place(number)
 
     def wait(self, number: int, epoch: int) -> None:
@@ -126,7 +138,10 @@ def order_by_fronts(points: NDArray[np.float64], numbers: Sequence[int]) -> list
 
 
 def _crowding(front: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distance of each point to its neighbours, infinite at the ends of an objective."""
+    """Return the crowding distance of each point.
+
+    This is the distance between its neighbours. It is infinite at the ends of an objective.
+    """
     distance = np.zeros(len(front))
     for values in front.T:
         order = np.argsort(values, kind="stable")
@@ -139,6 +154,9 @@ def _crowding(front: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _signed(objective: Objective, value: Any) -> float:
-    """Return a value of which more is better, the worst for one that is missing."""
+    """Return an objective's value, negated where a lower value is better.
+
+    A value that is missing or not finite becomes the worst.
+    """
     is_finite = isinstance(value, int | float) and math.isfinite(value)
     return objective.sign * float(value) if is_finite else -math.inf

@@ -30,11 +30,11 @@ COLUMNS = ["importance", "low", "high", "best", "best_low", "best_high"]
 
 
 def importance(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame, epoch: int = 1) -> pd.DataFrame:
-    """Return how much each parameter matters, for all trials and for the best.
+    """Return how much each parameter matters by fANOVA and PED-ANOVA.
 
-    The first share is that of the objective's variance, by fANOVA. It is that of the parameter by
-    itself, so what interactions explain is missing from the sum. The second tells which parameters
-    decide that a trial is among the best 10 %, by PED-ANOVA. It is scaled to a sum of 1.
+    fANOVA gives a parameter's share of the objective's variance. It is that of the parameter by
+    itself, so what interactions explain is missing from the sum. PED-ANOVA tells which parameters
+    decide that a trial is among the best 10 %. Its shares are scaled to a sum of 1.
     Trials are compared at the same epoch, because stopped trials have no later value.
     Parameters that only some of the trials have, or that never vary, are left out.
 

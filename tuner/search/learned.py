@@ -29,19 +29,19 @@ from tuner.search.standings import FIRST_LEARNED, Stood, spread, standing_of
 FADED = 48
 """Own trials after which a study of another task tells nothing more."""
 FEWEST = 8
-"""Learned trials that a proposal needs before own ones have reported, and own trials that judge a study."""
+"""Fewest learned trials that guide a proposal, and fewest own trials that judge a study."""
 NEIGHBOURS = 3
-"""Learned trials that are asked for the place of an own one."""
+"""Learned trials that are asked for the place of an own trial."""
 TRIED = 3
 """Best learned configurations that are proposed at the beginning, at most."""
 
 
 @dataclass(frozen=True)
 class LearnedTrial:
-    """A trial of an earlier study, as this study would have drawn it.
+    """A trial of an earlier study, in this study's search space.
 
     Attributes:
-        parameters: Its parameters in this study's space.
+        parameters: Its parameters.
         values: First objective by epoch.
         is_complete: True if it ran to the end that this study plans.
     """
@@ -95,14 +95,16 @@ class LearnedStudy:
 
 
 def fit_parameters(space: Space, drawn: Mapping[str, Value], constants: Mapping[str, Value]) -> dict[str, Value] | str:
-    """Return an earlier trial's parameters in another space, or the name of one that does not fit.
-
-    The epochs are the nearest of that space.
+    """Fit an earlier trial's parameters to another search space.
 
     Args:
         space: The space that is searched now.
         drawn: The trial's parameters.
         constants: The values that all trials of its study had.
+
+    Returns:
+        The parameters, with the nearest epochs of the space. Or the name of the first parameter
+        that does not fit.
     """
     known = {**constants, **drawn}
     fitting: dict[str, Value] = {}
@@ -147,7 +149,7 @@ class Learned:
         return [trial for study, trials in pairs if study.is_same_task for trial in trials]
 
     def others(self, own: list[Stood], rungs: Sequence[int]) -> list[list[Stood]]:
-        """Return trials of other tasks with their standings, a list for each study.
+        """Return trials of other tasks with their standings, grouped by study.
 
         Args:
             own: The study's own trials that have reached a rung.
@@ -161,10 +163,10 @@ class Learned:
         return [group for group in kept if group]
 
     def _agreement(self, learned: list[Stood], own: list[Stood]) -> float:
-        """Return how well learned trials tell the order of own ones, from 0 to 1.
+        """Return how well learned trials predict the order of own trials.
 
-        It is the rank correlation of own places with those of the nearest learned trials, and 1
-        while there are too few own trials.
+        The result, from 0 to 1, is the rank correlation of own places with those of the nearest
+        learned trials. It is 1 while there are too few own trials.
         """
         if len(own) < FEWEST:
             return 1.0
@@ -185,14 +187,18 @@ class Learned:
         return [(standing, trial) for standing, trial in standings if standing]
 
     def guides(self, index: int) -> bool:
-        """Return True if a proposal is made by what was learned, before own trials have reported.
+        """Return True if the learned trials guide an early proposal.
 
-        Trials of other tasks guide every second proposal only, because they can mislead.
+        Early proposals are those before own trials have reported. Trials of other tasks
+        guide every second proposal only, because they can mislead.
         """
         return len(self) >= FEWEST and (bool(self.same) or index % 2 == 0)
 
     def joined(self, own: list[Stood], rungs: Sequence[int]) -> list[list[Stood]]:
-        """Return groups of trials that can be compared: own ones and those of the same task first."""
+        """Return groups of trials that can be compared with each other.
+
+        Own trials and those of the same task are the first group.
+        """
         return [own + self._stood(self.same, rungs), *self.others(own, rungs)]
 
     @cached_property
@@ -232,7 +238,10 @@ def _reached(trial: LearnedTrial, sign: int) -> tuple[int, float]:
 
 
 def _freeze(spec: StudyConfig, trial: LearnedTrial, drawn: Mapping[str, BaseDistribution], number: int) -> FrozenTrial:
-    """Make one of Optuna's trials, without the checks that the space has made."""
+    """Convert a learned trial to a trial of Optuna.
+
+    Optuna's checks are left out, because the space has made them.
+    """
     names = [name for name in trial.parameters if name in drawn]
     now = datetime.now()
     return FrozenTrial(

@@ -53,11 +53,11 @@ _BEGUN = "tuner:begun"
 
 
 def frozen_trials(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame) -> list[FrozenTrial]:
-    """Return the trials of the search as Optuna's, ordered by number. Repeats are left out.
+    """Convert the trials of the search to Optuna's, ordered by number.
 
     Args:
         spec: The study.
-        trials: `StudyResults.trials`.
+        trials: `StudyResults.trials`. Repeats are left out.
         epochs: `StudyResults.epochs`.
     """
     reported = reported_values(epochs, spec.objective[0].metric) if len(spec.objective) == 1 else {}
@@ -98,12 +98,14 @@ def _attributes(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _local(at: Any) -> datetime | None:
-    """Return a time as Optuna has it: of this machine's zone, without naming it."""
+    """Return a time in the local zone without `tzinfo`, as in Optuna."""
     return None if pd.isna(at) else at.to_pydatetime().astimezone().replace(tzinfo=None)
 
 
 def export_study(study: StudyResults, url: str) -> tuple[str, int, int]:
-    """Add the finished trials of a study to a storage of Optuna, those left out that it has.
+    """Add the finished trials of a study to a storage of Optuna.
+
+    Trials that the storage already has are left out.
 
     Args:
         study: The study.
@@ -135,7 +137,7 @@ def export_study(study: StudyResults, url: str) -> tuple[str, int, int]:
 
 
 def _create_or_continue(spec: StudyConfig, begun: str, url: str) -> optuna.Study:
-    """Make the study in a storage, or return the same study of an earlier export."""
+    """Create the study in a storage, or load it from there."""
     try:
         made = optuna.create_study(study_name=spec.study, storage=url, directions=_directions(spec))
     except DuplicatedStudyError:
@@ -161,7 +163,7 @@ def _name_metrics(spec: StudyConfig, study: optuna.Study) -> None:
 
 
 class Mirror:
-    """A storage of Optuna in memory that is kept equal to the tables of a study.
+    """An in-memory storage of Optuna, kept equal to a study's tables.
 
     Args:
         path: The study's folder.
@@ -180,7 +182,10 @@ class Mirror:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Read the tables if they have new parts. Return True if they had."""
+        """Read the tables if they have new parts.
+
+        The result is True if there were new parts.
+        """
         study = load_study(self._path)
         tables: tuple[Table, ...] = ("trials", "epochs")
         parts = [name for table in tables for name in study.folder.storage.names(table, ".parquet")]

@@ -87,7 +87,10 @@ class BulkStorage(InMemoryStorage):
                 self._update_cache(trial._trial_id, study_id)
 
     def replace_trials(self, study_id: int, trials: Iterable[FrozenTrial]) -> None:
-        """Replace all trials of the only study, whose trials keep their places and so their ids."""
+        """Replace all trials of the only study.
+
+        A trial that keeps its place keeps its id.
+        """
         with self._lock:
             self._studies[study_id].trials = []
             self._studies[study_id].best_trial_id = None
@@ -102,9 +105,9 @@ class BulkStorage(InMemoryStorage):
         param_value_internal: float,
         distribution: BaseDistribution,
     ) -> None:
-        """Set a parameter, with the distribution of earlier trials if it is equal.
+        """Set a parameter, and share an equal distribution of earlier trials.
 
-        Each proposal makes distributions, which would take a third of a trial's memory.
+        Each proposal makes new distributions, which would take a third of a trial's memory.
         """
         study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
         known = self._studies[study_id].param_distribution.get(param_name)

@@ -10,10 +10,10 @@ from tuner.results.schema import is_search
 
 
 class Plateau:
-    """A count of the trials that have ended or begun to wait since the last progress.
+    """A count of the trials since the last progress.
 
-    An epoch is progress unless an earlier one is at least as good in every objective. The trial
-    that made the progress is not counted.
+    A trial is counted when it ends or begins to wait. An epoch is progress unless an earlier epoch
+    is at least as good in every objective. The trial that made the progress is not counted.
 
     Args:
         spec: The study.
@@ -46,7 +46,7 @@ class Plateau:
             self._since.add(number)
 
     def _is_progress(self, result: Mapping[str, Any]) -> bool:
-        """Compare an epoch with all before, and keep it if it is progress."""
+        """Return True if an epoch is progress, and keep its values then."""
         values = [result.get(objective.metric) for objective in self._objectives]
         if any(value is None or value != value for value in values):
             return False

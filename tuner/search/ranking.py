@@ -42,7 +42,7 @@ class Ranking:
         return self._sort()
 
     def record(self, number: int, value: float, epoch: int = 0) -> None:  # noqa: ARG002
-        """Keep a trial's value at an epoch in place of its earlier one."""
+        """Keep a trial's value in place of its earlier value."""
         if number in self._by_number:
             ordered = self._sort()
             del ordered[bisect_left(ordered, self._by_number[number])]
@@ -89,8 +89,9 @@ def interpolated_quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def ranks(values: ArrayLike) -> NDArray[np.float64]:
-    """Return the rank of each value from 1, the mean rank of those that are equal.
+    """Return the rank of each value, 1 for the lowest.
 
-    Not scipy.stats, because importing it takes most of a second.
+    Equal values share their mean rank. scipy.stats is not used, because importing it takes most of
+    a second.
     """
     return np.asarray(pd.Series(np.asarray(values, dtype=float)).rank())

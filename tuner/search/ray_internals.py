@@ -61,7 +61,7 @@ def has_idle_workers(controller: Any) -> bool:
 
 
 def forget_ended_trials(controller: Any) -> None:
-    """Drop all trials that have ended from Tune's lists, except the last one.
+    """Drop all ended trials but the last from Tune's lists.
 
     Tune keeps every trial until the study ends, 45 kB each, and offers no public way to drop one.
     The last trial stays because Tune reads a snapshot from disk if it has none. Tune reads nothing
@@ -81,7 +81,10 @@ def forget_ended_trials(controller: Any) -> None:
 
 
 def silent_progress() -> "Callback":
-    """Return a callback that takes the place of Tune's own, which keeps all trials."""
+    """Return a silent replacement for Tune's own callback.
+
+    Tune's own callback keeps all trials.
+    """
     from ray.tune.progress_reporter import TrialProgressCallback
 
     class SilentProgress(TrialProgressCallback):

@@ -58,7 +58,7 @@ class Outcome:
     cut: set[int] = field(default_factory=set)
 
     def best(self, sign: int, epochs: float) -> tuple[int, float] | None:
-        """Return the best trial that was complete after so many epochs, with its value."""
+        """Return the best complete trial after `epochs` epochs, and its value."""
         ended = [(number, value) for number, (used, value) in self.complete.items() if used <= epochs]
         return max(ended, key=lambda pair: sign * pair[1]) if ended else None
 
@@ -106,7 +106,7 @@ class Simulation:
         self._outcome = Outcome()
 
     def run(self, epochs: int) -> Outcome:
-        """Train until so many epochs have passed, or until nothing may go on."""
+        """Train until `epochs` epochs have passed, or no trial may go on."""
         while self._outcome.used < epochs and (number := self._next()) is not None:
             self._train(number, epochs)
         return self._outcome
@@ -123,7 +123,10 @@ class Simulation:
         return None
 
     def _train(self, number: int, epochs: int) -> None:
-        """Train a trial until the rule, its end, its record or the epochs end it."""
+        """Train a trial until the rule or a limit ends it.
+
+        The limits are its planned epochs, its recorded epochs, and `epochs` of all trials.
+        """
         curve, outcome = self._curves[number], self._outcome
         while outcome.used < epochs:
             if self._reached[number] == len(curve.values):
@@ -172,7 +175,9 @@ def replay(
     rules: Iterable[AshaConfig | None] | None = None,
     orders: int = ORDERS,
 ) -> pd.DataFrame:
-    """Replay a study under other rules, with as many epochs as it trained.
+    """Replay a study under other stopping rules.
+
+    Each rule may train as many epochs as the study trained.
 
     Args:
         spec: The study.

@@ -63,7 +63,10 @@ class RetryQueue:
         return self._failed.pop(retry.number)
 
     def started(self, trial_id: str) -> None:
-        """Let proposals go on when a retry has its worker, unless it runs alone."""
+        """Let proposals go on when a retry has its worker.
+
+        A retry that runs alone still holds them back.
+        """
         if self._placed and self._placed[0] == trial_id and not self._placed[1].alone:
             self._placed = None
 

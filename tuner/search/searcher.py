@@ -140,7 +140,7 @@ class OptunaSearcher(Searcher):
         return self._waiting.pop(0) if self._waiting else None
 
     def _ask_repeats(self) -> None:
-        """Propose the repeats of the best trials, as many as the budget allows."""
+        """Propose repeats of the best trials, as the budget allows."""
         missing = missing_repeats(self.spec, self._latest(), self._next_number)
         most = self.spec.budget.trials
         self._waiting = missing if most is None else missing[: max(0, most - self._next_number + self._optuna.refused)]
@@ -163,12 +163,15 @@ class OptunaSearcher(Searcher):
             self._on_prune([proposal.number for proposal in ended])
 
     def _has_begun_all(self) -> bool:
-        """Return True if no new trial is left to begin, or none may."""
+        """Return True if no new trial is left, or may begin."""
         return self._optuna.has_asked_all or self.limit is not None
 
     @property
     def limit(self) -> str | None:
-        """Key of the limit that lets no new trial begin, while some are left to begin."""
+        """Key of the limit that lets no new trial begin.
+
+        It is None without such a limit, and when no trial is left to begin.
+        """
         if self._optuna.has_asked_all and self._repeats_asked:
             return None
         most = self.spec.budget.trials

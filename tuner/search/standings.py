@@ -109,12 +109,19 @@ def order_by_rungs(study: Study, rungs: Sequence[int], learned: "Learned | None"
 
 
 def _merge(groups: list[list[Stood]]) -> list[Stood]:
-    """Join groups of trials whose values cannot be compared, by their places at each rung."""
+    """Join groups of trials.
+
+    In several groups each value becomes its place at the rung, because values of different groups
+    cannot be compared.
+    """
     return [pair for group in (groups if len(groups) == 1 else map(_as_shares, groups)) for pair in group]
 
 
 def _as_shares(group: list[Stood]) -> list[Stood]:
-    """Replace each value by its place among those at the same rung, from 0 to 1."""
+    """Replace each value by its place at the rung.
+
+    Places are between 0 and 1, and a higher place is better.
+    """
     shares: dict[int, float] = {}
     for rung in {standing.rung for standing, _ in group}:
         there = [(standing.value, trial.number) for standing, trial in group if standing.rung == rung]
@@ -141,7 +148,7 @@ def choose(standings: list[Stood], most: int) -> list[Stood]:
 
 
 def spread(given: list[T], most: int) -> list[T]:
-    """Return at most so many items, evenly spread."""
+    """Return at most `most` items, evenly spread."""
     return [given[index * len(given) // most] for index in range(most)] if len(given) > most else given
 
 
