@@ -35,7 +35,7 @@ class Spent:
 
 
 class BudgetMeter:
-    """A count of what a study spends, and the limit that it reaches first.
+    """A count of what a study spends of its budget.
 
     Args:
         spec: The study.
@@ -75,7 +75,10 @@ class BudgetMeter:
 
     @property
     def limit(self) -> str | None:
-        """Key of the limit that is reached and ends the study at once, or None."""
+        """Key of the reached limit that ends the study at once.
+
+        It is None if no such limit is reached.
+        """
         if self._is_on_target:
             return "target"
         if self._budget.epochs is not None and self._epochs >= self._budget.epochs:
@@ -92,9 +95,9 @@ class BudgetMeter:
         return self._budget.gpu_hours * 3600 - self._gpu_seconds - self.gpu * running
 
     def is_short_of(self, seconds: float, epochs: int) -> bool:
-        """Return True if too little is left for a trial that needs so much.
+        """Return True if too little budget is left for a trial.
 
-        Enough is `SPARE` times as much.
+        Enough is `SPARE` times the seconds and epochs that the trial needs.
         """
         if self._budget.epochs is not None and self._budget.epochs - self._epochs < SPARE * epochs:
             return True

@@ -11,7 +11,7 @@ from tuner.errors import SpecError
 
 
 class KnownBefore:
-    """A function that returns what is known of a trial from its parameters.
+    """A function that returns facts about a trial before its training.
 
     Args:
         spec: The study.
@@ -23,7 +23,10 @@ class KnownBefore:
         self._channels, self._classes, self._size = dataset.in_channels, len(dataset.classes), dataset.image_size
 
     def __call__(self, parameters: Mapping[str, Value]) -> Mapping[str, Any]:
-        """Return `parameters_count`, if the study constrains it and the network can be built."""
+        """Return the `parameters_count` of a trial if the study constrains it.
+
+        The result is empty if not, or if the network cannot be built.
+        """
         if not any(metric in self._spec.constraints for metric in BEFORE_TRAINING):
             return {}
         import torch  # because the driver needs it for this only

@@ -51,7 +51,10 @@ class CpuUse:
 
 
 def _worker_seconds(pid: int) -> float | None:
-    """Return the processor time of a Ray worker, None if the process is none."""
+    """Return the processor time of a Ray worker.
+
+    None if the process has ended or is no Ray worker.
+    """
     with suppress(OSError, ValueError, IndexError):
         name, _, fields = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
         if name.startswith("ray::"):

@@ -64,7 +64,7 @@ def load_fitting(spec: StudyConfig, root: Path | None, say: Callable[[str], obje
 
 
 def _warn_of_turned_digits(config: DatasetConfig) -> None:
-    """Warn of changes that make one digit look like another, or like none."""
+    """Warn of augmentations that change the meaning of a digit."""
     augment = config.augment
     if config.name in DIGITS and (augment.flip or augment.rotate > LARGEST_TURN):
         found = "flip: true" if augment.flip else f"rotate: {augment.rotate:g}"
@@ -97,7 +97,7 @@ def _check_pixels(pixels: str | Normalization, dataset: data.Dataset) -> None:
 
 
 def _warn_of_other_pixels(spec: StudyConfig, dataset: data.Dataset) -> None:
-    """Warn of pixels on another scale than those that a network's published weights were trained with."""
+    """Warn of pixels on another scale than published weights expect."""
     pixels = spec.dataset.pixels
     names = [name for name, pretrained in spec.weights if pretrained is True]
     for name in names if pixels != "auto" else ():
@@ -111,7 +111,10 @@ def _warn_of_other_pixels(spec: StudyConfig, dataset: data.Dataset) -> None:
 
 
 def _agree(pixels: str | Normalization, published: tuple[tuple[float, ...], tuple[float, ...]]) -> bool:
-    """Return True if pixels are on the scale of a mean and a deviation, to two digits."""
+    """Return True if pixels are on the scale of published weights.
+
+    The means and deviations may differ by `PIXEL_TOLERANCE`.
+    """
     if isinstance(pixels, Normalization):
         found = zip((*pixels.mean, *pixels.deviation), (*published[0], *published[1]), strict=True)
         return all(abs(own - theirs) <= PIXEL_TOLERANCE for own, theirs in found)
@@ -133,7 +136,7 @@ def _try_weights(
     root: Path | None,
     say: Callable[[str], object],
 ) -> None:
-    """Fit pretrained weights to a network, and describe the fit in a line."""
+    """Fit pretrained weights to a network, and describe the fit."""
     import torch  # here, because it takes seconds
 
     from tuner.models.weights import start_from

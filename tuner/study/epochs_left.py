@@ -27,7 +27,10 @@ class Course(NamedTuple):
 
 
 class EpochsLeft(NamedTuple):
-    """Expected number of epochs, its variance, and the least number if little is known."""
+    """Expected number of epochs, with its variance.
+
+    `least` is the number if trials of unknown length end soon. None: the same as `mean`.
+    """
 
     mean: float
     variance: float = 0.0
@@ -103,13 +106,16 @@ def _mean(planned: Counter[int]) -> float:
 
 
 def _steps(planned: Counter[int], start: int, end: int | None) -> float:
-    """Return the mean epochs from one rung to the next, of trials that go beyond the first."""
+    """Return the mean epochs from one rung to the next.
+
+    Only trials that go beyond `start` count.
+    """
     beyond = {epochs: count for epochs, count in planned.items() if epochs > start}
     steps = sum(count * (min(epochs, end or epochs) - start) for epochs, count in beyond.items())
     return steps / sum(beyond.values()) if beyond else 0.0
 
 
 def _share_beyond(planned: Counter[int], start: int, end: int) -> float:
-    """Return the share of trials that go beyond `end`, of those that go beyond `start`."""
+    """Return the share of trials beyond `start` that go beyond `end`."""
     beyond = sum(count for epochs, count in planned.items() if epochs > start)
     return sum(count for epochs, count in planned.items() if epochs > end) / beyond if beyond else 0.0

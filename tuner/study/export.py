@@ -69,7 +69,7 @@ def _check_target(out: Path, format_name: str) -> None:
 
 
 def _some_images(study: StudyResults, root: Path | None) -> Tensor:
-    """Return some images of a study, spread over its test or validation images."""
+    """Return some images, spread over the test or validation images."""
     parts = DeviceDataset.open_folds(data.load(study.spec.dataset, root), study.spec.dataset)[0]
     images = parts.test if len(parts.test) else parts.validation
     count = min(CHECKED_IMAGES, len(images))

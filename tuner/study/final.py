@@ -71,7 +71,7 @@ def _refuse_existing(out: Path) -> None:
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """Give an unfinished folder, which is renamed to `out` at the end of the block."""
+    """Yield an unfinished folder that is renamed to `out` at the end."""
     _refuse_existing(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
@@ -144,7 +144,7 @@ class _Job:
 
 
 def _test(trainer: Trainer, spec: StudyConfig) -> dict[str, float | None]:
-    """Measure a model on the test images, by the metrics of its study."""
+    """Measure a model on the test images by its study's metrics."""
     images = trainer.data.test
     logits = trainer.logits(images)
     loss, accuracy = loss_and_accuracy(logits, images.labels)

@@ -77,7 +77,10 @@ class StudyFollower:
         return None
 
     def _clock(self) -> float:
-        """Return the time of the row that is replayed, or now while the study runs."""
+        """Return the current time, or the time of the last row.
+
+        The last row's time counts during a replay, and while no driver runs the study.
+        """
         return self._last if self._is_replaying or self.state != "running" else max(self._last, time.time())
 
     def _read_new(self) -> bool:
@@ -136,7 +139,10 @@ class StudyFollower:
         self._is_replaying = False
 
     def _report(self, report: Row) -> None:
-        """Bring a running trial up to an epoch. Repeated epochs add no seconds."""
+        """Bring a running trial up to an epoch.
+
+        Repeated epochs add no seconds.
+        """
         row = self._rows.get(report["number"])
         if row is None or not report["epoch"] or report["number"] not in self.progress.running:
             return
@@ -162,7 +168,7 @@ class StudyFollower:
                 del self._rows[cells["number"]]
 
     def _update_state(self) -> None:
-        """Read whether a driver runs the study, and how the last run ended."""
+        """Read whether the study runs, and how its last run ended."""
         self._holder = read_holder(self._folder.storage)
         run = ((self._provenance or {}).get("runs") or [{}])[-1]
         halted, in_flight = run.get("halted"), self.progress.running or self.progress.waiting

@@ -21,7 +21,9 @@ FILE = "learned.json"
 
 
 def learn(folder: StudyFolder, spec: StudyConfig, fingerprint: str) -> list[LearnedStudy]:
-    """Return what a study learns from: as its folder keeps it, or read from the other studies.
+    """Return the earlier studies from which a study learns.
+
+    The first run reads those studies. Later runs read the file that `keep` has written.
 
     Args:
         folder: The study's folder. Other studies are named by their paths, or lie beside it.
@@ -46,13 +48,20 @@ def learn(folder: StudyFolder, spec: StudyConfig, fingerprint: str) -> list[Lear
 
 
 def gather(folder: StudyFolder, spec: StudyConfig, fingerprint: str) -> list[LearnedStudy]:
-    """Read what earlier studies tell, whatever the folder keeps. Raise StudyError as `learn` does."""
+    """Read the earlier studies from their own folders.
+
+    Raises:
+        StudyError: As `learn`, except for the kept file.
+    """
     names = spec.search.learn_from or []
     return [_learn_from(name, _find(name, folder), spec, fingerprint) for name in names]
 
 
 def keep(folder: StudyFolder, learned: list[LearnedStudy]) -> None:
-    """Write what a study learns from into its folder, unless it is there."""
+    """Write the learned studies into the study's folder.
+
+    An existing file stays as it is.
+    """
     if learned and not folder.storage.exists(FILE):
         folder.storage.write(FILE, json.dumps([study.to_dict() for study in learned]).encode())
 
@@ -67,7 +76,11 @@ def _read(folder: StudyFolder) -> list[LearnedStudy]:
 
 
 def _find(name: str, folder: StudyFolder) -> StudyResults:
-    """Return the study of a name or path. Raise StudyError if there is none."""
+    """Return the study of a name or path.
+
+    Raises:
+        StudyError: There is no such study, or it is the one in `folder`.
+    """
     results, _, own = str(folder).rpartition("/")
     results = results or "."
     other = StudyFolder(name if is_url(name) or "/" in name else f"{results}/{name}")
@@ -105,7 +118,10 @@ def _learn_from(name: str, other: StudyResults, spec: StudyConfig, fingerprint: 
 def _fitting(
     other: StudyResults, spec: StudyConfig, values: Mapping[int, Mapping[int, float]], left_out: Counter[str]
 ) -> Iterator[LearnedTrial]:
-    """Yield the trials that fit, and count the others by the parameter at fault."""
+    """Yield the trials that fit, and count the trials left out.
+
+    `left_out` counts them by the parameter that does not fit.
+    """
     rungs = set(rung_epochs(spec))
     trials = other.trials
     rows = trials[is_search(trials) & trials["number"].isin(values)].sort_values("number")
@@ -122,7 +138,10 @@ def _fitting(
 
 
 def _constants(spec: StudyConfig, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a trial that its space did not draw, its network's defaults included."""
+    """Return all settings of a trial, drawn or not.
+
+    The defaults of its network are among them.
+    """
     config = spec.training_config(drawn)
     return {**config.hyperparameters, **config.model_dump(mode="json"), **spec.training}
 

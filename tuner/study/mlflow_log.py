@@ -42,7 +42,7 @@ class MlflowLog:
         self._client: Any = None
 
     def open(self) -> None:
-        """Find or make the experiment, and the runs of this study in it."""
+        """Find or create the experiment, and find this study's runs."""
         self._client = _connect(self.place)
         found = self._client.get_experiment_by_name(self._spec.study)
         self._experiment = found.experiment_id if found else self._client.create_experiment(self._spec.study)
@@ -50,7 +50,10 @@ class MlflowLog:
         self._runs = {int(run.data.tags["tuner.number"]): run for run in self._search()}
 
     def _search(self) -> Iterator[Any]:
-        """Yield the runs of this study, and not those of an earlier study of its name."""
+        """Yield the runs of this study.
+
+        Runs of an earlier study of the same name are left out.
+        """
         filter_, token = f"tags.`tuner.begun` = '{self._begun}'", None
         while True:
             page = self._client.search_runs([self._experiment], filter_, max_results=_MOST_RUNS, page_token=token)
@@ -68,7 +71,10 @@ class MlflowLog:
         return (tags.get("tuner.attempt"), tags.get("tuner.state")) == (str(row["attempt"]), row["state"])
 
     def write(self, row: Row, epochs: Points) -> None:
-        """Add what the run lacks. A run with other points is deleted, and another takes its place."""
+        """Complete the run of a trial.
+
+        A run that holds other points is deleted and created again.
+        """
         number = int(row["number"])
         wanted = {(name, at): value for at, point in epochs.items() for name, value in metrics_of(point).items()}
         if row["state"] in FINISHED:
@@ -136,7 +142,10 @@ class MlflowLog:
 
 
 def _connect(uri: str) -> Any:
-    """Return a client, without MLflow's telemetry, its search for Git, and its notes on migrations."""
+    """Return a client of MLflow, without its telemetry and messages.
+
+    The silenced messages are about Git and database migrations.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from mlflow import MlflowClient

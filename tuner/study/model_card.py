@@ -83,7 +83,10 @@ def _figures(study: StudyResults, row: Mapping[Any, Any], origin: Origin) -> Ite
 
 
 def _mean(study: StudyResults, row: Mapping[Any, Any], name: str, column: str) -> str | None:
-    """Describe the mean over a configuration's repeats: `mean of 3 other seeds | 0.91 ± 0.02`."""
+    """Describe the mean over a configuration's repeats.
+
+    An example is `mean of 3 other seeds | 0.91 ± 0.02`. None without repeats.
+    """
     table = confirmed(study.spec, study.trials, [column])
     found = table[table["number"] == _searched_as(row)].dropna(subset=column)
     if found.empty:
@@ -95,7 +98,7 @@ def _mean(study: StudyResults, row: Mapping[Any, Any], name: str, column: str) -
 
 
 def _searched_as(row: Mapping[Any, Any]) -> int:
-    """Return the trial of the search that a row repeats, or its own number."""
+    """Return the trial that a row repeats, or its own number."""
     return int(row["number"] if is_missing(row["repeat_of"]) else row["repeat_of"])
 
 

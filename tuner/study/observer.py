@@ -28,7 +28,7 @@ class Observer(Protocol):
         """Learn that a trial finished an epoch, and what its worker sent."""
 
     def trial_judged(self, decision: Row) -> None:
-        """Learn a verdict of the stopping rule, a row of the table `decisions`."""
+        """Learn a verdict of the stopping rule, a row of `decisions`."""
 
     def trial_paused(self, row: Row) -> None:
         """Learn that a trial waits at a rung."""

@@ -75,7 +75,10 @@ class Progress:
             self._take_over({str(key): cell for key, cell in row.items()})
 
     def _take_over(self, row: Row) -> None:
-        """Record a trial of an earlier run, unless it is to go on at once."""
+        """Record a trial of an earlier run, unless it was running.
+
+        A trial that was running goes on at once, and `started` records it.
+        """
         if row["state"] == "RUNNING":
             return
         self.epochs += _work(row)[0]
@@ -143,7 +146,10 @@ class Progress:
         return left if budget is None else left.at_most(budget)
 
     def _time_of_work(self, wall: float) -> TimeLeft:
-        """Return the time of the trials that are left, within the budget of epochs."""
+        """Estimate the time of the trials that are left.
+
+        The budget of epochs may end them earlier.
+        """
         courses = [Course(_work(row)[0], row["epochs_planned"], is_search(row)) for row in list(self.running.values())]
         later = self.total - self.done - len(courses)
         repeats = min(later, max(0, self._earned_repeats - self._repeats))
@@ -245,6 +251,9 @@ def _work(row: Mapping[Any, Any]) -> tuple[int, float]:
 
 
 def _time(row: Mapping[Any, Any]) -> tuple[bool, Any]:
-    """Return a key that sorts rows by time, rows without a time first."""
+    """Return a key that sorts rows by time.
+
+    Rows without a time come first.
+    """
     at = row.get("updated_at")
     return at is not None, at or 0

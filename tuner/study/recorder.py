@@ -324,7 +324,7 @@ class Recorder(tune.Callback):
             self._writer.defer(partial(self._folder.storage.remove, self._folder.weights(other)))
 
     def left_of(self, number: int) -> tuple[float, int]:
-        """Return the seconds and epochs that a waiting trial needs to its end.
+        """Return the seconds and epochs that a waiting trial still needs.
 
         The seconds are estimated from its pace so far.
         """

@@ -22,9 +22,10 @@ _LATEST = (
 
 
 def append_report(writer: Writer, row: Row, report: Row, result: dict[str, Any]) -> None:
-    """Append the rows of a report: its folds, epoch, steps, predictions and classes.
+    """Append the rows of a report to the tables.
 
-    All but the epoch are taken out of the result, because Tune keeps a trial's last one.
+    These are its folds, epoch, steps, predictions and classes. All but the epoch are removed from
+    `result`, because Tune keeps a trial's last result.
 
     Args:
         writer: Writes the rows.

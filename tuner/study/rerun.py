@@ -69,9 +69,9 @@ class Rerun:
 def rerun(
     study: StudyResults, number: int, data: Path | None = None, say: Callable[[str], object] = lambda _: None
 ) -> Rerun:
-    """Train a trial again for the epochs that are recorded, and compare the numbers.
+    """Train a trial again, and compare the numbers with the recorded numbers.
 
-    Nothing is written into the study's folder.
+    The training ends at the last recorded epoch. Nothing is written into the study's folder.
 
     Args:
         study: The study.

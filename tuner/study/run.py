@@ -302,7 +302,11 @@ class StudyRun:
 
 
 def _gpu_of(placement: Placement, spec: StudyConfig) -> float:
-    """Return the GPUs of a trial. Raise SpecError if a budget of them has none to count."""
+    """Return the GPUs of a trial.
+
+    Raises:
+        SpecError: The budget limits hours of GPUs, and trials have no GPU.
+    """
     try:
         check_gpu_hours(spec.budget, placement.trial.gpu)
     except ValueError as error:

@@ -63,7 +63,10 @@ class RunRecord:
             self._observer.slots_counted(slots)
 
     def end(self, stop_reason: str | None) -> None:
-        """Record the end of the run. A run without an end reads like one that was killed."""
+        """Record the end of the run.
+
+        A run without an end reads like a run that was killed.
+        """
         self._run |= {"stopped_at": now().isoformat(), "halted": stop_reason}
         self._write()
 

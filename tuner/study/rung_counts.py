@@ -56,7 +56,10 @@ class RungCounts:
             self.judged(decision)
 
     def judged(self, decision: Mapping[Any, Any]) -> None:
-        """Record a verdict. A verdict on a trial that waited takes the place of the wait."""
+        """Record a verdict on a trial.
+
+        If the trial waited, the verdict replaces the wait.
+        """
         number, epoch = int(decision["number"]), ceil(decision["rung"])
         outcome = _OUTCOMES.get(decision["verdict"])
         if outcome is None or epoch not in self._epochs:
@@ -73,7 +76,10 @@ class RungCounts:
             self._counts[epoch, "stopped"] += 1
 
     def _leave(self, number: int) -> int | None:
-        """Let a trial wait no more, and return the epoch at which it waited."""
+        """End a trial's wait, and return the epoch of the wait.
+
+        None if the trial did not wait.
+        """
         epoch = self._waiting_at.pop(number, None)
         if epoch is not None:
             self._counts[epoch, "waiting"] -= 1

@@ -49,7 +49,10 @@ class TensorBoardLog:
         self._files: dict[int, Path] = {}  # of trials that have not ended
 
     def open(self) -> None:
-        """Make the folder, and move aside the runs of an earlier study of this name."""
+        """Create the folder of the log.
+
+        Runs of an earlier study of the same name are moved aside.
+        """
         told = {"study": self._spec.study, "begun": begun_at(self._folder.provenance())}
         if self._root.exists() and any(self._root.iterdir()) and (found := self._read_study()) != told:
             if not isinstance(found, dict) or "begun" not in found:
@@ -131,7 +134,10 @@ def _points(epochs: Points) -> list[Event]:
 
 
 def tag(metric: str) -> str:
-    """Return TensorBoard's tag of a metric, whose part before the slash is a group of figures."""
+    """Return TensorBoard's tag of a metric.
+
+    TensorBoard groups its charts by the part before the slash.
+    """
     return f"{'metrics' if metric.startswith(_LEARNING) else 'system'}/{metric}"
 
 
@@ -141,7 +147,10 @@ def _scalars(step: int, at: float, metrics: Mapping[str, float]) -> Event:
 
 
 def _ending(row: Row, at: float) -> Event:
-    """Return the fate of a trial: as text, and for the table of hyperparameters."""
+    """Return an event with the fate of a trial.
+
+    The event holds it as text and for the table of hyperparameters.
+    """
     end = plugin_data_pb2.SessionEndInfo(status=_STATUS[row["state"]], end_time_secs=at)
     data = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
     text = f"{row['state']}: {row['error']}" if row.get("error") else row["state"]

@@ -18,7 +18,7 @@ MODEL_ERROR = 0.3
 
 
 class TimeLeft(NamedTuple):
-    """Seconds until the end: the likely ones, and the ends of their range."""
+    """Seconds until the end, as a likely number within a range."""
 
     low: float
     likely: float
@@ -30,7 +30,9 @@ class TimeLeft(NamedTuple):
 
 
 class Pace:
-    """Lengths of trials and seconds of epochs, from which the time left follows.
+    """Pace of a study, from which the time left follows.
+
+    It holds the lengths of trials and the seconds of epochs.
 
     Args:
         spec: The study.

@@ -55,10 +55,13 @@ class TrialLog(Protocol):
         """Connect to the log, and learn which runs it holds."""
 
     def is_whole(self, row: Row) -> bool:
-        """Return True if the log holds all of a finished trial, its fate included."""
+        """Return True if a finished trial's run is complete, including its fate."""
 
     def write(self, row: Row, epochs: Points) -> None:
-        """Make the run of a trial equal to its rows, whatever the log holds of it."""
+        """Make the run of a trial equal to its rows.
+
+        The run may be missing, incomplete or different before.
+        """
 
     def append(self, row: Row, epochs: Points) -> None:
         """Add epochs to the run of a trial."""
@@ -68,7 +71,7 @@ class TrialLog(Protocol):
 
 
 class Follower:
-    """A thread that keeps one log equal to the tables of a running study.
+    """A thread that keeps a log equal to a running study's tables.
 
     Args:
         log: The log.
@@ -187,7 +190,10 @@ class Follower:
             self._add_to(number, latest.get(number), epochs.get(number, {}))
 
     def _add_to(self, number: int, row: Row | None, epochs: dict[int, Row]) -> None:
-        """Add to the run of a trial, or write it again where an attempt repeats epochs."""
+        """Add rows to the run of a trial.
+
+        The run is written again where an attempt repeats epochs.
+        """
         trial = self._open.get(number)
         if trial is not None:
             self._extend(trial, row or trial.row, epochs)
@@ -237,13 +243,13 @@ def _is_missing(cell: Any) -> bool:
 
 
 def metrics_of(point: Row) -> dict[str, float]:
-    """Return the measurements of an epoch's row, as far as they are finite numbers."""
+    """Return the finite measurements of an epoch's row."""
     cells = {name: point.get(name) for name in EPOCH_COLUMNS if name != "epoch"}
     return {name: float(cell) for name, cell in cells.items() if cell is not None and math.isfinite(cell)}
 
 
 def final_metrics(row: Row) -> dict[str, float]:
-    """Return what a finished trial's row adds to its epochs: the measurements on test images."""
+    """Return the finite test metrics of a finished trial's row."""
     cells = {name: row.get(name) for name in ("test_accuracy", "test_loss")}
     return {name: float(cell) for name, cell in cells.items() if cell is not None and math.isfinite(cell)}
 
@@ -277,7 +283,9 @@ def _make_log(name: LogName, place: str, spec: StudyConfig, folder: StudyFolder)
 
 @contextmanager
 def following(spec: StudyConfig, folder: StudyFolder, tables: Tables) -> Iterator[None]:
-    """Keep the logs of a study equal to its tables until the end of the block.
+    """Keep the logs of a study equal to its tables.
+
+    This goes on until the end of the block.
 
     Args:
         spec: The study.
@@ -301,6 +309,9 @@ def following(spec: StudyConfig, folder: StudyFolder, tables: Tables) -> Iterato
 
 
 def catch_up(spec: StudyConfig, folder: StudyFolder) -> None:
-    """Make the logs of a study that does not run equal to its tables. Warn where that fails."""
+    """Make the logs of a study equal to its tables.
+
+    The study must not be running. A log that fails causes a warning.
+    """
     with following(spec, folder, folder.tables(spec)):
         pass

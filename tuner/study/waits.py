@@ -8,7 +8,10 @@ HALTING = "Stopping; trials in flight can go on later (Ctrl-C again ends at once
 
 
 def describe_wait(progress: Progress) -> str | None:
-    """Return what a study waits for beside the ends of epochs, None if for nothing."""
+    """Describe what a study waits for beside the ends of epochs.
+
+    None if it waits for nothing else.
+    """
     match progress.phase:
         case "starting":
             return STARTING
@@ -23,7 +26,7 @@ def describe_wait(progress: Progress) -> str | None:
 
 
 def _wait_for_slots(progress: Progress) -> list[str]:
-    """Tell of trials that no worker has begun, or of slots without trials."""
+    """Describe trials that wait for a worker, or slots without trials."""
     pending = len(progress.running) - progress.begun
     if pending:
         is_full = progress.slots is not None and progress.begun >= progress.slots
