@@ -63,7 +63,9 @@ def test_own_validation_images_need_no_share(tmp_path: Path) -> None:
     choice = choose(summary)
     assert parse_spec(parse_yaml(render(summary, choice), "study.yaml")).dataset.validation is None
     assert "validation" not in explain(summary, choice)
-    assert cautions(summary)[0].startswith("Careful: groups.csv is not used")
+    unused, rare = cautions(summary)
+    assert unused.startswith("Careful: groups.csv is not used")
+    assert rare.startswith("Careful: classes of fewer than 10 images: a (3), b (3); ")
 
 
 def test_reasons_name_what_was_found() -> None:

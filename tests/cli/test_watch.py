@@ -24,6 +24,7 @@ from tests.support.studies import START, epoch_rows, trial_row, write_study
 from tests.support.waiting import PATIENCE, wait_until
 from tuner.cli import report, tables, watch
 from tuner.cli.watch import describe_server
+from tuner.errors import UserError
 from tuner.report import Extras
 from tuner.results.folder import StudyFolder, StudyResults
 
@@ -98,6 +99,11 @@ def test_lines_tell_of_study_until_its_end(
     assert "1 complete, 1 running, best val_accuracy 0.7500 (trial 0); interrupted, 1 trials in flight" in first
     assert "1 complete, 5 pruned, best val_accuracy 0.7500" in second
     assert third == "killed  maximize val_accuracy  (1 complete, 5 pruned)"
+
+
+def test_port_is_refused_beside_terminal(study: StudyResults) -> None:
+    with pytest.raises(UserError, match="--port: only without --terminal"):
+        watch.watch(str(study.folder), port=8640, terminal=True)
 
 
 @pytest.mark.slow

@@ -93,3 +93,16 @@ def test_large_means_half_of_what_the_process_may_use(monkeypatch: pytest.Monkey
     monkeypatch.setattr(streaming, "_limits", lambda: iter([]))
     assert not is_larger(1000, CPU)
     assert is_larger(1 << 60, CPU)
+
+
+def test_memory_limits_are_those_of_all_groups_above(tmp_path: Path) -> None:
+    (tmp_path / "job/step").mkdir(parents=True)
+    (tmp_path / "job/memory.max").write_text("4096\n")
+    (tmp_path / "job/step/memory.max").write_text("max\n")
+    membership = tmp_path / "cgroup"
+    membership.write_text("0::/job/step\n")
+    assert list(streaming._limits(membership, tmp_path)) == [4096]
+    (tmp_path / "memory").mkdir()  # as in a container of the first version, which sees its own group at the top
+    (tmp_path / "memory/memory.limit_in_bytes").write_text("8192\n")
+    membership.write_text("3:cpu:/docker/1\n2:memory:/docker/1\n")
+    assert list(streaming._limits(membership, tmp_path)) == [8192]

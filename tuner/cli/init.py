@@ -26,6 +26,8 @@ SMALLEST_SIDE = 8
 """Smallest side of images that resnet9 takes, in pixels."""
 FEWEST = 10
 """Images of a class below which its figures are mostly chance."""
+NAMED = 5
+"""Such classes that are named at most."""
 STUDY = """\
 # {name}: {counts}
 # Written by `tuner init`. Every key: docs/study-file.md
@@ -175,13 +177,15 @@ def explain(summary: Summary, choice: Choice) -> dict[str, str]:
 
 def cautions(summary: Summary) -> list[str]:
     """Warn of classes that are too small, and of unused groups."""
+    found = []
     if summary.own_validation and summary.grouped:
-        return [f"Careful: {GROUPS} is not used, because the folder sets validation images apart"]
+        found.append(f"Careful: {GROUPS} is not used, because the folder sets validation images apart")
     rare = [name for name, count in summary.classes.items() if count < FEWEST]
-    if not rare:
-        return []
-    count = summary.classes[rare[0]]
-    return [f"Careful: class {_shown(rare[0])} has {count} images; figures of it are mostly chance below {FEWEST}"]
+    if rare:
+        listed = ", ".join(f"{_shown(name)} ({summary.classes[name]})" for name in rare[:NAMED])
+        more = f" and {len(rare) - NAMED} more" if len(rare) > NAMED else ""
+        found.append(f"Careful: classes of fewer than {FEWEST} images: {listed}{more}; their figures are mostly chance")
+    return found
 
 
 def render(summary: Summary, choice: Choice) -> str:

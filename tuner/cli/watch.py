@@ -12,6 +12,7 @@ from rich.live import Live
 from tuner.cli.options import Results, StudyName
 from tuner.cli.show import find_study
 from tuner.cli.tables import DEFAULT_RESULTS, out, show_study
+from tuner.errors import UserError
 
 if TYPE_CHECKING:
     from tuner.report.server import LivePage
@@ -36,6 +37,8 @@ def watch(
 
     The study may run here or elsewhere.
     """
+    if terminal and port:
+        raise UserError("--port: only without --terminal, which serves no page")
     folder = find_study(study, results)
     if terminal:
         watch_in_terminal(folder)

@@ -23,7 +23,7 @@ class Split:
 
     Attributes:
         train: Images to train on.
-        validation: Images to validate on. None if `validation_is_test`.
+        validation: Images to validate on. Empty if `validation_is_test`.
         validation_is_test: True for published protocols that validate on the test images.
     """
 

@@ -76,13 +76,19 @@ def _memory(device: torch.device) -> float:
     return float(min([physical, *_limits()]))
 
 
-def _limits() -> Iterator[int]:
-    """Yield this process's memory limits, set by containers and job schedulers."""
+def _limits(membership: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """Yield this process's memory limits, set by containers and job schedulers.
+
+    Args:
+        membership: File that names the control groups of this process.
+        groups: Folder of all groups, in which a container may see only its own.
+    """
     with suppress(OSError, ValueError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in membership.read_text().splitlines():
             _, controllers, group = line.split(":", 2)
             if not controllers or "memory" in controllers.split(","):
-                place = "memory.max" if not controllers else "memory.limit_in_bytes"
-                root = "/sys/fs/cgroup" if not controllers else "/sys/fs/cgroup/memory"
-                with suppress(OSError, ValueError):  # because it may be the word max
-                    yield int(Path(f"{root}{group}", place).read_text())
+                file = "memory.max" if not controllers else "memory/memory.limit_in_bytes"
+                root, _, name = f"{groups}/{file}".rpartition("/")
+                for path in (Path(group), *Path(group).parents):  # because a group limits those below it
+                    with suppress(OSError, ValueError):  # because it may be the word max
+                        yield int(Path(f"{root}{path}", name).read_text())

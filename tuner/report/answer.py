@@ -74,7 +74,7 @@ def front_sentence(study: StudyResults) -> str:
     names = [objective.metric for objective in study.spec.objective]
     found = front(study) if len(names) > 1 else pd.DataFrame({"is_front": []})
     count = int(found["is_front"].sum())
-    return f" Of the {count:,} trials on the Pareto front it is best in {names[0]}." if count > 1 else ""
+    return f" The Pareto front of {' and '.join(names)} has {count:,} trials." if count > 1 else ""
 
 
 def _confirmed(winner: Winner, metric: str) -> str:

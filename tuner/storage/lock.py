@@ -258,10 +258,8 @@ class Lease:
     def _age(self) -> float:
         """Return the seconds since the last renewal.
 
-        Return LEASE_SECONDS after that time without a renewal.
-
         A lease from the future tells no age, because the store's clock was set back. Its holder
-        is watched instead.
+        is watched instead, and counts as gone after LEASE_SECONDS without a renewal.
         """
         renewed_at = self._storage.modified_at(self.NAME)
         age = (self._storage.clock() - renewed_at).total_seconds()

@@ -127,7 +127,7 @@ def _fitting(
     rows = trials[is_search(trials) & trials["number"].isin(values)].sort_values("number")
     for row in rows.to_dict("records"):
         drawn = parameters_from_row(other.spec.space, row)
-        fitting = fit_parameters(spec.space, drawn, _constants(other.spec, drawn))
+        fitting = fit_parameters(spec.space, drawn, _settings(other.spec, drawn))
         if isinstance(fitting, str):
             left_out[fitting] += 1
             continue
@@ -137,7 +137,7 @@ def _fitting(
         yield LearnedTrial(fitting, told, row["state"] == "COMPLETE" and max(reported) == planned)
 
 
-def _constants(spec: StudyConfig, drawn: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(spec: StudyConfig, drawn: Mapping[str, Any]) -> dict[str, Any]:
     """Return all settings of a trial, drawn or not.
 
     The defaults of its network are among them.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """A moving average of a network's weights (Polyak and Juditsky 1992).
+    """A moving average of a network's weights, as in Szegedy et al. 2016 (arXiv 1512.00567).
 
     Running statistics are averaged as weights are. After n updates, at most (1 + n) / (10 + n) of
     the average stays at a step, because the first weights are random.

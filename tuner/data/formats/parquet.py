@@ -101,7 +101,7 @@ def _is_text(kind: "pa.DataType") -> bool:
     import pyarrow.types as kinds
 
     kind = kind.value_type if kinds.is_dictionary(kind) else kind
-    return bool(kinds.is_string(kind) or kinds.is_large_string(kind))
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
 
 
 def _row_names(paths: Sequence[Path]) -> list[str]:
