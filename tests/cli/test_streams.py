@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,29 @@ def test_refusals_hide_secrets(tmp_path: Path) -> None:
     done = shell("{}", "ls", "--results", tmp_path / "none?token=abc")
     assert done.returncode == 2
     assert "none?token=***" in done.stderr
+
+
+INTERRUPTED = """
+import atexit, os, signal
+from tuner.cli import main
+from tuner.cli.streams import until_interrupted
+
+def wait():
+    print("begun")
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+
+def serve():
+    with until_interrupted():
+        wait()
+
+atexit.register(print, "the end of Python, which may hang")
+main.app = {}
+main.main()
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("wait", 130), ("serve", 0)])
+def test_interrupt_ends_without_the_end_of_python(name: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED.format(name)], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "begun\n", "")

@@ -34,7 +34,7 @@ from tuner.cli.reproduce import reproduce
 from tuner.cli.rerun import rerun
 from tuner.cli.run import run, validate
 from tuner.cli.show import best, list_studies, show
-from tuner.cli.streams import flush_or_discard, outlive_readers
+from tuner.cli.streams import exit_at_once, flush_or_discard, outlive_readers
 from tuner.cli.submit import submit
 from tuner.cli.tables import end_without_ray, err, out
 from tuner.cli.watch import watch
@@ -70,6 +70,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 """Commands by the heading under which `--help` lists them."""
 NAMES = {list_studies: "ls", export_optuna: "export-optuna"}
 """Names of the commands whose functions have other names."""
+INTERRUPTED = 130
+"""Exit code of commands that Ctrl-C or SIGTERM ends."""
 
 for heading, commands in COMMANDS.items():
     for command in commands:
@@ -108,6 +110,10 @@ def main() -> None:
     except RayLostError as error:
         end_without_ray(error)
     except KeyboardInterrupt:
-        sys.exit(130)
+        exit_at_once(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            exit_at_once(INTERRUPTED)
+        raise
     finally:
         flush_or_discard()

@@ -13,6 +13,7 @@ import typer
 
 from tuner.cli.options import Results, StudyName
 from tuner.cli.show import find_study, read_study
+from tuner.cli.streams import until_interrupted
 from tuner.cli.tables import DEFAULT_RESULTS, out
 from tuner.errors import StudyError, type_and_line
 from tuner.storage.redaction import redact
@@ -53,7 +54,7 @@ def dashboard(study: StudyName, results: Results = DEFAULT_RESULTS, port: Port =
 
     warnings.filterwarnings("ignore", module="optuna")  # because figures of few trials warn
     mirror = Mirror(str(find_study(study, results)))
-    with serve(mirror, port) as server:
+    with serve(mirror, port) as server, until_interrupted():
         out.print(f"http://{HOST}:{server.server_port}/ shows {study}; Ctrl-C ends it", markup=False, soft_wrap=True)
         server.serve_forever()
 

@@ -3,8 +3,9 @@
 import io
 import os
 import sys
-from contextlib import suppress
-from typing import Any, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, TextIO
 
 from tuner.errors import StudyError
 
@@ -108,3 +109,21 @@ def flush_or_discard() -> None:
                 stream.flush()
         except (OSError, ValueError):
             LastingStream(stream).discard()
+
+
+def exit_at_once(code: int) -> NoReturn:
+    """End the process without Python's own end, which may hang or abort.
+
+    It does so while another thread is in the code of a library, for example in an import of torch.
+    """
+    flush_or_discard()
+    os._exit(code)
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """End the process with 0 on Ctrl-C, whatever its threads do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        exit_at_once(0)

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement, measure_renderables
 from rich.table import Table
 
+from tuner.cli.streams import exit_at_once
 from tuner.errors import LONGEST_LINE, RayLostError, StudyError, StudyInterruptedError, printable, shorten
 from tuner.storage.redaction import redact
 
@@ -281,4 +282,4 @@ def end_without_ray(error: RayLostError) -> NoReturn:
     """
     out.show_cursor()
     err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
-    os._exit(130 if isinstance(error, StudyInterruptedError) else 1)
+    exit_at_once(130 if isinstance(error, StudyInterruptedError) else 1)

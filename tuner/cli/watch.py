@@ -11,6 +11,7 @@ from rich.live import Live
 
 from tuner.cli.options import Results, StudyName
 from tuner.cli.show import find_study
+from tuner.cli.streams import until_interrupted
 from tuner.cli.tables import DEFAULT_RESULTS, out, show_study
 from tuner.errors import UserError
 
@@ -50,7 +51,7 @@ def serve(folder: "StudyFolder", port: int | None) -> None:
     """Serve the page of a study until the user ends it."""
     from tuner.report.server import PageServer
 
-    with PageServer(make_page(folder), port) as server, suppress(KeyboardInterrupt):
+    with PageServer(make_page(folder), port) as server, until_interrupted():
         for line in describe_server(folder.name, server.server_port):
             out.print(line, soft_wrap=True, highlight=False, markup=False)
         server.serve_forever()
