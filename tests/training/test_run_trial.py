@@ -139,7 +139,7 @@ def slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every epoch take a minute."""
 
     def seconds(keeper: Checkpointer) -> float:
-        return 60 * (len(keeper.reports) + keeper._trainer._step / STEPS)
+        return 60 * (len(keeper.reports) + keeper._trainer._current.step / STEPS)
 
     monkeypatch.setattr(Checkpointer, "elapsed_seconds", property(seconds))
 

@@ -29,6 +29,7 @@ from tuner.data.device import DeviceDataset, ImageSubset
 from tuner.errors import NotFiniteError, SpecError
 from tuner.results.schema import EpochResult, StepResult
 from tuner.training.averaging import WeightAverage
+from tuner.training.current_epoch import CurrentEpoch
 from tuner.training.evaluation import BatchPreparer, Evaluator, unchanged_buffers
 from tuner.training.fine_tuning import Freezer, group_parameters
 from tuner.training.loss import Loss
@@ -50,9 +51,7 @@ class Trainer:
     """An iterator that trains one epoch, evaluates, and yields an `EpochResult`.
 
     Attributes:
-        config: The recipe.
-        data: The images, on the device that trains.
-        seed: The seed of weights, order, augmentation and dropout.
+        config, data, seed: As given.
         device: The device that trains.
         model: The network, on that device.
         epoch: Completed epochs.
@@ -96,14 +95,7 @@ class Trainer:
         self._log_every, self._on_step = log_every, on_step
         self._metrics = metrics
         self.epoch = 0
-        self._step = 0  # completed steps of the current epoch
-        self._earlier_seconds = 0.0  # of the current epoch, trained before a checkpoint
-        self._started = 0.0
-        self._line_seconds = 0.0  # of the current epoch's step log
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._lines: list[StepResult] = []  # of the current epoch
-        self._line_loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._current = CurrentEpoch(self.device)
         self._preparer = BatchPreparer(config, data, seed)
         self._what = f"{config.architecture} with batch_size {config.batch_size}"
         with memory_errors_as(self._what, self.device):
@@ -200,12 +192,7 @@ class Trainer:
         return {
             "recipe": self._recipe(),
             "epoch": self.epoch,
-            "step": self._step,
-            "loss_sum": self._loss_sum.item(),
-            "correct": self._correct.item(),
-            "lines": [asdict(line) for line in self._lines],
-            "line_loss_sum": self._line_loss_sum.item(),
-            "train_seconds": self.epoch_seconds,
+            **self._current.state_dict(),
             "precision": asdict(self._preparer.precision),
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -227,29 +214,25 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         if self._average:
             self._average.load_state_dict(state["average"])
-        self.epoch, self._step = state["epoch"], state["step"]
-        self._loss_sum.fill_(state["loss_sum"])
-        self._correct.fill_(state["correct"])
-        self._lines = [StepResult(**line) for line in state["lines"]]
-        self._line_loss_sum.fill_(state["line_loss_sum"])
-        self._earlier_seconds, self._started = state["train_seconds"], 0.0
+        self.epoch = state["epoch"]
+        self._current.load_state_dict(state)
 
     def _train_epoch(self) -> None:
         """Train the rest of the current epoch."""
         steps = batches(self._order().to(self.data.train.pool.device), self.config.batch_size)
         done, planned = self.epoch * len(steps), self.config.epochs * len(steps)
         self._set_training_mode()
-        self._started = time.perf_counter()
-        for images, labels in self.data.train.batches(steps[self._step :]):
-            set_learning_rate(self._optimizer, learning_rate_at(self.config, done + self._step, planned))
+        current = self._current
+        current.start_clock()
+        for images, labels in self.data.train.batches(steps[current.step :]):
+            set_learning_rate(self._optimizer, learning_rate_at(self.config, done + current.step, planned))
             loss = self._train_batch(images, labels)
-            self._step += 1
             if self._log_every:
-                self._line_loss_sum += loss
-                if (done + self._step) % self._log_every == 0:
-                    self._log_line(done + self._step, self._log_every)
-            if self._step % CHECK_EVERY == 0:
-                self._check_finite(self._loss_sum.item())
+                current.add_to_line(loss)
+                if (done + current.step) % self._log_every == 0:
+                    self._log_line(done + current.step, self._log_every)
+            if current.step % CHECK_EVERY == 0:
+                self._check_finite(current.loss_sum)
             if self._on_step:
                 self._on_step()
 
@@ -267,23 +250,21 @@ class Trainer:
         return shuffled(len(self.data.train), seed)
 
     def _train_batch(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Take one optimizer step and return its loss.
+        """Take one optimizer step, count it, and return its loss.
 
         The device is not waited for.
         """
         beat()
-        images = self._preparer.prepare(images, augmented=True, purpose="training", epoch=self.epoch, step=self._step)
-        images, targets = mix(
-            images, labels, self.config, derive_step_seed(self.seed, "mixing", self.epoch, self._step)
-        )
+        step = self._current.step
+        images = self._preparer.prepare(images, augmented=True, purpose="training", epoch=self.epoch, step=step)
+        images, targets = mix(images, labels, self.config, derive_step_seed(self.seed, "mixing", self.epoch, step))
         with self._preparer.precision.autocast(self.device):
             logits = self.model(images)
             loss = mixed_loss(partial(self._loss, logits), targets)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self._update_weights()
-        self._loss_sum += loss.detach() * len(labels)
-        self._correct += (logits.argmax(dim=1) == targets.main).sum()
+        self._current.add(loss.detach(), (logits.argmax(dim=1) == targets.main).sum(), len(labels))
         return loss.detach()
 
     def _update_weights(self) -> None:
@@ -300,31 +281,28 @@ class Trainer:
         Its time is not counted as training.
         """
         paused = time.perf_counter()
-        train_loss = self._line_loss_sum.item() / steps
+        train_loss = self._current.line_loss_sum / steps
         self._check_finite(train_loss)
         val_loss, val_accuracy = self.evaluate(self.data.validation)
-        self._lines.append(StepResult(step, train_loss, val_loss, val_accuracy))
-        self._line_loss_sum.zero_()
+        self._current.log(StepResult(step, train_loss, val_loss, val_accuracy))
         self._set_training_mode()
         self.leave_out(time.perf_counter() - paused)
-        self._line_seconds += time.perf_counter() - paused
+        self._current.log_seconds += time.perf_counter() - paused
 
     def _finish_epoch(self) -> EpochResult:
         """Evaluate after an epoch's last step and return the epoch's result."""
-        count, steps = len(self.data.train), self._step
-        train_loss, train_accuracy = self._loss_sum.item() / count, self._correct.item() / count
+        count, current, steps = len(self.data.train), self._current, self._current.step
+        train_loss, train_accuracy = current.loss_sum / count, current.correct / count
         self._check_finite(train_loss)
-        train_seconds = self.epoch_seconds
+        train_seconds = current.seconds
         trained = time.perf_counter()
         self.epoch += 1
         measured = self._measure()
         if not math.isfinite(measured["val_loss"]):
             raise NotFiniteError(f"validation loss is {measured['val_loss']} after epoch {self.epoch}")
-        evaluation_seconds = time.perf_counter() - trained + self._line_seconds
-        self._step, self._earlier_seconds, self._started, self._line_seconds = 0, 0.0, 0.0, 0.0
-        self._loss_sum.zero_()
-        self._correct.zero_()
-        lines, self._lines = tuple(self._lines), []
+        evaluation_seconds = time.perf_counter() - trained + current.log_seconds
+        lines = tuple(current.lines)
+        current.begin_next()
         return EpochResult(
             epoch=self.epoch,
             train_loss=train_loss,
@@ -353,17 +331,17 @@ class Trainer:
 
     def leave_out(self, seconds: float) -> None:
         """Leave seconds out of the training time of the current epoch."""
-        if self._started:
-            self._started += seconds
+        self._current.leave_out(seconds)
 
     @property
     def epoch_seconds(self) -> float:
         """Seconds spent training in the current epoch."""
-        return self._earlier_seconds + (time.perf_counter() - self._started if self._started else 0.0)
+        return self._current.seconds
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise NotFiniteError(f"training loss is {loss} in epoch {self.epoch + 1}, at or before step {self._step}")
+            where = f"epoch {self.epoch + 1}, at or before step {self._current.step}"
+            raise NotFiniteError(f"training loss is {loss} in {where}")
 
     def _recipe(self) -> str:
         """Return JSON of all that decides the numbers, apart from the code."""
