@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ from tests.support.object_store import ObjectStore
 __all__ = ["browser"]
 
 os.environ[NICENESS] = "0"  # because other programs would starve workers
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script, and so in what tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("COLUMNS", None)  # because a terminal's width would decide how tables of tests are folded
 
 LONGEST = [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+import scipy
 
 from tuner.analysis.compare import compare, compare_values
 from tuner.config.study import parse_spec
@@ -55,7 +55,7 @@ def test_compare_names_settings_that_differ(make: Make) -> None:
 def test_compare_counts_values_and_costs(make: Make) -> None:
     rows = compare([make("one", *GOOD), make("two")]).results.to_dict("index")
     one, two = rows["one"], rows["two"]
-    half = stats.t.ppf(0.975, 2) * GOOD.std(ddof=1) / math.sqrt(3)
+    half = scipy.stats.t.ppf(0.975, 2) * GOOD.std(ddof=1) / math.sqrt(3)
     assert (one["best"], one["value"], one["seeds"], one["epochs"]) == (0, 0.95, 3, 4)
     assert one["train_seconds"] == 8.0
     assert [one["mean"], one["low"], one["high"]] == pytest.approx([0.91, 0.91 - half, 0.91 + half])
@@ -70,7 +70,7 @@ def test_compare_counts_values_and_costs(make: Make) -> None:
 def test_compare_of_two_repeated_studies_is_welch(make: Make) -> None:
     found = compare([make("low", *BAD), make("high", *GOOD)])
     (row,) = found.tests.to_dict("records")
-    expected = stats.ttest_ind(GOOD, BAD, equal_var=False).pvalue
+    expected = scipy.stats.ttest_ind(GOOD, BAD, equal_var=False).pvalue
     assert found.obstacles == []
     assert row["p"] == pytest.approx(expected)
     assert row["difference"] == pytest.approx(0.105)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+import scipy
 
 from benchmarks.confirmation import rates
 from tuner.analysis.confirmation import confirmed, error_ahead, find_winner, winner_lines
@@ -106,7 +106,7 @@ def test_winner_is_not_ahead_within_the_spread() -> None:
     winner = find_winner(spec(), without(2, trials(*near)))
     assert winner is not None
     assert (winner.number, winner.nearest, winner.compared, winner.is_ahead) == (1, 0, 2, False)
-    apart = stats.ttest_ind([0.80, 0.84, 0.88], [0.80, 0.83, 0.86], equal_var=False).pvalue
+    apart = scipy.stats.ttest_ind([0.80, 0.84, 0.88], [0.80, 0.83, 0.86], equal_var=False).pvalue
     assert winner.error == pytest.approx(apart)
     assert (winner.low, winner.high) == pytest.approx((0.84 - 0.0993655, 0.84 + 0.0993655), rel=1e-5)
 

@@ -5,14 +5,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as reference
 
 from tests.support.image_files import noise
 from tuner.data import color
 from tuner.data.policies import LARGEST, NAMES, RAND, TRIVIAL, Policy, apply, rand_augment, trivial_augment
-
-BILINEAR = InterpolationMode.BILINEAR
 
 
 def batch(count: int = 62, channels: int = 3, height: int = 14, width: int = 11) -> Tensor:
@@ -25,15 +21,22 @@ def batch(count: int = 62, channels: int = 3, height: int = 14, width: int = 11)
 
 def affine(image: Tensor, *, shift: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0, 0)) -> Tensor:
     """torchvision's call, as its own RandAugment makes it."""
+    from torchvision.transforms.v2 import InterpolationMode, functional
+
     degrees = [math.degrees(math.atan(one)) for one in shear]
     center = [0.0, 0.0] if any(shear) else None
-    return reference.affine(
-        image, angle=0, translate=list(shift), scale=1, shear=degrees, interpolation=BILINEAR, center=center
+    bilinear = InterpolationMode.BILINEAR
+    return functional.affine(
+        image, angle=0, translate=list(shift), scale=1, shear=degrees, interpolation=bilinear, center=center
     )
 
 
 def by_torchvision(policy: Policy, name: str, image: Tensor, strength: float, sign: float) -> Tensor:
     """One image changed by torchvision's functions."""
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as reference
+
+    bilinear = InterpolationMode.BILINEAR
     share, height, width = strength / LARGEST, *image.shape[1:]
     signed = sign * share
     across, down = (int(signed * policy.shift * (size if policy.is_share else 1)) for size in (width, height))
@@ -44,7 +47,7 @@ def by_torchvision(policy: Policy, name: str, image: Tensor, strength: float, si
         "shear_y": lambda: affine(image, shear=(0, signed * policy.shear)),
         "translate_x": lambda: affine(image, shift=(across, 0)),
         "translate_y": lambda: affine(image, shift=(0, down)),
-        "rotate": lambda: reference.rotate(image, signed * policy.degrees, interpolation=BILINEAR),
+        "rotate": lambda: reference.rotate(image, signed * policy.degrees, interpolation=bilinear),
         "brightness": lambda: reference.adjust_brightness(image, factor),
         "color": lambda: reference.adjust_saturation(image, factor),
         "contrast": lambda: reference.adjust_contrast(image, factor),
@@ -112,6 +115,8 @@ def test_policies_draw_each_operation_equally_often(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_jitter_agrees_with_torchvision_per_image(channels: int) -> None:
+    from torchvision.transforms.v2 import functional as reference
+
     images = batch(channels=channels)
     factors = 0.6 + 0.8 * torch.rand(3, 62, generator=torch.Generator().manual_seed(0))
     results = color.jitter(images, *factors)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import scipy
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
 from benchmarks.verdict_errors import VERDICTS, claim_rates, verdict_rates
 from tuner import reproduction
@@ -111,7 +111,7 @@ def test_judge_sets_interval_against_margin(difference: float, verdict: str) -> 
 
 def test_judge_widens_interval_for_reported_run() -> None:
     spread = math.sqrt((2 * 3.5**2 + 0.5**2) / 3)  # an assumed pair of seeds, 0.5 points apart
-    half = stats.t.ppf(0.95, 3) * spread * math.sqrt(1 + 1 / 3)
+    half = scipy.stats.t.ppf(0.95, 3) * spread * math.sqrt(1 + 1 / 3)
     found = judge(-10.0, 3.5, 3, 2.0, 0.005)
     assert (found.low, found.high) == pytest.approx((-10 - half - 0.005, -10 + half + 0.005))
 

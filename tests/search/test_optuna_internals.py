@@ -7,11 +7,11 @@ from typing import Any
 
 import optuna
 import pytest
+import scipy
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import CmaEsSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from scipy.stats.qmc import Sobol
 
 from tuner.errors import StudyError
 from tuner.search.optuna_internals import (
@@ -166,5 +166,5 @@ def test_sobol_point_depends_on_its_index_alone() -> None:
     expected = [plain.ask(SPACE).params for _ in range(9)]
     points = [proposals(SobolSampler(5, index, SPACE), optuna.create_study()) for index in range(9)]
     assert points == expected
-    raw = Sobol(2, seed=5, scramble=True).random(16)
+    raw = scipy.stats.qmc.Sobol(2, seed=5, scramble=True).random(16)
     assert [point["x"] for point in points] == pytest.approx(list(raw[:9, 0] * 2 - 1))

@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name
 from torch import Tensor
-from torchvision.transforms.v2 import CutMix, MixUp
 
 from tuner.config.training import TrainingConfig
 from tuner.training.mixing import Targets, cutmix, mix, mixed_loss, mixup
@@ -25,6 +24,8 @@ def soft(targets: Targets) -> Tensor:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
 def test_mixup_agrees_with_torchvision(share: float) -> None:
+    from torchvision.transforms.v2 import MixUp  # here, because it takes seconds
+
     expected = MixUp(num_classes=4).transform(IMAGES, {"labels": LABELS, "batch_size": 9, "lam": share})
     torch.testing.assert_close(mixup(IMAGES, share), expected)
 
@@ -32,6 +33,8 @@ def test_mixup_agrees_with_torchvision(share: float) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.8, 1.0])
 @pytest.mark.parametrize("center", [(0.5, 0.5), (0.05, 0.9), (0.999, 0.0)])
 def test_cutmix_agrees_with_each_image_cut_alone(share: float, center: tuple[float, float]) -> None:
+    from torchvision.transforms.v2 import CutMix
+
     mixed, kept = cutmix(IMAGES, share, center)
     changed = (mixed != IMAGES)[0, 0]
     rows, columns = changed.any(1).nonzero()[:, 0], changed.any(0).nonzero()[:, 0]
