@@ -1,5 +1,6 @@
 """The identity of a study: its values, their differences, and the refusal that names them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,21 @@ def test_identity_names_changed_weights() -> None:
     old, new = (identify(study(), "a", {"weights net.pt": digit * 16}) for digit in "12")
     assert list_changes(old, new) == ["weights net.pt: 111111111111 -> 222222222222"]
     assert list_changes(identify(study(), "a"), old) == ["weights net.pt: absent -> 111111111111"]
+
+
+def test_identity_names_another_version_of_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = study(training={"architecture": "torchvision:resnet18"})
+    now, folder = identify(spec, "a"), StudyFolder(tmp_path / "s")
+    folder.write_spec(spec)
+    monkeypatch.setattr("tuner.results.identity.version", lambda _: "0.1")
+    folder.write_identity(identify(spec, "a"))
+    monkeypatch.undo()
+    with pytest.raises(
+        StudyError, match=rf"\(version of torchvision: 0.1 -> {re.escape(str(now['version of torchvision']))}\)"
+    ):
+        check_identity(folder, now)
+    folder.write_identity({key: value for key, value in now.items() if not key.startswith("version")})
+    assert check_identity(folder, now) == []  # because earlier versions did not keep it
 
 
 def test_identity_allows_more_trials_on_other_slots(begun: StudyFolder) -> None:

@@ -32,7 +32,8 @@ class NodeReport:
     Attributes:
         node: Its host and address.
         resources: `{'CPU': 8.0, 'GPU': 1.0}`.
-        versions: Of Python, Ray, torch and this package, as trials meet them on the node.
+        versions: Of Python, Ray, torch, this package and the libraries of the study's networks, as
+            trials meet them on the node.
     """
 
     node: str
@@ -83,7 +84,10 @@ def check_nodes(spec: StudyConfig, results: str, dataset: Path, data: Path | Non
         )
         still_alive = {node.id for node in alive()}
         answers = [(node, _answer(found)) for node, found in results_of if node.id in still_alive]
-        problems = [f"node {node}: {problem}" for node, answer in answers for problem in _problems(answer, storage)]
+        required = versions(spec)
+        problems = [
+            f"node {node}: {problem}" for node, answer in answers for problem in _problems(answer, storage, required)
+        ]
     finally:
         for name in (token, *(f"{token}-{node.id}" for node in asked)):
             with suppress(OSError):
@@ -108,8 +112,8 @@ def _answer(found: Any) -> NodeAnswer:
     return answer
 
 
-def _problems(answer: NodeAnswer, storage: Any) -> list[str]:
-    problems = [*_other_versions(answer.versions), *answer.problems]
+def _problems(answer: NodeAnswer, storage: Any, required: Mapping[str, str]) -> list[str]:
+    problems = [*_other_versions(answer.versions, required), *answer.problems]
     if answer.written and not storage.exists(answer.written):
         problems.append(_not_shared(storage))
     return problems
@@ -144,13 +148,13 @@ def _check_here(
         problems += [f"{name}: the file is not the study's" for name in weights if found[name] != weights[name]]
     except UserError as error:
         problems.append(str(error))
-    return NodeAnswer(versions(), problems, None if problems else written)
+    return NodeAnswer(versions(spec), problems, None if problems else written)
 
 
-def versions() -> dict[str, str]:
-    """Return this process's versions that must agree on all nodes."""
+def versions(spec: StudyConfig) -> dict[str, str]:
+    """Return this process's versions that must agree on all nodes of a study."""
     found = {"Python": platform.python_version(), "tuner": tuner.__version__}
-    for package in ("ray", "torch"):
+    for package in ("ray", "torch", *sorted({*filter(None, map(library_of, spec.architectures))})):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -158,8 +162,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _other_versions(of_node: dict[str, str]) -> list[str]:
-    required = versions()
+def _other_versions(of_node: Mapping[str, str], required: Mapping[str, str]) -> list[str]:
     return [
         f"has {package} {found}, but {required[package]} is here; nodes must have the same (constraints.txt)"
         for package, found in of_node.items()

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 from tuner.config.code_hash import hash_network
 from tuner.config.registry import Scalar
 from tuner.config.study import StudyConfig
-from tuner.config.user_models import is_own
+from tuner.config.user_models import is_own, library_of
 from tuner.errors import StudyError, first_line
 from tuner.results.folder import StudyFolder
 
@@ -18,6 +19,7 @@ WAYS_ON = (
     "with --accept-changes, which its provenance records"
 )
 _SHOWN_DIGITS = 12
+_VERSION = "version of "
 
 
 def identify(spec: StudyConfig, fingerprint: str, weights: Mapping[str, str] | None = None) -> Identity:
@@ -34,6 +36,8 @@ def identify(spec: StudyConfig, fingerprint: str, weights: Mapping[str, str] | N
             identity[f"code of {name}"] = hash_network(name)
         for key, value in _resolved_hyperparameters(spec, name).items():
             identity[f"{key} of {name}"] = value
+    for library in sorted(filter(None, map(library_of, spec.architectures))):
+        identity[f"{_VERSION}{library}"] = _version(library)
     if "precision" not in spec.space:
         identity["training.precision"] = spec.training["precision"]
     return identity | {"resources.cpu": spec.resources.cpu}
@@ -44,6 +48,14 @@ def _resolved_hyperparameters(spec: StudyConfig, name: str) -> Mapping[str, Scal
     hyperparameters = spec.training_config({"architecture": name}).hyperparameters
     always = {key for key, parameter in spec.space.root.items() if not parameter.when}
     return {key: value for key, value in hyperparameters.items() if key not in always}
+
+
+def _version(library: str) -> str:
+    """Return the version of a library, whose networks may change with it."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def list_changes(old: Identity, new: Identity) -> list[str]:
@@ -63,7 +75,10 @@ def _changes_since(folder: StudyFolder, new: Identity) -> list[str]:
         old = folder.identity()
     except ValueError as error:
         return [f"identity.json: damaged: {first_line(error)}"]
-    return [] if old is None else list_changes(old, new)
+    if old is None:
+        return []
+    unknown = {key: new[key] for key in new if key.startswith(_VERSION)}  # to studies of earlier versions
+    return list_changes(unknown | old, new)
 
 
 def check_identity(folder: StudyFolder, new: Identity, *, accept: bool = False) -> list[str]:
