@@ -34,6 +34,7 @@ LONGEST = [
     "test_damaged_folders",
     "test_browser",
     "test_lost_nodes",
+    "test_failures",
     "test_s3",
     "test_kill",
     "test_survival",

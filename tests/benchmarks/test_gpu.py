@@ -31,6 +31,7 @@ SMALL = {
     "training": {"architecture": "vazquez_base", "batch_size": 64, "epochs": 2},
     "space": {"learning_rate": {"choice": [1e-3, 1e-2]}},
     "search": {"sampler": "grid"},
+    "resources": {"concurrent": 1},
     "keep_weights": 0,
 }
 SINGLE = SMALL | {
