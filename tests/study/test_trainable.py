@@ -1,12 +1,14 @@
 """A worker's trial, run in this process."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.support.published import TINY, publish, use_caches
 from tuner import data, models
+from tuner.cluster.preflight import versions
 from tuner.config.study import StudyConfig, parse_spec
 from tuner.data.weights import hash_all, hash_weights
 from tuner.errors import StudyError
@@ -33,7 +35,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def begin(spec: StudyConfig, folder: Path) -> TrialTrainable:
+def begin(spec: StudyConfig, folder: Path, **context: Any) -> TrialTrainable:
     """A worker with the first trial of a study that has just begun."""
     dataset = data.load(spec.dataset)
     study = StudyFolder(folder)
@@ -41,8 +43,17 @@ def begin(spec: StudyConfig, folder: Path) -> TrialTrainable:
     study.write_identity(identify(spec, dataset.fingerprint, hash_all(spec.weights, None)))
     trial = TrialTrainable.__new__(TrialTrainable)  # without Ray's own set-up
     proposal = {"number": 0, "parameters": {}, "seed": 0, "purpose": "search"}
-    trial.setup(proposal, TrialContext(spec, str(folder), dataset.folder, "cpu"))
+    trial.setup(proposal, TrialContext(spec, str(folder), dataset.folder, "cpu", **context))
     return trial
+
+
+def test_trial_refuses_other_versions_than_the_driver(tmp_path: Path) -> None:
+    training = {"architecture": "torchvision:resnet18", "epochs": 1}
+    spec = parse_spec({"study": "s", "training": training, "space": {}})
+    of_driver = versions(spec) | {"torchvision": "0.1"}
+    trial = begin(spec, tmp_path / "s", versions=of_driver)
+    with pytest.raises(StudyError, match=r"^this node has torchvision .*, but the driver has 0\.1; nodes must have"):
+        trial.step()
 
 
 def test_trial_refuses_a_network_edited_meanwhile(module: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def _answer(found: Any) -> NodeAnswer:
 
 
 def _problems(answer: NodeAnswer, storage: Any, required: Mapping[str, str]) -> list[str]:
-    problems = [*_other_versions(answer.versions, required), *answer.problems]
+    problems = [*other_versions(answer.versions, required), *answer.problems]
     if answer.written and not storage.exists(answer.written):
         problems.append(_not_shared(storage))
     return problems
@@ -154,17 +155,22 @@ def _check_here(
 def versions(spec: StudyConfig) -> dict[str, str]:
     """Return this process's versions that must agree on all nodes of a study."""
     found = {"Python": platform.python_version(), "tuner": tuner.__version__}
-    for package in ("ray", "torch", *sorted({*filter(None, map(library_of, spec.architectures))})):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
-    return found
+    libraries = sorted({*filter(None, map(library_of, spec.architectures))})
+    return found | {package: _version(package) for package in ("ray", "torch", *libraries)}
 
 
-def _other_versions(of_node: Mapping[str, str], required: Mapping[str, str]) -> list[str]:
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def other_versions(of_node: Mapping[str, str], required: Mapping[str, str]) -> list[str]:
+    """Describe each version of a node that is not the driver's."""
     return [
-        f"has {package} {found}, but {required[package]} is here; nodes must have the same (constraints.txt)"
+        f"has {package} {found}, but the driver has {required[package]}; nodes must have the same (constraints.txt)"
         for package, found in of_node.items()
         if found != required[package]
     ]

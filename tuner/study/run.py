@@ -16,6 +16,7 @@ from tuner.cluster.health import is_alive, watched
 from tuner.cluster.hidden_modules import refuse_hidden_modules
 from tuner.cluster.nodes import alive
 from tuner.cluster.placement import Placement, place
+from tuner.cluster.preflight import versions
 from tuner.cluster.slots import Slots, TrialResources, capacity
 from tuner.config.budget import check_gpu_hours
 from tuner.config.study import StudyConfig
@@ -296,6 +297,7 @@ class StudyRun:
             gpu=trial.gpu,
             capability=self._capability,
             directory=Path.cwd(),
+            versions=versions(self.spec),
         )
         shared = tune.with_parameters(self._trainable or TrialTrainable, context=context)
         return tune.with_resources(shared, PlacementGroupFactory([trial.for_ray]))

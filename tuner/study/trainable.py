@@ -1,16 +1,17 @@
 """The Ray trainable: a thin layer over `run_trial`, which the driver imports without torch."""
 
 import faulthandler
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from tuner.cluster.preflight import other_versions, versions
 from tuner.config.study import StudyConfig
 from tuner.data.weights import hash_all, search_below
-from tuner.errors import TunerError
+from tuner.errors import StudyError, TunerError
 from tuner.results.identity import check_code, refuse_edited
 from tuner.study.failures import kind_of_error
 
@@ -28,6 +29,7 @@ class TrialContext:
         gpu: Share of a GPU that each trial has, which limits its memory.
         capability: CUDA compute capability that decides `precision: auto` for the whole study.
         directory: The driver's working directory, at which relative paths of weights start.
+        versions: The driver's versions, which a node that joins later must have, too.
     """
 
     spec: StudyConfig
@@ -38,6 +40,7 @@ class TrialContext:
     gpu: float = 0.0
     capability: tuple[int, ...] | None = None
     directory: Path | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class TrialTrainable(tune.Trainable):
@@ -66,6 +69,8 @@ class TrialTrainable(tune.Trainable):
         from tuner.training.run_trial import run_trial
 
         context, config = self._context, self.config
+        if context.versions and (problems := other_versions(versions(context.spec), context.versions)):
+            raise StudyError(f"this node {problems[0]}")
         for name in context.spec.architectures:
             check_code(context.folder, name)
         search_below(context.directory)
