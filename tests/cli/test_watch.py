@@ -150,8 +150,6 @@ def served_page(browser: Browser, folder: StudyFolder) -> Iterator[Page]:
         open_page(browser, f"http://localhost:{served.server_port}") as page,
     ):
         yield page
-        with page.expect_response("**/data.json"):  # so that none is under way when the window closes
-            pass
 
 
 @pytest.mark.slow
