@@ -69,7 +69,7 @@ def test_identity_names_another_version_of_a_library(tmp_path: Path, monkeypatch
     spec = study(training={"architecture": "torchvision:resnet18"})
     now, folder = identify(spec, "a"), StudyFolder(tmp_path / "s")
     folder.write_spec(spec)
-    monkeypatch.setattr("tuner.results.identity.version", lambda _: "0.1")
+    monkeypatch.setattr("tuner.results.identity.installed_version", lambda _: "0.1")
     folder.write_identity(identify(spec, "a"))
     monkeypatch.undo()
     with pytest.raises(

@@ -5,8 +5,6 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from tuner.config.user_models import library_of
 from tuner.data.cache import ensure_cached
 from tuner.data.weights import hash_all, search_below
 from tuner.errors import ClusterError, UserError
+from tuner.results.provenance import installed_version
 from tuner.storage import open_storage
 
 CHECK_SECONDS = 900.0
@@ -156,15 +155,7 @@ def versions(spec: StudyConfig) -> dict[str, str]:
     """Return this process's versions that must agree on all nodes of a study."""
     found = {"Python": platform.python_version(), "tuner": tuner.__version__}
     libraries = sorted({*filter(None, map(library_of, spec.architectures))})
-    return found | {package: _version(package) for package in ("ray", "torch", *libraries)}
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
+    return found | {package: installed_version(package) or "none" for package in ("ray", "torch", *libraries)}
 
 
 def other_versions(of_node: Mapping[str, str], required: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 from tuner.config.code_hash import hash_network
 from tuner.config.registry import Scalar
@@ -10,6 +9,7 @@ from tuner.config.study import StudyConfig
 from tuner.config.user_models import is_own, library_of
 from tuner.errors import StudyError, first_line
 from tuner.results.folder import StudyFolder
+from tuner.results.provenance import installed_version
 
 Identity = Mapping[str, Scalar]
 """Values by the words that name them in a refusal."""
@@ -37,7 +37,7 @@ def identify(spec: StudyConfig, fingerprint: str, weights: Mapping[str, str] | N
         for key, value in _resolved_hyperparameters(spec, name).items():
             identity[f"{key} of {name}"] = value
     for library in sorted(filter(None, map(library_of, spec.architectures))):
-        identity[f"{_VERSION}{library}"] = _version(library)
+        identity[f"{_VERSION}{library}"] = installed_version(library) or "unknown"  # its networks may change with it
     if "precision" not in spec.space:
         identity["training.precision"] = spec.training["precision"]
     return identity | {"resources.cpu": spec.resources.cpu}
@@ -48,14 +48,6 @@ def _resolved_hyperparameters(spec: StudyConfig, name: str) -> Mapping[str, Scal
     hyperparameters = spec.training_config({"architecture": name}).hyperparameters
     always = {key for key, parameter in spec.space.root.items() if not parameter.when}
     return {key: value for key, value in hyperparameters.items() if key not in always}
-
-
-def _version(library: str) -> str:
-    """Return the version of a library, whose networks may change with it."""
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def list_changes(old: Identity, new: Identity) -> list[str]:

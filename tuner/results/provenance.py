@@ -6,6 +6,7 @@ import platform
 import socket
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def describe_run(dataset: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def package_versions() -> dict[str, str | None]:
     """Return the version of this package and of those that decide numbers."""
-    return {"tuner": __version__, **{name: _version(name) for name in PACKAGES}}
+    return {"tuner": __version__, **{name: installed_version(name) for name in PACKAGES}}
 
 
 def source(file: Path) -> dict[str, Any]:
@@ -71,7 +72,9 @@ def _output(*command: str) -> str | None:
     return done.stdout.strip()
 
 
-def _version(name: str) -> str | None:
+@cache
+def installed_version(name: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return version(name)
     except PackageNotFoundError:
