@@ -43,10 +43,11 @@ check: setup
 	$(BIN)/mypy
 
 fuzz: setup
-	@echo "Reads 10,000 random study files, tries the rungs on as many streams, builds all networks: five minutes on one core."
+	@echo "Reads 10,000 random study files, tries the rungs on as many streams, builds all networks, flips more bits: five minutes on one core."
 	$(BIN)/python -m tests.config.fuzz 10000
 	TUNER_STREAMS=10000 $(BIN)/python -m pytest tests/search/test_asha.py tests/search/test_waiting.py
 	TUNER_NETWORKS=all $(BIN)/python -m pytest tests/models/test_external.py
+	TUNER_DAMAGES=all $(BIN)/python -m pytest tests/results/test_damaged_folders.py
 
 bench: setup
 	$(BIN)/python benchmarks/overhead.py

@@ -47,6 +47,7 @@ def cifar() -> StudyResults:
     return tuner.load_study(COMMITTED)
 
 
+@pytest.mark.slow
 def test_cutoffs_follow_from_epochs_alone(cifar: StudyResults) -> None:
     """Compute each cutoff again, as Ray's ASHA does, from the values that came before.
 
@@ -75,6 +76,7 @@ def test_cutoffs_follow_from_epochs_alone(cifar: StudyResults) -> None:
     assert all(seen[number] == len(rungs) for number, rungs in explained.items() if number < 41)
 
 
+@pytest.mark.slow
 def test_every_committed_trial_is_explained(cifar: StudyResults) -> None:
     for number, state in zip(cifar.trials["number"], cifar.trials["state"], strict=True):
         found = explain(cifar, number)

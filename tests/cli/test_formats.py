@@ -51,6 +51,7 @@ def test_best_prints_the_row_of_one_trial(capsys: pytest.CaptureFixture[str]) ->
     assert (row["number"], row["test_accuracy"]) == (42, 0.8118)
 
 
+@pytest.mark.slow
 def test_ls_prints_one_row_per_study(capsys: pytest.CaptureFixture[str]) -> None:
     list_studies(str(RESULTS), as_json=True)
     rows = {row["study"]: row for row in json.loads(capsys.readouterr().out)}

@@ -14,7 +14,7 @@ from tests.support.image_files import write_folder
 from tests.support.permissions import MISSING, bound
 from tests.support.waiting import PATIENCE
 
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(MISSING is not None, reason=MISSING or "")]
 ROOT = Path(__file__).parents[2]
 COMMANDS = """
 import contextlib, io, json, os, sys

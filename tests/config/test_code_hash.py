@@ -89,6 +89,7 @@ def test_hash_reads_code_nested_beyond_recursion(package: Path, depth: int) -> N
     assert hash_of(package) != before
 
 
+@pytest.mark.slow
 def test_hash_of_known_networks_is_that_of_the_package() -> None:
     assert hash_network("lenet5") == hash_network("torchvision:resnet18")
     assert len(hash_network("lenet5")) == 16

@@ -40,6 +40,7 @@ def at(event: str, path: str, action: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_open_imports_neither_torch_nor_decoder(tmp_path: Path) -> None:
     write_parquet(tmp_path / "own.parquet", noise(20, 6, 6), [0, 1] * 10)
     load(DatasetConfig(name=str(tmp_path / "own.parquet")), None, tmp_path)
@@ -48,6 +49,7 @@ def test_open_imports_neither_torch_nor_decoder(tmp_path: Path) -> None:
     assert process.communicate(timeout=PATIENCE)[0].splitlines()[1] == "[]"
 
 
+@pytest.mark.slow
 def test_load_decodes_without_torch(tmp_path: Path) -> None:
     write_parquet(tmp_path / "own.parquet", noise(20, 6, 6), [0, 1] * 10)
     process = loading(
@@ -111,6 +113,7 @@ def test_load_in_two_processes_makes_one_entry(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("event", "path"), [("open", "test_images.npy"), ("os.rename", ".unfinished")])
+@pytest.mark.slow
 def test_load_ignores_a_killed_decoding(tmp_path: Path, event: str, path: str) -> None:
     write_folder(tmp_path / "shapes", "train", ["a", "b"], 10, 6, 6)
     arrays = tmp_path / "cache" / "arrays"

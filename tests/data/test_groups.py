@@ -189,6 +189,7 @@ def test_no_group_stands_on_two_sides() -> None:
         assert np.array_equal(held, grouped_sample(labels, classes, groups, share, seed))
 
 
+@pytest.mark.slow
 def test_grouped_sample_finds_every_possible_division() -> None:
     possible = 0
     for seed in range(200):

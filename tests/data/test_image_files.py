@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.support.image_files import noise, png, write_folder, write_png
+from tests.support.image_formats import each_format
 from tuner.config.dataset import DatasetConfig
 from tuner.data import load
 from tuner.data.decoding import FORMATS, decode
@@ -182,7 +183,7 @@ def test_decode_keeps_black_images_of_16_bits() -> None:
 # --- broken files
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", each_format(FORMATS))
 def test_decode_refuses_half_a_file(kind: str) -> None:
     mode = {"XBM": "1", "PCX": "L"}.get(kind, "RGB")
     image = Image.fromarray(noise(1, 64, 64, 3)[0]).convert(mode)
@@ -193,7 +194,7 @@ def test_decode_refuses_half_a_file(kind: str) -> None:
     assert refusal(b"") == "x: no readable image (it is empty)"
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", each_format(FORMATS))
 def test_decode_refuses_or_shows_damaged_files(kind: str) -> None:
     mode = {"XBM": "1", "PCX": "L"}.get(kind, "RGB")
     content = saved(Image.fromarray(noise(1, 16, 16, 3)[0]).convert(mode), kind)

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.image_formats import Sample, all_samples, kinds, outcome, reference, samples, table
+from tests.support.image_formats import Sample, all_samples, each_format, kinds, outcome, reference, samples, table
 from tuner.data.decoding import FORMATS, decode
 from tuner.errors import DataError
 
 PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 
 
-@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("kind", each_format(kinds()))
 def test_decode_shows_each_format_as_viewers_do(kind: str) -> None:
     for sample in samples(kind):
         check_shown(sample)
@@ -34,10 +34,12 @@ def check_shown(sample: Sample) -> None:
     assert pixels.max() > pixels.min(), sample.mode
 
 
+@pytest.mark.slow
 def test_formats_read_are_all_written_somewhere() -> None:
     read = {sample.kind for sample in all_samples() if outcome(sample) != "refused"}
     assert read - {"MPO"} == set(FORMATS)
 
 
+@pytest.mark.slow
 def test_page_tells_how_each_format_is_shown() -> None:
     assert table() in PAGE.read_text(encoding="utf-8"), table()

@@ -71,6 +71,7 @@ def describe_as(weights: PublishedWeights, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("architecture", [RESNET, TINY])
+@pytest.mark.slow
 def test_published_weights_are_found_in_the_librarys_cache(architecture: str, caches: Path) -> None:
     weights = describe_published(architecture)
     assert find_published(weights) is None

@@ -185,6 +185,7 @@ def test_every_hyperparameter_changes_the_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", models.names())
+@pytest.mark.slow
 def test_registry_min_size_is_the_smallest_possible(name: str) -> None:
     smallest = ARCHITECTURES[name].min_size
     model = models.build(name, in_channels=3, classes=4, image_size=smallest, **small(name))

@@ -35,6 +35,7 @@ def test_torchvision_network_takes_gray(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["alexnet", "convnext_tiny", "efficientnet_b0", "resnet18", "swin_t", "vit_b_32"])
+@pytest.mark.slow
 def test_torchvision_network_takes_rgb(name: str) -> None:
     rgb = models.build_on_meta(f"torchvision:{name}", in_channels=3, classes=7, image_size=64)
     assert forward_black(rgb, 2, 3, 64).shape == (2, 7)
@@ -53,6 +54,7 @@ def test_timm_network_takes_gray_and_rgb(name: str) -> None:
         assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_timm_network_refuses_unsuitable_images() -> None:
     with pytest.raises(SpecError, match=r"^architecture: timm:vit_\w+ does not work with images of 1x8x8: [^\n]+$"):
         models.build("timm:vit_tiny_patch16_224", **DIGITS)

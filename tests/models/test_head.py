@@ -32,6 +32,7 @@ from tuner.models.head import find_head, list_stages
         ("torchvision:swin_t", "head", [f"features.{n}" for n in range(8)]),
     ],
 )
+@pytest.mark.slow
 def test_network_has_a_head_and_stages(name: str, head: str, stages: list[str]) -> None:
     model = models.build_on_meta(name, in_channels=3, classes=10, image_size=32)
     assert find_head(model, 10) == head

@@ -40,6 +40,7 @@ def test_damaged_published_weights_are_refused() -> None:
         published_state(TINY, file, read_weights, 3, 64)
 
 
+@pytest.mark.slow
 def test_early_names_of_densenet_are_converted() -> None:
     network = models.build_on_meta("torchvision:densenet121", in_channels=3, classes=1000, image_size=64)
     own = network.state_dict()
@@ -60,6 +61,7 @@ def test_positions_of_vision_transformers_are_interpolated() -> None:
     assert found["encoder.pos_embedding"].shape == (1, 1 + 4 * 4, 4)
 
 
+@pytest.mark.slow
 def test_weights_for_colors_see_gray_images_alike() -> None:
     gray = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     state, logits = read_weights(Path(WEIGHTS)), []

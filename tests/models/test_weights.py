@@ -98,6 +98,7 @@ def test_read_weights_refuses_cut_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["lenet5", RESNET])
+@pytest.mark.slow
 def test_load_weights_replaces_head_of_other_classes(name: str) -> None:
     source, target = built(name, classes=12, size=32, seed=1), built(name, classes=5, size=32, seed=2)
     fresh = {key: value.clone() for key, value in target.state_dict().items()}
@@ -108,12 +109,14 @@ def test_load_weights_replaces_head_of_other_classes(name: str) -> None:
         assert torch.equal(value, expected[key]), key
 
 
+@pytest.mark.slow
 def test_load_weights_keeps_head_of_equal_classes() -> None:
     source, target = built(seed=1), built(seed=2)
     assert load_weights(target, source.state_dict(), 10, "w.pt") == (None, None)
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in target.state_dict().items())
 
 
+@pytest.mark.slow
 def test_load_weights_allows_absent_batch_counters() -> None:
     source = {key: value for key, value in built(RESNET, size=32).state_dict().items() if "num_batches" not in key}
     assert load_weights(built(RESNET, size=32, seed=2), source, 10, "w.pt") == (None, None)
@@ -138,6 +141,7 @@ def test_load_weights_names_what_does_not_fit() -> None:
     )
 
 
+@pytest.mark.slow
 def test_load_weights_shortens_weights_of_another_network() -> None:
     line = misfit(built("torchvision:resnet50", size=32).state_dict(), built())
     assert "8 missing from the file (0.weight, 0.bias, 3.weight, …); " in line

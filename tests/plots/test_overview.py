@@ -43,6 +43,7 @@ def begun(folder: Path, *states: str) -> StudyResults:
     return StudyResults(kept, spec)
 
 
+@pytest.mark.slow
 def test_overview_of_a_begun_study_holds_texts(tmp_path: Path) -> None:
     for name, states in (("empty", ()), ("pruned", ("PRUNED",))):
         axes = plots.overview(begun(tmp_path / name, *states))

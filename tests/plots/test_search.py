@@ -148,6 +148,7 @@ def test_slices_draw_values_above_their_parameters() -> None:
     assert labels(dropout) == ["complete"]
 
 
+@pytest.mark.slow
 def test_slices_draw_log_parameters_on_log_axes() -> None:
     rate, _, dropout, *_ = plots.slices(DRAWN, SPACE)
     assert (rate.get_xscale(), dropout.get_xscale()) == ("log", "linear")
@@ -164,6 +165,7 @@ def test_slices_order_choices_by_number_or_file() -> None:
     assert [round(x) for x, _ in points(dense, "pruned")] == [1]
 
 
+@pytest.mark.slow
 def test_slices_turn_long_names_of_choices() -> None:
     networks = ["vazquez_base", "vazquez_deep", "rubio_small"]
     space = Space({name: {"choice": networks} for name in ("first", "second", "third")}).root

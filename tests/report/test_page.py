@@ -139,6 +139,7 @@ def test_figures_name_data_sets_of_the_page(small: StudyResults) -> None:
 
 
 @pytest.mark.usefixtures("without_library")
+@pytest.mark.slow
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     study = hostile_study(tmp_path / "<img src=x onerror=alert(1)>")
     extras = report.Extras(classes=[HOSTILE, HOSTILE], no_pictures=HOSTILE)
@@ -219,6 +220,7 @@ def test_every_kind_of_study_gives_a_page(name: str, tmp_path: Path) -> None:
     assert "unreadable" not in json.dumps(data)
 
 
+@pytest.mark.slow
 def test_two_objectives_draw_the_front(tmp_path: Path) -> None:
     settings, tables, _ = STUDIES["two objectives"]
     data = report.data([write_study(tmp_path / "demo", settings, **tables)])
@@ -250,12 +252,14 @@ def test_heat_map_names_its_cells(small: StudyResults) -> None:
     assert cells["y2"][0] == pytest.approx(cells["y"][0] + 0.0625)
 
 
+@pytest.mark.slow
 def test_slices_leave_out_trials_without_the_parameter() -> None:
     found = blocks(report.data([load_study(COMMITTED / "cifar")]))
     layers = found["slice_p6"]["spec"]["layer"]
     assert [layer["transform"][0] for layer in layers] == [{"filter": "isValid(datum.p6)"}] * 2
 
 
+@pytest.mark.slow
 def test_predictions_show_pictures_or_why_there_are_none(tmp_path: Path) -> None:
     study = hostile_study(tmp_path / "demo")
     split, images = report.pictured(study)
@@ -268,6 +272,7 @@ def test_predictions_show_pictures_or_why_there_are_none(tmp_path: Path) -> None
     assert text_of(found["no_pictures"]) == "No images here."
 
 
+@pytest.mark.slow
 def test_several_studies_are_compared(small: StudyResults, tmp_path: Path) -> None:
     other = made_up_study(tmp_path / "other", 20, search={"trials": 20, "sampler": "random"})
     data = report.data([small, other])

@@ -1,5 +1,6 @@
 """A damaged study is read as far as it is sound, and what is wrong is said in one line."""
 
+import os
 import random
 import shutil
 import warnings
@@ -140,7 +141,9 @@ CONTENTS: dict[str, Callable[[bytearray], bytes]] = {
     "longer": lambda content: bytes(content + b"\0" * 64),
 }
 CHANCE = random.Random(11)
-PLACES = sorted(CHANCE.random() ** 0.5 for _ in range(14))  # mostly in the footer, which is last
+FLIPS = 14 if os.environ.get("TUNER_DAMAGES") == "all" else 4
+"""Bits that are flipped, each in both kinds of parts and in both files. `make fuzz` flips more."""
+PLACES = sorted(CHANCE.random() ** 0.5 for _ in range(FLIPS))  # mostly in the footer, which is last
 CONTENTS |= {f"flip at {place:.3f}": flip(place) for place in PLACES}
 
 
@@ -311,7 +314,7 @@ def check_equal(frame: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 
 def test_there_are_enough_variants() -> None:
-    assert sum(len(variant.tables) or 1 for variant in VARIANTS) >= 300
+    assert sum(len(variant.tables) or 1 for variant in VARIANTS) >= 240
     assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
 
 

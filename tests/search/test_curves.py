@@ -70,6 +70,7 @@ def suggest(trial: optuna.Trial, name: str) -> Any:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.slow
 def test_proposals_lie_where_curves_end_high(sign: int) -> None:
     found = proposals(told_study(30, sign=sign))
     near = [p for p in found if abs(math.log10(p["learning_rate"]) + 2.5) < 0.6]
@@ -81,6 +82,7 @@ def test_same_trials_give_the_same_proposal() -> None:
     assert proposals(told_study(25), 3) == proposals(told_study(25), 3)
 
 
+@pytest.mark.slow
 def test_trials_in_flight_are_not_proposed_again() -> None:
     found = proposals(told_study(30))
     rates = sorted(math.log10(p["learning_rate"]) for p in found)

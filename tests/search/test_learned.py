@@ -120,6 +120,7 @@ def test_fit_takes_the_nearest_epochs() -> None:
 
 
 @pytest.mark.parametrize("is_same", [True, False])
+@pytest.mark.slow
 def test_interrupted_study_learns_the_same(is_same: bool, tmp_path: Path) -> None:
     learned, first = Learned(spec("tpe"), [earlier(is_same)]), 1 if is_same else 3
     run = Driven(spec("tpe"), tmp_path / "whole", slots=1, learned=learned).run()

@@ -135,6 +135,7 @@ def test_ordered_tpe_equals_optunas_own() -> None:
         assert proposals(ours, pruned_study()) == proposals(plain, pruned_study())
 
 
+@pytest.mark.slow
 def test_ordered_tpe_sees_only_the_given_trials() -> None:
     def turned(study: optuna.Study) -> list[FrozenTrial]:
         """Return trials that are better near x = -0.5."""

@@ -43,6 +43,7 @@ def test_ranking_gives_equal_values_equal_ranks() -> None:
     assert [ranking.rank(value) for value in (0.9, 0.7, 0.5, 0.1, 0.0)] == [1, 1, 2, 4, 5]
 
 
+@pytest.mark.slow
 def test_ranking_of_many_compares_few() -> None:
     ranking = Ranking()
     for number in range(100_000):

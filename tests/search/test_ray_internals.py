@@ -115,6 +115,7 @@ def test_silence_raylet_keeps_terminal_quiet(
 
 
 @pytest.mark.parametrize("has_token", [True, False])
+@pytest.mark.slow
 def test_show_token_enables_authentication_with_token(has_token: bool, tmp_path: Path) -> None:
     (tmp_path / ".ray").mkdir()
     if has_token:

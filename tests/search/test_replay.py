@@ -90,6 +90,7 @@ def test_replay_by_losses_finds_the_lowest() -> None:
     assert best[0] == 1
 
 
+@pytest.mark.slow
 def test_committed_search_is_replayed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     cifar = tuner.load_study(CIFAR)
     own = cifar.spec.stopping.asha

@@ -248,6 +248,7 @@ def published_study(**dataset: Any) -> StudyConfig:
     return parse_spec({"study": "a", "dataset": images, "training": {"architecture": TINY, "pretrained": True}, "space": {}})  # fmt: skip # noqa: E501
 
 
+@pytest.mark.slow
 def test_published_weights_are_described_before_the_start(published_file: Path) -> None:
     lines: list[str] = []
     load_fitting(published_study(), None, lines.append)
@@ -269,6 +270,7 @@ def test_published_weights_are_described_before_the_start(published_file: Path) 
         ("auto", None),
     ],
 )
+@pytest.mark.slow
 def test_pixels_of_another_network_are_warned_of(
     pixels: Any, found: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,6 +179,7 @@ def test_followed_study_equals_its_tables() -> None:
     assert sorted(path for path in CIFAR.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_fresh_study_takes_the_place_of_the_earlier(study: StudyResults, tmp_path: Path) -> None:
     write(study, trials=[running(0, 1)])
     follower = StudyFollower(study.folder)

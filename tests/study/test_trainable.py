@@ -85,6 +85,7 @@ def test_trial_refuses_weights_edited_meanwhile(tmp_path: Path) -> None:
     assert trial.step()["epoch"] == 1
 
 
+@pytest.mark.slow
 def test_trial_starts_from_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_caches(tmp_path, monkeypatch)
     file = publish(TINY)

@@ -7,11 +7,13 @@ prints the table of docs/datasets.md.
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image, ImageOps
 
 from tests.support.image_files import noise
@@ -74,6 +76,11 @@ def kinds() -> list[str]:
     """Return the formats that this Pillow writes."""
     Image.init()
     return sorted(Image.SAVE)
+
+
+def each_format(kinds: Iterable[str]) -> list[Any]:
+    """Return the parameters of tests of formats. An ICNS is slow, because it holds ten icons."""
+    return [pytest.param(kind, marks=[pytest.mark.slow] if kind == "ICNS" else []) for kind in kinds]
 
 
 @lru_cache

@@ -143,6 +143,7 @@ def uneven(data: DeviceDataset) -> DeviceDataset:
 
 
 @pytest.mark.parametrize("remedy", [{"sampling": "balanced"}, {"class_weights": "balanced"}], ids=str)
+@pytest.mark.slow
 def test_rare_classes_are_learned_when_balanced(remedy: dict[str, Any], opened: Callable[..., DeviceDataset]) -> None:
     data = uneven(opened(DatasetConfig(validation=0.3)))
     recalls = []
@@ -550,6 +551,7 @@ def test_out_of_memory_is_one_line(opened: Callable[..., DeviceDataset]) -> None
 
 
 @needs_linux
+@pytest.mark.slow
 def test_evaluation_batch_is_halved_until_it_fits(opened: Callable[..., DeviceDataset]) -> None:
     data = opened(DatasetConfig(train=300, validation=125))
     run = Trainer(TrainingConfig(architecture="vazquez_base", filters=8192, dense=8, batch_size=4), data)

@@ -24,13 +24,13 @@ def opened(config: DatasetConfig, cache: Path) -> DeviceDataset:
 
 @pytest.mark.slow
 def test_fine_tuned_network_beats_untrained_one(tmp_path: Path) -> None:
-    upscaled = DatasetConfig(image_size=48, train=160, validation={"next": 100}, pixels="symmetric")  # type: ignore[arg-type]
+    upscaled = DatasetConfig(image_size=48, train=160, validation={"next": 60}, pixels="symmetric")  # type: ignore[arg-type]
     data = opened(upscaled, tmp_path)
     accuracy = {}
     for pretrained in (False, WEIGHTS):
-        config = TrainingConfig(architecture=EFFICIENTNET, pretrained=pretrained, epochs=2, batch_size=16)
-        accuracy[pretrained] = [result.val_accuracy for result in Trainer(config, data, seed=1)]
-    assert len(accuracy[WEIGHTS]) == len(accuracy[False]) == 2
+        config = TrainingConfig(architecture=EFFICIENTNET, pretrained=pretrained, epochs=1, batch_size=16)
+        accuracy[pretrained] = [result.val_accuracy for result in Trainer(config, data, seed=3)]
+    assert len(accuracy[WEIGHTS]) == len(accuracy[False]) == 1
     assert accuracy[WEIGHTS][-1] > accuracy[False][-1] + 0.2
 
 
