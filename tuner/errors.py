@@ -22,6 +22,8 @@ import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+INTERRUPTED = 130
+"""Exit code of commands that Ctrl-C or SIGTERM ends."""
 LONGEST_LINE = 300
 """Characters to show of another library's or module's error."""
 LONGEST_NAME = 100
@@ -76,7 +78,7 @@ class RayLostError(TunerError):
 class StudyInterruptedError(RayLostError):
     """A signal that has ended the study and Ray.
 
-    It went to all processes. The exit code is 130.
+    It went to all processes. The exit code is INTERRUPTED.
     """
 
 

@@ -38,7 +38,7 @@ from tuner.cli.streams import exit_at_once, flush_or_discard, outlive_readers
 from tuner.cli.submit import submit
 from tuner.cli.tables import end_without_ray, err, out
 from tuner.cli.watch import watch
-from tuner.errors import RayLostError, UserError
+from tuner.errors import INTERRUPTED, RayLostError, UserError
 from tuner.storage.redaction import redact
 
 app = typer.Typer(
@@ -70,8 +70,6 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 """Commands by the heading under which `--help` lists them."""
 NAMES = {list_studies: "ls", export_optuna: "export-optuna"}
 """Names of the commands whose functions have other names."""
-INTERRUPTED = 130
-"""Exit code of commands that Ctrl-C or SIGTERM ends."""
 
 for heading, commands in COMMANDS.items():
     for command in commands:

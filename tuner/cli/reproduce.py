@@ -11,7 +11,7 @@ from rich.text import Text
 from tuner.cli.options import Data, Results
 from tuner.cli.run import check_before_start, run_here
 from tuner.cli.tables import err, out, program
-from tuner.errors import UserError
+from tuner.errors import INTERRUPTED, UserError
 from tuner.storage import is_url
 
 if TYPE_CHECKING:  # because pandas takes a second
@@ -67,5 +67,5 @@ def _train_report(report: str, specs: "list[StudyConfig]", results: str, data: P
             check_before_start(folder, spec, data, fresh=False)
         if run_here(spec, results, data, earlier) == "interrupt":
             err.print("Interrupted; the same command goes on", style="yellow")
-            raise typer.Exit(130)
+            raise typer.Exit(INTERRUPTED)
     write_shapes(report, Path(results))

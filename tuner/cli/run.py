@@ -34,6 +34,7 @@ from tuner.cli.tables import (
     show_plan,
     show_study,
 )
+from tuner.errors import INTERRUPTED
 from tuner.storage import is_url
 
 if TYPE_CHECKING:  # because torch and Ray take seconds, which a refused study file should not
@@ -107,12 +108,12 @@ def _run_and_show(
         stop_reason = run_here(spec, results, data, earlier, address, accept_changes, retry_failed)
     except KeyboardInterrupt:
         err.print("Interrupted at once; the same command without --fresh goes on", style="yellow")
-        return 130
+        return INTERRUPTED
     after = load_study(str(folder))
     show_study(after, 5)
     print_next_steps(after, results, stop_reason, again, settings)
     if stop_reason == "interrupt":
-        return 130
+        return INTERRUPTED
     if stop_reason is None and not (after.trials["state"] == "COMPLETE").any():
         err.print("No trial was completed.", style="red")
         return 1

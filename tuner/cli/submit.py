@@ -21,7 +21,7 @@ from tuner.cli.options import (
     load_study_file,
 )
 from tuner.cli.tables import DEFAULT_RESULTS, err, out, program
-from tuner.errors import UserError
+from tuner.errors import INTERRUPTED, UserError
 from tuner.storage import is_url
 from tuner.storage.redaction import redact
 
@@ -95,7 +95,7 @@ def follow_job(jobs: "Jobs", job: str) -> int:
         return jobs.follow(job, _write)
     except KeyboardInterrupt:
         err.print(f"The job goes on; to follow it again: {redact(follow_command)}", style="yellow", soft_wrap=True)
-        return 130
+        return INTERRUPTED
 
 
 def _write(piece: str) -> None:

@@ -13,7 +13,7 @@ from rich.measure import Measurement, measure_renderables
 from rich.table import Table
 
 from tuner.cli.streams import exit_at_once
-from tuner.errors import LONGEST_LINE, RayLostError, StudyError, StudyInterruptedError, printable, shorten
+from tuner.errors import INTERRUPTED, LONGEST_LINE, RayLostError, StudyError, StudyInterruptedError, printable, shorten
 from tuner.storage.redaction import redact
 
 if TYPE_CHECKING:  # because pandas, torch and Ray take seconds, which --help should not
@@ -282,4 +282,4 @@ def end_without_ray(error: RayLostError) -> NoReturn:
     """
     out.show_cursor()
     err.print(redact(str(error)), style="red", soft_wrap=True, markup=False)
-    exit_at_once(130 if isinstance(error, StudyInterruptedError) else 1)
+    exit_at_once(INTERRUPTED if isinstance(error, StudyInterruptedError) else 1)

@@ -25,7 +25,7 @@ from tuner.cluster.code import stage
 from tuner.cluster.connection import TOKEN_REMEDY
 from tuner.config.registry import DATASETS
 from tuner.config.study import StudyConfig
-from tuner.errors import ClusterError, UserError, suggest
+from tuner.errors import INTERRUPTED, ClusterError, UserError, suggest
 from tuner.results.provenance import COMMAND, SOURCE, source
 from tuner.search.ray_internals import show_token
 from tuner.storage import is_url
@@ -181,7 +181,7 @@ class Jobs:
         if info.status == "SUCCEEDED":
             return 0
         if info.status == "STOPPED":
-            return 130
+            return INTERRUPTED
         if info.driver_exit_code is None or info.driver_exit_code < 0:
             reason = " ".join(str(info.message).split())
             raise ClusterError(f"job {info.submission_id} at {self.address} was not run to its end: {reason}")

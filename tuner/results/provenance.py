@@ -14,7 +14,7 @@ from typing import Any
 from tuner import __version__
 from tuner.storage.redaction import redact_command
 
-PACKAGES = ("ray", "torch", "torchvision", "optuna", "cmaes", "numpy", "pandas", "pyarrow", "scikit-learn")
+PACKAGES = ("ray", "torch", "torchvision", "timm", "optuna", "cmaes", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 SOURCE = "TUNER_SOURCE"
 """Environment variable of a copied package with its checkout's `source`."""

@@ -155,7 +155,7 @@ def _reasons(study: StudyResults, row: Mapping[str, Any], device: str) -> Iterat
         yield f"it was trained on {row['device']}, and now on {device}"
     runs = study.folder.provenance().get("runs") or [{}]
     earlier, now = runs[-1].get("versions") or {}, package_versions()
-    for name in ("torch", "torchvision", "numpy"):
+    for name in ("torch", "torchvision", "timm", "numpy"):
         if name in earlier and earlier[name] != now[name]:
             yield f"{name} was {earlier[name]}, and is {now[name]}"
     if whole_number(row["attempt"]) > 1:
