@@ -2,8 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +51,34 @@ def nowhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("nowhere")
 
 
+def without_results(path: Path, nowhere: Path) -> Notebook:
+    notebook = read(path)
+    first = code(notebook)[0]
+    first.source = first.source.replace('RESULTS = "results"', f"RESULTS = {str(nowhere)!r}")
+    return notebook
+
+
+def execute_in_turn(notebooks: Mapping[str, Notebook]) -> dict[str, Notebook]:
+    """Execute notebooks in one kernel, which imports once. Their names are forgotten in between."""
+    cells: list[Notebook] = []
+    for notebook in notebooks.values():
+        cells += [*notebook.cells, nbformat.v4.new_code_cell("%reset -f")]
+    for number, cell in enumerate(cells):
+        cell.id = str(number)  # because they repeat from one to another
+    again = iter(execute(nbformat.v4.new_notebook(cells=cells)).cells)
+    executed = {}
+    for name, notebook in notebooks.items():
+        executed[name] = nbformat.v4.new_notebook(cells=[next(again) for _ in notebook.cells])
+        next(again)
+    return executed
+
+
 @pytest.fixture(scope="module")
-def executed(nowhere: Path) -> Iterator[dict[str, Future[Notebook]]]:
-    """Each notebook executed again, two at a time: by its name, and by its name with `-` where there are no results."""
-
-    def without_results(path: Path) -> Notebook:
-        notebook = read(path)
-        first = code(notebook)[0]
-        first.source = first.source.replace('RESULTS = "results"', f"RESULTS = {str(nowhere)!r}")
-        return execute(notebook)
-
-    with ThreadPoolExecutor(2) as kernels:
-        again = {path.stem: kernels.submit(execute, read(path)) for path in PATHS}
-        again |= {f"{name}-": kernels.submit(without_results, HERE / f"{name}.ipynb") for name in WITHOUT_RESULTS}
-        yield again
+def executed(nowhere: Path) -> dict[str, Notebook]:
+    """Each notebook executed again: by its name, and by its name with `-` where there are no results."""
+    notebooks = {path.stem: read(path) for path in PATHS}
+    notebooks |= {f"{name}-": without_results(HERE / f"{name}.ipynb", nowhere) for name in WITHOUT_RESULTS}
+    return execute_in_turn(notebooks)
 
 
 def test_notebooks_cover_reports_and_the_search() -> None:
@@ -73,9 +86,9 @@ def test_notebooks_cover_reports_and_the_search() -> None:
 
 
 @pytest.mark.slow
-def test_notebook_executes_as_committed(committed: tuple[str, Notebook], executed: dict[str, Future[Notebook]]) -> None:
+def test_notebook_executes_as_committed(committed: tuple[str, Notebook], executed: dict[str, Notebook]) -> None:
     name, notebook = committed
-    again = executed[name].result()
+    again = executed[name]
     assert list(texts(again)) == list(texts(notebook))
     for cell, cell_again in zip(code(notebook), code(again), strict=True):
         kinds = [[sorted(output.get("data", {})) for output in each.outputs] for each in (cell, cell_again)]
@@ -126,10 +139,8 @@ def test_report_000_shows_ten_pictures_each() -> None:
 
 @pytest.mark.parametrize("name", WITHOUT_RESULTS)
 @pytest.mark.slow
-def test_notebook_without_results_shows_not_run(
-    name: str, nowhere: Path, executed: dict[str, Future[Notebook]]
-) -> None:
-    shown = list(texts(executed[f"{name}-"].result()))
+def test_notebook_without_results_shows_not_run(name: str, nowhere: Path, executed: dict[str, Notebook]) -> None:
+    shown = list(texts(executed[f"{name}-"]))
     assert sum("not run" in text for text in shown) >= 2
     assert not any("complete" in text and "trials" in text for text in shown)
     assert list(nowhere.iterdir()) == []
