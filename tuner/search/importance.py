@@ -53,12 +53,13 @@ def importance(spec: StudyConfig, trials: pd.DataFrame, epochs: pd.DataFrame, ep
     if len(valued) < 2:
         return pd.DataFrame(columns=COLUMNS, dtype=float)
     draws = np.random.default_rng(0).integers(len(valued), size=(RESAMPLES, len(valued)))
-    resamples = [[valued[index] for index in draw] for draw in draws]
-    resampled = pd.DataFrame([_evaluate(spec, resample, TREES_RESAMPLED) for resample in resamples])
-    table = pd.Series(_evaluate(spec, valued, TREES), dtype=float).to_frame("importance")
+    resamples = [_study_of(spec, [valued[index] for index in draw]) for draw in draws]
+    study = _study_of(spec, valued)
+    resampled = pd.DataFrame([_evaluate(resample, TREES_RESAMPLED) for resample in resamples])
+    table = pd.Series(_evaluate(study, TREES), dtype=float).to_frame("importance")
     table["low"], table["high"] = resampled.quantile(OUTSIDE), resampled.quantile(1 - OUTSIDE)
-    table["best"] = pd.Series(_evaluate_best(spec, valued), dtype=float)
-    best = pd.DataFrame([_evaluate_best(spec, resample) for resample in resamples])
+    table["best"] = pd.Series(_evaluate_best(study), dtype=float)
+    best = pd.DataFrame([_evaluate_best(resample) for resample in resamples])
     table["best_low"], table["best_high"] = best.quantile(OUTSIDE), best.quantile(1 - OUTSIDE)
     return table.sort_values("importance", ascending=False, kind="stable")[COLUMNS]
 
@@ -108,17 +109,18 @@ def _weighed(parameter: Parameter) -> BaseDistribution:
     return distribution(parameter)
 
 
-def _evaluate_best(spec: StudyConfig, trials: list[FrozenTrial]) -> dict[str, float]:
+def _evaluate_best(study: optuna.Study) -> dict[str, float]:
     """Return each parameter's share of what makes trials the best, by PED-ANOVA.
 
     The result is empty if no value varies.
     """
+    trials = study.get_trials(deepcopy=False)
     if len({trial.value for trial in trials}) < 2:
         return {}
     share = min(0.5, max(BEST, FEWEST_BEST / len(trials)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # because equal values can make all trials the best
-        found = PedAnovaImportanceEvaluator(target_quantile=share).evaluate(_study_of(spec, trials))
+        found = PedAnovaImportanceEvaluator(target_quantile=share).evaluate(study)
     total = sum(found.values())
     return {name: value / total for name, value in found.items()} if total > 0 else {}
 
@@ -130,12 +132,12 @@ def _study_of(spec: StudyConfig, trials: list[FrozenTrial]) -> optuna.Study:
     return study
 
 
-def _evaluate(spec: StudyConfig, trials: list[FrozenTrial], trees: int) -> dict[str, float]:
-    """Return the importance of each parameter over some trials.
+def _evaluate(study: optuna.Study, trees: int) -> dict[str, float]:
+    """Return the importance of each parameter over a study's trials.
 
     The result is empty if no value varies.
     """
     try:  # without `get_param_importances`, because it scales the shares to a sum of 1, or warns
-        return FanovaImportanceEvaluator(n_trees=trees, seed=0).evaluate(_study_of(spec, trials))
+        return FanovaImportanceEvaluator(n_trees=trees, seed=0).evaluate(study)
     except RuntimeError:  # no tree found any variance
         return {}
