@@ -29,6 +29,7 @@ class Runs:
     def __init__(self, results: str | Path) -> None:
         self._results = Path(results)
         self._studies: dict[str, StudyResults | None] = {}
+        self._trials: dict[tuple[str, str], pd.DataFrame] = {}
 
     def study(self, name: str) -> StudyResults | None:
         """Return the study of this name, or None if it is missing."""
@@ -44,6 +45,12 @@ class Runs:
             name: The study.
             trial: Parameters of the configuration, `learning_rate=0.01 epochs=5`. Empty: all.
         """
+        if (name, trial) not in self._trials:  # because a report has many numbers of each
+            self._trials[name, trial] = self._chosen(name, trial)
+        return self._trials[name, trial]
+
+    def _chosen(self, name: str, trial: str) -> pd.DataFrame:
+        """Look up what `trials` returns."""
         study = self.study(name)
         if study is None:
             return pd.DataFrame()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tuner.config.study import StudyConfig
 from tuner.results.schema import IN_FLIGHT, is_search
-from tuner.results.tables import Tables
+from tuner.results.tables import Tables, latest_rows
 from tuner.search.asha import Recorded
 from tuner.search.optuna_study import reported_values
 from tuner.search.schedulers import Scheduler
@@ -73,9 +73,10 @@ class Past:
 def read_past(tables: Tables) -> Past:
     """Read what earlier runs of a study left."""
     epochs = tables.epochs()
+    rows = tables.history("trials")
     return Past(
-        trials=tables.trials(),
-        rows=tables.history("trials"),
+        trials=latest_rows(rows),
+        rows=rows,
         epochs=epochs[epochs["epoch"] > 0],
         decisions=tables.history("decisions"),
     )
