@@ -128,7 +128,7 @@ def test_values_that_do_not_vary_are_not_tested() -> None:
 @pytest.mark.parametrize("configurations", [1, 4])
 def test_equal_studies_are_rarely_told_apart(configurations: int) -> None:
     """Three equal studies, each with the best of several configurations: wrong in 5 % at most."""
-    random, wrong, rounds = np.random.default_rng(0), 0, 300
+    random, wrong, rounds = np.random.default_rng(0), 0, 150
     for _ in range(rounds):
         repeats = {
             name: sorted(random.normal(0.8, 0.01, (configurations, 4)), key=lambda values: -values.mean())

@@ -137,7 +137,7 @@ def test_search_repeats_itself(name: str, small: Task) -> None:
 def test_command_continues_where_it_stopped(tmp_path: Path, capsys: Any) -> None:
     record(tmp_path)
     out = tmp_path / "out"
-    common = ["--recordings", str(tmp_path), "--out", str(out), "--budgets", "20", "40"]
+    common = ["--recordings", str(tmp_path), "--out", str(out), "--budgets", "10", "20"]
     common += ["--searches", "random + promote", "grid + promote"]
     main([*common, "--seeds", "2"])
     before = pd.read_parquet(out / "rows.parquet")

@@ -4,7 +4,7 @@ import pytest
 
 from tests.config.fuzz import fuzz
 
-COUNT = 300
+COUNT = 120
 
 
 @pytest.mark.slow

@@ -42,6 +42,13 @@ def measured(value: Callable[[Cells], float], count: int = 80) -> Tables:
     return pd.DataFrame(trials), pd.DataFrame(epochs)
 
 
+@pytest.fixture
+def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few resamples and trees, for tests that ask which trials and parameters count."""
+    monkeypatch.setattr("tuner.search.importance.RESAMPLES", 3)
+    monkeypatch.setattr("tuner.search.importance.TREES", 8)
+
+
 def by_rate(drawn: Cells) -> float:
     """A value that falls as the logarithm of the learning rate leaves -2.5."""
     return 0.8 - 0.2 * abs(np.log10(drawn["learning_rate"]) + 2.5)
@@ -72,33 +79,31 @@ def test_importance_for_the_best_differs_from_that_for_all(spec: StudyConfig) ->
     assert table["best_low"]["weight_decay"] > table["best_high"]["batch_size"]
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("small_forests")
 def test_importance_compares_trials_at_the_epoch(spec: StudyConfig) -> None:
     assert importance(spec, *measured(by_rate), epoch=2).index[0] == "weight_decay"
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("small_forests")
 def test_importance_leaves_out_what_some_lack(spec: StudyConfig) -> None:
     trials, epochs = measured(by_rate)
     trials.loc[:20, ["param_architecture", "param_filters"]] = ["vazquez_base", np.nan]
     assert {*importance(spec, trials, epochs).index} == {"architecture", "learning_rate", "weight_decay", "batch_size"}
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("small_forests")
 def test_importance_is_the_same_each_time(spec: StudyConfig) -> None:
     tables = measured(by_rate, count=20)
     pd.testing.assert_frame_equal(importance(spec, *tables), importance(spec, *tables))
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("small_forests")
 def test_importance_ignores_repeats_and_unmeasured_trials(spec: StudyConfig) -> None:
     trials, epochs = measured(by_rate)
-    few = trials.head(30)
     more = trials.assign(purpose=["search"] * 30 + ["repeat"] * 50)
-    pd.testing.assert_frame_equal(importance(spec, more, epochs), importance(spec, few, epochs))
-    pd.testing.assert_frame_equal(
-        importance(spec, trials, epochs[epochs["number"] < 30]), importance(spec, few, epochs)
-    )
+    expected = importance(spec, trials.head(30), epochs)
+    pd.testing.assert_frame_equal(importance(spec, more, epochs), expected)
+    pd.testing.assert_frame_equal(importance(spec, trials, epochs[epochs["number"] < 30]), expected)
 
 
 @pytest.mark.parametrize(

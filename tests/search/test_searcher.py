@@ -66,8 +66,15 @@ GRID = {
 NUMBERS = {name: FLAT[name] for name in ("learning_rate", "dropout", "dense")}
 SAMPLERS = ["mixed", "tpe", "curves", "random", "qmc", "grid", "gp", "cmaes", "nsga2", "nsga3"]
 SPACES: dict[str, dict[str, Any]] = {"grid": GRID, "cmaes": NUMBERS}
-GENETIC = 56
-"""Trials of a genetic search, whose first generation is not learned from."""
+GENERATION, GENETIC = 8, 12
+"""Trials of a generation in these tests, and of a genetic search, which learns from its first one."""
+
+
+@pytest.fixture(autouse=True)
+def small_generations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let genetic samplers learn after a few trials."""
+    for module in ("tuner.config.samplers", "tuner.search.samplers"):
+        monkeypatch.setattr(f"{module}.NSGA_POPULATION", GENERATION)
 
 
 def study(
@@ -100,10 +107,19 @@ def fate(config: Mapping[str, Any]) -> str:
 class Driven:
     """Searcher, scheduler, recorder and tables of one run, called as Ray Tune calls them."""
 
-    def __init__(self, spec: StudyConfig, folder: Path, slots: int = 2, learned: Learned | None = None) -> None:
+    def __init__(
+        self,
+        spec: StudyConfig,
+        folder: Path,
+        slots: int = 2,
+        learned: Learned | None = None,
+        compacts: bool = True,
+    ) -> None:
         self.learned = learned
         home = StudyFolder(folder)
         self.tables = home.tables(spec)
+        if compacts:
+            self.tables.compact()  # as every run does before it reads
         past = read_past(self.tables)
         self.meter = BudgetMeter(spec, read_spent(spec, home.provenance(), self.tables))
         self.proposals: list[Proposal] = []
@@ -202,9 +218,10 @@ class Driven:
                 break
         return self
 
-    def killed(self, spec: StudyConfig | None = None) -> "Driven":
+    def killed(self, spec: StudyConfig | None = None, compacts: bool = True) -> "Driven":
         """Return the next process, which finds only what reached the disk."""
-        return Driven(spec or self.searcher.spec, self.tables.storage.root, self.searcher._slots(), self.learned)
+        root, slots = self.tables.storage.root, self.searcher._slots()
+        return Driven(spec or self.searcher.spec, root, slots, self.learned, compacts)
 
 
 def told(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
@@ -234,16 +251,16 @@ def drawn(proposal: Proposal) -> str:
 @pytest.mark.parametrize(("sampler", "space"), [("random", NESTED), ("grid", GRID)])
 @pytest.mark.slow
 def test_interrupted_search_proposes_as_the_whole_one(sampler: str, space: dict[str, Any], tmp_path: Path) -> None:
-    spec = study(space, sampler)
+    spec = study(space, sampler, trials=8)
     expected = {proposal.number: proposal for proposal in Driven(spec, tmp_path / "whole").run().proposals}
-    assert list(expected) == list(range(12))
-    for calls in (1, 13, 36):
+    assert list(expected) == list(range(8))
+    for calls in (1, 13, 24):
         before = Driven(spec, tmp_path / str(calls)).run(calls)
         in_flight = [trial.config["number"] for trial in before.live]
         after = before.killed().run()
         assert [proposal.number for proposal in after.proposals[: len(in_flight)]] == sorted(in_flight)
         assert {proposal.number: proposal for proposal in [*before.proposals, *after.proposals]} == expected
-        assert len(before.proposals) + len(after.proposals) == 12 + len(in_flight)
+        assert len(before.proposals) + len(after.proposals) == 8 + len(in_flight)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -257,9 +274,9 @@ def test_named_configurations_come_first(sampler: str, tmp_path: Path) -> None:
         assert given.items() <= proposal.parameters.items()
     assert whole[0].parameters["dropout_dense"] == default_configuration(spec, named[0])["dropout_dense"]
     assert (whole[2].parameters == default_configuration(spec)) == (sampler == "tpe")
-    for calls in (1, 2, 4):
+    for calls in (2, 4):
         before = Driven(spec, tmp_path / str(calls), slots=1).run(calls)
-        again = [*before.proposals, *before.killed().run().proposals]
+        again = [*before.proposals, *before.killed().run(12).proposals]
         found = {proposal.number: proposal.parameters for proposal in again}
         assert [found[number] for number in range(3)] == [proposal.parameters for proposal in whole[:3]]
 
@@ -280,8 +297,8 @@ def test_extended_search_continues(tmp_path: Path) -> None:
         ("grid", GRID, 32),
         ("gp", {"learning_rate": FLAT["learning_rate"]}, 58),
         ("cmaes", NUMBERS, 68),
-        ("nsga2", NESTED, 32),
-        ("nsga3", NESTED, 32),
+        ("nsga2", NESTED, 48),
+        ("nsga3", NESTED, 48),
         ("qmc", NESTED, 32),
     ],
 )
@@ -289,10 +306,10 @@ def test_sampler_resumes_as_if_never_interrupted(
     sampler: str, space: dict[str, Any], calls: int, tmp_path: Path
 ) -> None:
     """Compare also in the middle of a trial, with the same trials in flight."""
-    whole = Driven(study(space, sampler, trials=GENETIC), tmp_path).run(calls)
+    whole = Driven(study(space, sampler, trials=40), tmp_path).run(calls)
     whole.tables.flush()
     finished = [trial for trial in whole.searcher.study.trials if trial.value is not None]
-    begins = {"tpe": FIRST_TRIALS, "gp": 10, "cmaes": 10}.get(sampler, 5)
+    begins = {"tpe": FIRST_TRIALS, "gp": 10, "cmaes": 10, "nsga2": GENERATION, "nsga3": GENERATION}.get(sampler, 5)
     assert len(finished) >= begins  # the sampler has begun to learn
     assert whole.live
     rebuilt = whole.killed()
@@ -330,13 +347,18 @@ def test_sampler_attributes_stand_in_the_tables(sampler: str, tmp_path: Path) ->
         assert any("cma:optimizer:0" in keys for keys in kept)  # a generation was told
 
 
-@pytest.mark.parametrize("space", [FLAT, NESTED])
 @pytest.mark.parametrize(
-    ("sampler", "rule"), [("mixed", "asha"), ("tpe", "asha"), ("tpe", "hyperband"), ("curves", "asha")]
+    ("sampler", "rule", "space"),
+    [
+        ("mixed", "asha", NESTED),
+        ("tpe", "asha", FLAT),
+        ("tpe", "hyperband", NESTED),
+        ("curves", "asha", FLAT),
+    ],
 )
 @pytest.mark.slow
 def test_learner_resumes_as_if_never_interrupted(
-    space: dict[str, Any], sampler: str, rule: str, tmp_path: Path
+    sampler: str, rule: str, space: dict[str, Any], tmp_path: Path
 ) -> None:
     spec = study(space, sampler, trials=40, stopping={rule: {}})
     whole = Driven(spec, tmp_path, slots=3).run(90)
@@ -377,7 +399,7 @@ def test_tpe_by_rungs_begins_with_defaults_and_sobol() -> None:
 def test_tpe_by_rungs_learns_from_trials_that_wait() -> None:
     """Propose near the trials that stand in the highest rung, none of which has ended."""
     space = {"learning_rate": {"float": [1e-4, 1e-1], "log": True}}
-    for seed in range(3):
+    for seed in range(2):
         searcher = bare(study(space, "tpe", trials=100, seed=seed, stopping="asha"))
         for number in range(60):
             config = searcher.suggest(str(number))
@@ -512,10 +534,10 @@ def test_no_step_is_drawn_beyond_its_range(sampler: str) -> None:
 
 
 def test_seeds_are_distinct_and_reproducible() -> None:
-    searcher = bare(study(trials=500))
-    configs = [searcher.suggest(str(index)) for index in range(500)]
+    searcher = bare(study(trials=200))
+    configs = [searcher.suggest(str(index)) for index in range(200)]
     seeds = [config["seed"] for config in configs if isinstance(config, dict)]
-    assert len(set(seeds)) == 500
+    assert len(set(seeds)) == 200
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert seeds[:3] == [derive_trial_seed(5, "trial", number) for number in range(3)]
     assert derive_trial_seed(5, "trial", 12) == 2_038_292_087
@@ -659,12 +681,11 @@ def test_repeated_report_is_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("space", [FLAT, NESTED, GRID], ids=["flat", "nested", "grid"])
 @pytest.mark.parametrize("calls", [0, 21, 10_000])
 def test_tables_rebuild_the_study(space: dict[str, Any], calls: int, tmp_path: Path) -> None:
-    spec = study(space, "grid" if space is GRID else "tpe", trials=16)
+    spec = study(space, "grid" if space is GRID else "tpe", trials=10)
     driven = Driven(spec, tmp_path).run(calls)
     driven.tables.flush()
     expected = told(driven.searcher.study.trials)
-    assert told(driven.killed().searcher.study.trials) == expected
-    driven.tables.compact()
+    assert told(driven.killed(compacts=False).searcher.study.trials) == expected
     assert told(driven.killed().searcher.study.trials) == expected
 
 
@@ -704,7 +725,7 @@ def repeats(trials: pd.DataFrame) -> pd.DataFrame:
 def test_interrupted_repeats_are_not_doubled(tmp_path: Path) -> None:
     spec = study(trials=6, repeats={"top": 2, "seeds": 2})
     trials = Driven(spec, tmp_path / "whole").run().tables.trials()
-    for calls in (12, 24, 27):
+    for calls in (12, 27):
         before = Driven(spec, tmp_path / str(calls)).run(calls)
         assert (before.proposals[-1].purpose == "repeat") == (calls > 20)
         again = before.killed().run().tables.trials()
@@ -768,9 +789,9 @@ def test_search_without_completed_trials_has_no_repeats() -> None:
 
 
 def test_report_costs_do_not_grow() -> None:
-    searcher = bare(study(trials=300))
+    searcher = bare(study(trials=100))
     calls: list[int] = []
-    for number in range(300):
+    for number in range(100):
         searcher.suggest(str(number))
         for epoch in range(1, 21):
             result = {"epoch": epoch, "epochs_planned": 20, "val_accuracy": epoch / 20}
@@ -781,8 +802,8 @@ def test_report_costs_do_not_grow() -> None:
 
 
 def test_costs_of_a_rebuilt_trial_do_not_grow(tmp_path: Path) -> None:
-    few, many = (calls_of_rebuilding(tmp_path / str(trials), trials) for trials in (100, 400))
-    assert many / 400 < 1.2 * few / 100
+    few, many = (calls_of_rebuilding(tmp_path / str(trials), trials) for trials in (50, 200))
+    assert many / 200 < 1.2 * few / 50
 
 
 def calls_of_rebuilding(folder: Path, count: int) -> int:
@@ -848,14 +869,14 @@ def test_trial_budget_keeps_waiting_trials(tmp_path: Path) -> None:
     assert "PAUSED" not in set(raised.recorder.trials()["state"])
 
 
-@pytest.mark.parametrize(("most", "repeated"), [(12, 0), (15, 3), (18, 6)])
+@pytest.mark.parametrize(("most", "repeated"), [(6, 0), (9, 3), (12, 6)])
 @pytest.mark.slow
 def test_trial_budget_counts_repeats(most: int, repeated: int, tmp_path: Path) -> None:
     repeats = {"top": 2, "seeds": 3}
-    driven = Driven(study(trials=12, repeats=repeats, budget={"trials": most}), tmp_path).run()
+    driven = Driven(study(trials=6, repeats=repeats, budget={"trials": most}), tmp_path).run()
     assert (driven.recorder.trials()["purpose"] == "repeat").sum() == repeated
     assert driven.searcher.limit == (None if repeated == 6 else "budget.trials")
-    after = driven.killed(study(trials=12, repeats=repeats)).run()
+    after = driven.killed(study(trials=6, repeats=repeats)).run()
     assert (after.recorder.trials()["purpose"] == "repeat").sum() == 6
 
 
@@ -888,14 +909,14 @@ def test_plateau_ends_a_search_without_progress(tmp_path: Path) -> None:
     assert max(gaps, default=0) < 6  # or else it would have ended before
 
 
-@pytest.mark.parametrize("calls", [7, 41])
 @pytest.mark.slow
-def test_plateau_counts_over_a_kill(calls: int, tmp_path: Path) -> None:
+def test_plateau_counts_over_a_kill(tmp_path: Path) -> None:
     spec = study(trials=60, budget={"plateau": 6})
     whole = Driven(spec, tmp_path / "whole", slots=1).run()
-    killed = Driven(spec, tmp_path / "killed", slots=1).run(calls).killed().run()
-    assert numbers(killed) == numbers(whole)
-    raised = killed.killed(study(trials=60, budget={"plateau": 20})).run()
+    for calls in (7, 41):
+        killed = Driven(spec, tmp_path / f"killed-{calls}", slots=1).run(calls).killed().run()
+        assert numbers(killed) == numbers(whole)
+    raised = killed.killed(study(trials=60, budget={"plateau": 20})).run(8)
     assert len(numbers(raised)) > len(numbers(whole))
 
 
@@ -933,9 +954,9 @@ def test_constraint_keeps_large_networks_from_training(sampler: str, tmp_path: P
 
 @pytest.mark.slow
 def test_constraint_refuses_the_same_after_a_kill(tmp_path: Path) -> None:
-    spec = study(sampler="tpe", trials=20, constraints=SMALL)
+    spec = study(sampler="tpe", trials=12, constraints=SMALL)
     whole = Driven(spec, tmp_path / "whole", slots=1).run()
-    killed = Driven(spec, tmp_path / "killed", slots=1).run(33).killed().run()
+    killed = Driven(spec, tmp_path / "killed", slots=1).run(21).killed().run()
     columns = ["number", "state", "error", "parameters_count", "param_dense", "param_learning_rate"]
     pd.testing.assert_frame_equal(killed.recorder.trials()[columns], whole.recorder.trials()[columns])
 

@@ -39,14 +39,21 @@ def epoch_seconds(cost: Estimate, trials: int, epochs: float, slots: int = 1) ->
     return (cost.hours_without_stopping * 3600 * slots / trials - TRIAL_SECONDS) / epochs
 
 
+@pytest.fixture
+def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time fewer recipes, because the first ones tell enough here."""
+    monkeypatch.setattr("tuner.training.probe.TIMED_SECONDS", 0.5)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_timing")
 def test_estimate_is_near_the_measured_time() -> None:
-    spec = study()
+    spec = study(training={"architecture": "vazquez_base", "epochs": 4, "batch_size": 32})
     torch.set_num_threads(1)
     on_device = device_data(data.load(spec.dataset).folder, spec.dataset, "cpu")
     results = train(spec.training_config({"learning_rate": 1e-3}), on_device)
     measured = median(result.seconds for result in results)
-    estimated = epoch_seconds(estimate(spec, None, slots=1), trials=4, epochs=9) - REPORT_SECONDS
+    estimated = epoch_seconds(estimate(spec, None, slots=1), trials=4, epochs=4) - REPORT_SECONDS
     assert measured / 3 < estimated < measured * 3
 
 
@@ -81,6 +88,7 @@ def test_estimate_counts_repeats_in_full() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_timing")
 def test_estimate_times_each_architecture() -> None:
     space = {
         "architecture": {"choice": ["vazquez_base", "rubio_small"]},

@@ -2,6 +2,8 @@
 
 import json
 import stat
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tuner.study.final import train_final
 from tuner.study.kept_model import load_kept
 from tuner.training import formats
 from tuner.training.formats import ENDINGS, check_format
+from tuner.training.image_model import About
 from tuner.training.prediction import Prediction, predict_files
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -54,17 +57,32 @@ def images(study: StudyResults, tmp_path_factory: pytest.TempPathFactory) -> lis
     return write_test_images(study, tmp_path_factory.mktemp("images") / "test")
 
 
+Exported = Callable[[str], tuple[Path, tuple[About, int, float]]]
+
+
+@pytest.fixture(scope="module")
+def exported(study: StudyResults, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Return a function that exports the study once per format, because that takes long."""
+
+    @cache
+    def export(kind: str) -> tuple[Path, tuple[About, int, float]]:
+        file = tmp_path_factory.mktemp(kind) / f"model{ENDINGS[kind]}"
+        return file, export_model(study, file, kind)
+
+    return export
+
+
 @pytest.mark.parametrize(
     "kind",
     ["safetensors", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pt2", "torchscript", "onnx"))],
 )
 def test_export_predicts_as_the_study_recorded(
-    kind: str, study: StudyResults, images: list[Path], tmp_path: Path
+    kind: str, study: StudyResults, images: list[Path], exported: Exported
 ) -> None:
-    about, compared, difference = export_model(study, tmp_path / f"model{ENDINGS[kind]}", kind)
+    whole, (about, compared, difference) = exported(kind)
     assert compared == 256
     assert difference <= 1e-5
-    (file,) = tmp_path.iterdir()
+    (file,) = whole.parent.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) & 0o044 == 0o044
     model = tuner.load_model(file)
     assert model.about == about.model_copy(update={"weights": model.about.weights})
@@ -202,10 +220,9 @@ def test_network_that_cannot_be_exported_is_refused(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ENDINGS)
-def test_damaged_export_is_refused(kind: str, study: StudyResults, tmp_path: Path) -> None:
+def test_damaged_export_is_refused(kind: str, study: StudyResults, exported: Exported, tmp_path: Path) -> None:
     file = tmp_path / f"model{ENDINGS[kind]}"
-    export_model(study, file, kind)
-    whole = file.read_bytes()
+    whole = exported(kind)[0].read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"no model"):
         file.write_bytes(content)
         with pytest.raises(DataError, match=r"model\.\w+: .*; `tuner export` writes it again$") as refusal:

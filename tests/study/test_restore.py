@@ -132,10 +132,17 @@ def interrupted(folder: Path) -> dict[str, pd.DataFrame]:
     }
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    """Tables of an interrupted study whose clock was never set back."""
+    return interrupted(tmp_path_factory.mktemp("expected"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("hours", [1, 24])
-def test_study_is_the_same_under_a_clock_set_back(hours: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = interrupted(tmp_path / "expected")
+def test_study_is_the_same_under_a_clock_set_back(
+    hours: int, expected: dict[str, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     readings: list[datetime] = []
 
     def set_back() -> datetime:

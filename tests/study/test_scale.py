@@ -38,27 +38,27 @@ def files(folder: Path, trials: int) -> Counter[str]:
 
 @pytest.mark.slow
 def test_running_study_reads_no_table(tmp_path: Path) -> None:
-    few, many = files(tmp_path / "few", 20), files(tmp_path / "many", 80)
+    few, many = files(tmp_path / "few", 10), files(tmp_path / "many", 40)
     assert few["read"] == many["read"] == few["names"] == many["names"] == 0
-    assert 20 * 2 <= few["write"] <= 20 * 4  # its row as it begins and as it ends, and epochs before either
-    assert 80 * 2 <= many["write"] <= 80 * 4
-    assert many["remove"] <= 80 * 3  # its checkpoint, its weights, and those of one that it surpassed
+    assert 10 * 2 <= few["write"] <= 10 * 4  # its row as it begins and as it ends, and epochs before either
+    assert 40 * 2 <= many["write"] <= 40 * 4
+    assert many["remove"] <= 40 * 3  # its checkpoint, its weights, and those of one that it surpassed
 
 
 @pytest.mark.slow
 def test_ended_trials_are_forgotten(tmp_path: Path) -> None:
-    driven = Driven(study(trials=40), tmp_path).run()
+    driven = Driven(study(trials=14), tmp_path).run()
     assert (driven.recorder._rows, driven.recorder._epochs) == ({}, {})
     assert (driven.searcher._optuna._reported, driven.searcher._optuna._asked) == ({}, {})
-    again = driven.killed(study(trials=80))
+    again = driven.killed(study(trials=28))
     assert again.recorder._epochs == {}
     again.run(3)
-    assert set(again.recorder._epochs) == {40, 41}
+    assert set(again.recorder._epochs) == {14, 15}
 
 
 @pytest.mark.slow
 def test_only_the_best_trials_are_remembered(tmp_path: Path) -> None:
-    driven = Driven(study(trials=60), tmp_path).run()
+    driven = Driven(study(trials=21), tmp_path).run()
     complete = driven.tables.trials().query("state == 'COMPLETE'")
     best = complete.sort_values(["value", "number"], ascending=[False, True])["number"].head(4)
     assert [number for _, number in driven.recorder._weights.best] == list(best)

@@ -2,5 +2,5 @@
 
 import os
 
-STREAMS = int(os.environ.get("TUNER_STREAMS", "1000"))
+STREAMS = int(os.environ.get("TUNER_STREAMS", "400"))
 """`make fuzz` tries 10,000."""
