@@ -228,6 +228,7 @@ def test_table_has_mean_and_deviation_of_seeds(write: Write, tmp_path: Path) -> 
     assert found["verdict"] == "too noisy to tell"
 
 
+@pytest.mark.slow
 def test_table_measures_only_complete_configurations(write: Write, tmp_path: Path) -> None:
     points = grid(lambda rate, batch, epochs: rate + batch / 1000 + epochs / 100)
     write("vazquez_exp3", [*points[:-1], points[-1] | {"state": "RUNNING"}])
@@ -288,6 +289,7 @@ def test_table_compares_lines_with_epoch_median(write: Write, tmp_path: Path) ->
     assert row(log, "epoch 1, step 80", "test accuracy")["reproduced"] == pytest.approx(0.7 + 0.2 / 45 + 0.0005)
 
 
+@pytest.mark.slow
 def test_claims_tell_images_by_the_log(write: Write, tmp_path: Path) -> None:
     write("tinoco_mnist", seeds(0.9, 0.9), steps=steps(0.9, 0.98))
     assert verdicts_by_claim("tinoco", tmp_path)["The images are MNIST's d"][0] == "cannot be told (not run)"
@@ -376,12 +378,14 @@ def test_claims_hold_beyond_the_spread(write: Write, tmp_path: Path) -> None:
     assert claims["A learning rate of 0.01 "][0] == "holds"
 
 
+@pytest.mark.slow
 def test_claims_fail_when_numbers_are_reversed(write: Write, tmp_path: Path) -> None:
     vazquez(write, one=0.6, two=0.65, four=0.7, tuned=0.9)
     claims = verdicts_by_claim("vazquez", tmp_path)
     assert claims["Changing the architectur"][0] == claims["Experiment 4 is the best"][0] == "does not hold"
 
 
+@pytest.mark.slow
 def test_claims_within_spread_cannot_be_told(write: Write, tmp_path: Path) -> None:
     vazquez(write, one=0.6, two=0.7, four=0.7005, tuned=0.5)
     assert (
@@ -416,6 +420,7 @@ def test_claims_deny_prose_contradicting_its_log(write: Write, tmp_path: Path) -
     assert "33.00 after epoch 1 (nearer to the log), 66.00 after epoch 10 (nearer to the discussion)" in numbers
 
 
+@pytest.mark.slow
 def test_shapes_are_measured_on_built_networks(tmp_path: Path) -> None:
     write_shapes("vazquez", tmp_path)
     assert list(tmp_path.iterdir()) == []

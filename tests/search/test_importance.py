@@ -98,6 +98,7 @@ def test_importance_is_the_same_each_time(spec: StudyConfig) -> None:
 
 
 @pytest.mark.usefixtures("small_forests")
+@pytest.mark.slow
 def test_importance_ignores_repeats_and_unmeasured_trials(spec: StudyConfig) -> None:
     trials, epochs = measured(by_rate)
     more = trials.assign(purpose=["search"] * 30 + ["repeat"] * 50)
@@ -122,6 +123,7 @@ def test_importance_without_variation_is_empty(spec: StudyConfig, tables: Tables
     assert [*table.columns] == COLUMNS
 
 
+@pytest.mark.slow
 def test_importance_of_few_trials_has_every_parameter(spec: StudyConfig) -> None:
     trials, epochs = measured(by_rate, count=3)
     epochs["val_accuracy"] = [0.5, 0.5] * 2 + [0.6, 0.6]  # so that many resamples vary in nothing

@@ -100,6 +100,7 @@ def test_export_refuses_storages_in_one_line(url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("objectives", [1, 2])
+@pytest.mark.slow
 def test_mirror_follows_a_running_study(objectives: int, tmp_path: Path) -> None:
     objective = [{"maximize": "val_accuracy"}, {"minimize": "parameters_count"}][:objectives]
     driven = begin(study(trials=6, objective=objective), tmp_path / "s")

@@ -83,6 +83,7 @@ def test_study_killed_again_and_again_ends_whole(tmp_path: Path) -> None:
     assert_whole(driven.run(), 12)
 
 
+@pytest.mark.slow
 def test_decision_without_its_row_is_carried_out(tmp_path: Path) -> None:
     """As a kill leaves it between the tables `decisions` and `trials`."""
     driven = Driven(promoting(), tmp_path).run(9)
@@ -106,6 +107,7 @@ def test_decision_without_its_row_is_carried_out(tmp_path: Path) -> None:
     assert_whole(after, 12)
 
 
+@pytest.mark.slow
 def test_waiting_trials_keep_their_rows(tmp_path: Path) -> None:
     driven = Driven(promoting(), tmp_path).run(9)
     driven.recorder.flush_all()
@@ -127,6 +129,7 @@ def test_best_trial_finishes_a_small_study(tmp_path: Path) -> None:
         assert verdicts.count("finish") == trials  # because trial 1 ends early, although it was best
 
 
+@pytest.mark.slow
 def test_repeats_get_as_many_finalists(tmp_path: Path) -> None:
     driven = Driven(promoting(8, repeats={"top": 3, "seeds": 2}), tmp_path).run()
     table = driven.tables.trials()
@@ -158,6 +161,7 @@ def test_search_with_waiting_trials_is_not_finished(tmp_path: Path) -> None:
     assert driven.start() == Searcher.FINISHED
 
 
+@pytest.mark.slow
 def test_extended_study_compares_with_earlier_trials(tmp_path: Path) -> None:
     part = Driven(promoting(6), tmp_path).run()
     earlier = part.tables.trials()

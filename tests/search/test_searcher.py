@@ -264,6 +264,7 @@ def test_interrupted_search_proposes_as_the_whole_one(sampler: str, space: dict[
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.slow
 def test_named_configurations_come_first(sampler: str, tmp_path: Path) -> None:
     named = [{"architecture": "vazquez_deep", "dropout": 0.2}, {"architecture": "alexnet"}]
     raw = study(NESTED, sampler, trials=5).to_dict()
@@ -396,6 +397,7 @@ def test_tpe_by_rungs_begins_with_defaults_and_sobol() -> None:
         assert sorted(int(rate * 8 / 3) for rate in rates) == list(range(8))
 
 
+@pytest.mark.slow
 def test_tpe_by_rungs_learns_from_trials_that_wait() -> None:
     """Propose near the trials that stand in the highest rung, none of which has ended."""
     space = {"learning_rate": {"float": [1e-4, 1e-1], "log": True}}
@@ -593,6 +595,7 @@ def test_trial_that_cannot_be_trained_is_infeasible(kind: str, tmp_path: Path) -
     assert told([rebuilt]) == told([live])
 
 
+@pytest.mark.slow
 def test_tpe_leaves_a_cliff_behind() -> None:
     """The best value lies right below learning rates that diverge."""
     spec = study({"learning_rate": FLAT["learning_rate"]}, "tpe", trials=90)
@@ -801,6 +804,7 @@ def test_report_costs_do_not_grow() -> None:
     assert max(calls[-20:]) <= max(calls[:20])
 
 
+@pytest.mark.slow
 def test_costs_of_a_rebuilt_trial_do_not_grow(tmp_path: Path) -> None:
     few, many = (calls_of_rebuilding(tmp_path / str(trials), trials) for trials in (50, 200))
     assert many / 200 < 1.2 * few / 50
@@ -849,6 +853,7 @@ def numbers(driven: Driven) -> list[int]:
     return sorted(driven.recorder.trials()["number"])
 
 
+@pytest.mark.slow
 def test_trial_budget_begins_no_more(tmp_path: Path) -> None:
     spec = study(trials=12, budget={"trials": 5})
     first = Driven(spec, tmp_path).run()
@@ -860,6 +865,7 @@ def test_trial_budget_begins_no_more(tmp_path: Path) -> None:
     assert raised.searcher.limit is None
 
 
+@pytest.mark.slow
 def test_trial_budget_keeps_waiting_trials(tmp_path: Path) -> None:
     promoting = {"asha": {"reduction_factor": 2}}
     first = Driven(study(trials=12, stopping=promoting, budget={"trials": 8}), tmp_path).run()

@@ -207,6 +207,7 @@ def test_shared_layers_are_kept(make_study: MakeStudy, tmp_path: Path) -> None:
     assert model.about.origin.test["test_accuracy"] == pytest.approx((predicted == dataset.test_labels).mean())
 
 
+@pytest.mark.slow
 def test_final_starts_from_pretrained_weights(make_study: MakeStudy, tmp_path: Path) -> None:
     train_final(make_study(), tmp_path / "first")
     weights = {"pretrained": str(tmp_path / "first" / "model.safetensors"), "freeze": 1}

@@ -76,6 +76,7 @@ def test_repeats_share_a_group_in_tensorboard(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log", LOGS)
+@pytest.mark.slow
 def test_killed_studies_neither_lose_nor_double_points(log: str, tmp_path: Path) -> None:
     """Kill it with rows that the log lacks, with a half-written log, and with points whose rows are lost."""
     folder = tmp_path / "s"
