@@ -166,6 +166,8 @@ def test_trials_ignores_a_clock_that_was_set_back(tables: Tables) -> None:
     write(tables, "trials", trial(0, "RUNNING", 1, attempt=2), trial(0, "COMPLETE", 2, attempt=2))
     write(tables, "trials", trial(1, "PRUNED", 3), trial(2, "RUNNING", 4, attempt=2))
     write(tables, "trials", trial(3, "COMPLETE", 5), trial(3, "RUNNING", 6))
+    write(tables, "trials", trial(4, "PAUSED", 7), trial(4, "RUNNING", 8))
+    write(tables, "trials", trial(5, "PRUNED", 9), trial(5, "PAUSED", 10))
     for _ in range(2):
         frame = tables.trials()
         assert list(zip(frame["number"], frame["state"], frame["attempt"], strict=True)) == [
@@ -173,6 +175,8 @@ def test_trials_ignores_a_clock_that_was_set_back(tables: Tables) -> None:
             (1, "PRUNED", 1),
             (2, "RUNNING", 2),
             (3, "COMPLETE", 1),
+            (4, "PAUSED", 1),
+            (5, "PRUNED", 1),
         ]
         tables.compact()
 
