@@ -39,6 +39,7 @@ SHORT = (
     "predictions=[test]",
     "classes=[test]",
     "log_every=20",
+    "resources.concurrent=1",
 )
 """Changes that make the digits study short, with rows in every table."""
 LOCAL = {"validate", "ls", "show"}

@@ -23,6 +23,7 @@ SHORT = (
     "training.filters=4",
     "stopping=none",
     "repeats={top: 2, seeds: 1}",
+    "resources.concurrent=1",
 )
 
 

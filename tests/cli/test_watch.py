@@ -175,6 +175,7 @@ dataset: {name: digits, train: 128, validation: 64}
 training: {architecture: vazquez_base, batch_size: 64, epochs: 2}
 space: {learning_rate: {float: [1e-4, 1e-2], log: true}}
 search: {sampler: random, trials: 3}
+resources: {concurrent: 1}
 stopping: none
 """
 

@@ -29,6 +29,7 @@ def folds_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyResul
     """Trials that wait and go on. The worker of one was killed while its second fold trained."""
     spec: StudyConfig = promoting(
         TRIALS,
+        resources={"concurrent": 1},
         dataset={"name": "digits", "train": 192, "validation": {"folds": 2}},
         training={
             "architecture": "vazquez_base",

@@ -83,7 +83,7 @@ def test_promoted_trials_go_on_from_their_checkpoints(tmp_path: Path) -> None:
     for row in went_on.to_dict("records"):
         again = study.epochs.query(f"number == {row['number']} and attempt == {row['attempt'] + 1}")
         assert again["epoch"].min() == row["epoch"] + 1  # because it resumed from its checkpoint
-    extended = StudyRun(promoting(10), tmp_path).run()
+    extended = StudyRun(promoting(10, resources={"concurrent": 1}), tmp_path).run()
     assert_whole(extended, 10)
     pd.testing.assert_frame_equal(extended.trials.head(8), study.trials)
     assert extended.decisions["of"].max() > study.decisions["of"].max()
