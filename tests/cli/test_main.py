@@ -1,12 +1,10 @@
-"""The command line as its users run it: in a process, with and without a terminal.
-
-Ray is started three times in all.
-"""
+"""The command line as its users run it: in a process, with and without a terminal."""
 
 import fcntl
 import json
 import os
 import pty
+import shutil
 import signal
 import struct
 import subprocess
@@ -15,6 +13,7 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ from tuner.results.tables import now
 
 ROOT = Path(__file__).parents[2]
 DIGITS = "search_spaces/digits.yaml"
-SMALL = ("--set", "search.trials=4", "--set", "space.epochs=2")
+SMALL = ("--set", "search.trials=4", "--set", "space.epochs=2", "--set", "resources.concurrent=1")
 LONG = """
 study: long
 dataset: {name: digits, validation: 0.2}
@@ -52,6 +51,18 @@ def call(*arguments: object, address: str | None = None, **environment: str) -> 
     return call_tuner(*arguments, environment=clean_environment() | environment, address=address)
 
 
+def shell(words: str, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command within a shell's line, as `{} | head -1`."""
+    line = words.format('"$@"')
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}", "bash", *command(*arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
 def refused(*arguments: object, **environment: str) -> str:
     """Return the one line of a refusal, which exits with 2 and prints nothing else."""
     done = call(*arguments, **environment)
@@ -67,16 +78,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(starts_ray: None, results: Path) -> "subprocess.CompletedProcess[str]":  # noqa: ARG001
+def first(ray_session: str, results: Path) -> "subprocess.CompletedProcess[str]":
     """Run a small study for the tests below."""
-    return subprocess.run(
-        command("run", DIGITS, *SMALL, "--results", results),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        cwd=ROOT,
-        env=clean_environment(),
-    )
+    return call("run", DIGITS, *SMALL, "--results", results, address=ray_session)
 
 
 def test_run_prints_trials_and_next_steps(first: "subprocess.CompletedProcess[str]", results: Path) -> None:
@@ -86,8 +90,8 @@ def test_run_prints_trials_and_next_steps(first: "subprocess.CompletedProcess[st
     ended = [line for line in lines if "COMPLETE: val_accuracy" in line or "PRUNED: val_accuracy" in line]
     assert [line[:4] for line in ended] == ["[1/4", "[2/4", "[3/4", "[4/4"]
     assert f"Tables: {results}/digits" in lines
-    again = f"python -m tuner run {DIGITS} --results {results} --set space.epochs=2 --set search.trials=8"
-    assert f"  more trials: {again}" in lines
+    more = "--set space.epochs=2 --set resources.concurrent=1 --set search.trials=8"
+    assert f"  more trials: python -m tuner run {DIGITS} --results {results} {more}" in lines
 
 
 @pytest.mark.usefixtures("first")
@@ -95,7 +99,6 @@ def test_run_writes_spec_tables_and_provenance(results: Path) -> None:
     study = tuner.load_study(results / "digits")
     assert study.spec.search.trials == len(study.trials) == 4
     (run,) = json.loads((results / "digits" / "provenance.json").read_text())["runs"]
-    assert run["command"][1:] == ["-m", "tuner", "run", DIGITS, *SMALL, "--results", str(results)]
     assert run["started_at"] < run["stopped_at"]
 
 
@@ -333,11 +336,11 @@ def test_run_exits_1_when_no_trial_completes(ray_session: str, tmp_path: Path) -
 
 
 @contextmanager
-def terminal(*arguments: object) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+def terminal(*arguments: object, **environment: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
     """Start the command in a terminal of 80 columns. Gives its process and the terminal."""
     reader, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-    environment = os.environ | {"TERM": "xterm-256color"}
+    environment = os.environ | {"TERM": "xterm-256color"} | environment
     process = subprocess.Popen(
         command(*arguments), stdin=terminal, stdout=terminal, stderr=terminal, cwd=ROOT, env=environment
     )
@@ -378,30 +381,65 @@ def alive(process: int) -> bool:
     return False
 
 
-def test_ctrl_c_exits_130_and_run_resumes(ray_session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "long.yaml").write_text(LONG)
-    (hold := tmp_path / "hold").touch()
-    monkeypatch.setenv("HOLD", str(hold))
-    arguments = ("run", tmp_path / "long.yaml", "--results", tmp_path)
-    with terminal(*arguments) as (process, stream):
-        shown = read_until(" left", stream)
-        assert "Ray and the workers are starting" in shown
-        assert "running, 0 complete" in shown
+@dataclass(frozen=True)
+class Interrupted:
+    """A study that Ctrl-C ended in a terminal.
+
+    Attributes:
+        arguments: The words of its command.
+        shown: What the terminal showed before Ctrl-C, and after it.
+        code: The exit code.
+        started: The processes that the command had started.
+        results: The results directory.
+    """
+
+    arguments: tuple[object, ...]
+    shown: tuple[str, str]
+    code: int
+    started: set[int]
+    results: Path
+
+
+@pytest.fixture(scope="module")
+def interrupted(starts_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Interrupted:  # noqa: ARG001
+    """Run a study on a local Ray of its own, in a terminal, and press Ctrl-C."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    (folder / "long.yaml").write_text(LONG)
+    (hold := folder / "hold").touch()
+    arguments = ("run", folder / "long.yaml", "--results", folder)
+    with terminal(*arguments, HOLD=str(hold)) as (process, stream):
+        before = read_until(" left", stream)
         started = descendants(process.pid)
-        assert started
         process.send_signal(signal.SIGINT)
         hold.unlink()  # only now, so that no trial ends before
-        shown = read_until("", stream)
-        assert process.wait(PATIENCE) == 130
-    assert "Interrupted; " in shown
-    assert "Traceback" not in shown
-    study = tuner.load_study(tmp_path / "long")
-    assert (study.trials["state"] == "RUNNING").any()
-    wait_until(lambda: not any(map(alive, started)))
+        after = read_until("", stream)
+        return Interrupted(arguments, (before, after), process.wait(PATIENCE), started, folder)
 
-    done = call(*arguments, address=ray_session)
+
+def test_ctrl_c_exits_130_and_ends_ray(interrupted: Interrupted) -> None:
+    before, after = interrupted.shown
+    assert "Ray and the workers are starting" in before
+    assert "running, 0 complete" in before
+    assert interrupted.code == 130
+    assert "Interrupted; " in after
+    assert "Traceback" not in after
+    assert interrupted.started
+    wait_until(lambda: not any(map(alive, interrupted.started)))
+
+
+def test_interrupted_run_resumes_with_closed_pipe(interrupted: Interrupted, tmp_path: Path) -> None:
+    results = Path(shutil.copytree(interrupted.results, tmp_path / "results"))
+    before = tuner.load_study(results / "long").trials
+    running = list(before.loc[before["state"] == "RUNNING", "number"])
+    assert running
+    words = ("run", results / "long.yaml", "--results", results, "--set", "resources.concurrent=1")
+    done = shell("{} | head -1", *words)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Study long goes on (")
-    again = tuner.load_study(tmp_path / "long")
-    assert list(again.trials["state"]) == ["COMPLETE"] * 2
-    assert len(json.loads((tmp_path / "long" / "provenance.json").read_text())["runs"]) == 2
+    study = tuner.load_study(results / "long")
+    assert list(study.trials["state"]) == ["COMPLETE"] * 2
+    assert list(study.trials["attempt"]) == [2 if number in running else 1 for number in range(2)]
+    for _, epochs in study.epochs.groupby("number"):
+        assert list(epochs["epoch"]) == list(range(1, 11))
+    _, run = json.loads((results / "long" / "provenance.json").read_text())["runs"]
+    assert run["command"][1:] == ["-m", "tuner", *map(str, words)]

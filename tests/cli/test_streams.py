@@ -1,6 +1,5 @@
 """The command line with streams that are closed, full, or of an old encoding."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,30 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 import tuner
-from tests.cli.test_main import DIGITS, ROOT, command
+from tests.cli.test_main import DIGITS, ROOT, shell
 from tuner.cli.main import app
-
-SMALL = ("--set", "search.trials=1", "--set", "space.epochs=2")
-
-
-def shell(words: str, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command within a shell's line, as `{} | head -1`."""
-    line = words.format('"$@"')
-    return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {line}", "bash", *command(*arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-    )
-
-
-@pytest.mark.usefixtures("starts_ray")
-def test_run_outlives_a_closed_pipe(tmp_path: Path) -> None:
-    done = shell("{} | head -1", "run", DIGITS, *SMALL, "--results", tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Study digits: 1 trials")
-    assert list(tuner.load_study(tmp_path / "digits").trials["state"]) == ["COMPLETE"]
 
 
 @pytest.mark.parametrize("words", ["{} > /dev/full", "{} >&-", "{} 2>&- >&-"])
