@@ -2,12 +2,17 @@
 
 import logging
 import os
+import re
 import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support.browser import browser
 from tests.support.environment import NICENESS
@@ -22,6 +27,8 @@ os.environ.pop("COLUMNS", None)  # because a terminal's width would decide how t
 
 LONGEST = [
     "test_run",
+    "test_interrupt",
+    "test_process",
     "test_main",
     "test_external",
     "test_searcher",
@@ -36,11 +43,32 @@ LONGEST = [
     "test_lost_nodes",
     "test_failures",
     "test_s3",
+    "test_outages",
     "test_kill",
     "test_survival",
     "test_jobs",
 ]
-"""Test files that take longest. Two processes begin with them, so that neither waits for the other."""
+"""Test files that take longest. The processes begin with them, so that none waits for another at the end."""
+
+
+@pytest.hookimpl(optionalhook=True)  # because xdist may be switched off
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Distribute whole files, and those that share a Ray to one process, so that it starts once."""
+    return SharedRayScheduling(config, log)
+
+
+class SharedRayScheduling(LoadFileScheduling):
+    """Distributes whole files. All that share a Ray are one unit, but for those of `make test-cluster`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "ray" if _shares_ray(self.config.rootpath / file) else file
+
+
+@cache
+def _shares_ray(file: Path) -> bool:
+    text = file.read_text(encoding="utf-8")
+    return "ray_session" in text and re.search(r"^pytestmark = .*pytest\.mark\.cluster", text, re.MULTILINE) is None
 
 
 @pytest.hookimpl(tryfirst=True)  # because -m selects by markers

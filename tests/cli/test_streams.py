@@ -1,5 +1,6 @@
 """The command line with streams that are closed, full, or of an old encoding."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,20 @@ import pytest
 from typer.testing import CliRunner
 
 import tuner
-from tests.cli.test_main import DIGITS, ROOT, shell
+from tests.cli.test_main import DIGITS, ROOT, command
 from tuner.cli.main import app
+
+
+def shell(words: str, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command within a shell's line, as `{} | head -1`."""
+    line = words.format('"$@"')
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}", "bash", *command(*arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
 
 
 @pytest.mark.parametrize("words", ["{} > /dev/full", "{} >&-", "{} 2>&- >&-"])
