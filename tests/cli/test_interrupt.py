@@ -20,6 +20,7 @@ import pytest
 import tuner
 from tests.cli.test_main import ROOT, command
 from tests.cli.test_streams import shell
+from tests.support.processes import alive, descendants
 from tests.support.waiting import PATIENCE, wait_until
 
 LONG = """
@@ -57,25 +58,6 @@ def read_until(said: str, stream: int, seconds: float = PATIENCE) -> str:
         while time.monotonic() < until and (not said or said.encode() not in shown):
             shown += os.read(stream, 4096)
     return shown.decode()
-
-
-def descendants(process: int) -> set[int]:
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parents.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
-    found, new = set[int](), [process]
-    while new:
-        children = parents.get(new.pop(), [])
-        found |= {*children}
-        new += children
-    return found
-
-
-def alive(process: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 @dataclass(frozen=True)

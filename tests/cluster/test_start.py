@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import tuner
-from tests.cli.test_main import DIGITS, ROOT, alive, command, descendants
+from tests.cli.test_main import DIGITS, ROOT, command
+from tests.support.processes import alive, descendants
 from tests.support.waiting import wait_until
 from tuner.cluster import connection
 from tuner.errors import RayLostError
