@@ -52,9 +52,9 @@ LONGEST = [
 
 
 @pytest.hookimpl(optionalhook=True)  # because xdist may be switched off
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
-    """Distribute whole files, and those that share a Ray to one process, so that it starts once."""
-    return SharedRayScheduling(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Distribute files that share a Ray to one process, so that it starts once."""
+    return SharedRayScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 class SharedRayScheduling(LoadFileScheduling):

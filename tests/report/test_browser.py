@@ -146,28 +146,25 @@ def test_tables_sort_by_any_column_and_are_copied(opened: Opened, small: StudyRe
         assert lines[0].split("\t")[:3] == ["trial", "fate", "val_accuracy"]
 
 
-@pytest.mark.parametrize(
-    ("figure", "other"),
-    [
-        ("s0_slice_p0", "s0_slice_p1"),
-        ("s0_best_by_epochs", "s0_best_by_time"),
-        ("s0_learning_curves", "s0_learning_curves"),
-    ],
-)
-def test_pointing_at_a_trial_shows_it_elsewhere(opened: Opened, small: StudyResults, figure: str, other: str) -> None:
+def test_pointing_at_a_trial_shows_it_elsewhere(opened: Opened, small: StudyResults) -> None:
     trial = int(small.best["number"])
     with opened(small) as page:
-        page.locator(f"#{figure}").scroll_into_view_if_needed()
-        page.mouse.move(*page.evaluate(POINT, [figure, trial]))
-        page.wait_for_function(f"report.views.get('{other}').view.signal('focus') === {trial}")
-        tip = page.locator("#tip")
-        tip.wait_for(state="visible")
-        assert tip.inner_text().startswith(f"trial {trial}")
-        assert "learning_rate" in tip.inner_text()
-        assert page.locator(f"tr.focus[data-trial='{trial}']").count() >= 1
-        page.mouse.move(2, 2)
-        page.wait_for_function(f"report.views.get('{other}').view.signal('focus') === null")
-        assert tip.is_hidden()
+        for figure, other in (
+            ("s0_slice_p0", "s0_slice_p1"),
+            ("s0_best_by_epochs", "s0_best_by_time"),
+            ("s0_learning_curves", "s0_learning_curves"),
+        ):
+            page.locator(f"#{figure}").scroll_into_view_if_needed()
+            page.mouse.move(*page.evaluate(POINT, [figure, trial]))
+            page.wait_for_function(f"report.views.get('{other}').view.signal('focus') === {trial}")
+            tip = page.locator("#tip")
+            tip.wait_for(state="visible")
+            assert tip.inner_text().startswith(f"trial {trial}")
+            assert "learning_rate" in tip.inner_text()
+            assert page.locator(f"tr.focus[data-trial='{trial}']").count() >= 1
+            page.mouse.move(2, 2)
+            page.wait_for_function(f"report.views.get('{other}').view.signal('focus') === null")
+            assert tip.is_hidden()
 
 
 def test_a_clicked_trial_is_kept_in_all_figures(opened: Opened, small: StudyResults) -> None:
