@@ -53,12 +53,12 @@ LONGEST = [
 
 @pytest.hookimpl(optionalhook=True)  # because xdist may be switched off
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
-    """Distribute files that share a Ray to one process, so that it starts once."""
+    """Distribute files that need Ray to one process, so that it starts once."""
     return SharedRayScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 class SharedRayScheduling(LoadFileScheduling):
-    """Distributes whole files. All that share a Ray are one unit, but for those of `make test-cluster`."""
+    """Distributes whole files. All that share Ray or its imports are one unit, but for those of `make test-cluster`."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
@@ -68,7 +68,9 @@ class SharedRayScheduling(LoadFileScheduling):
 @cache
 def _shares_ray(file: Path) -> bool:
     text = file.read_text(encoding="utf-8")
-    return "ray_session" in text and re.search(r"^pytestmark = .*pytest\.mark\.cluster", text, re.MULTILINE) is None
+    if re.search(r"^pytestmark = .*pytest\.mark\.cluster", text, re.MULTILINE):
+        return False
+    return "ray_session" in text or "tests.support.forked" in text
 
 
 @pytest.hookimpl(tryfirst=True)  # because -m selects by markers
