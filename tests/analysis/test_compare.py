@@ -77,6 +77,7 @@ def test_compare_of_two_repeated_studies_is_welch(make: Make) -> None:
     assert row["verdict"].startswith("high is ahead of low (p ")
 
 
+@pytest.mark.slow
 def test_compare_without_repeats_does_not_test(make: Make) -> None:
     tests = compare([make("one", 0.9), make("two", 0.8), make("three")]).tests
     assert tests["verdict"].tolist() == ["one and two have one value each: no test", "three has no repeats: no test"]
@@ -95,6 +96,7 @@ def test_compare_without_repeats_does_not_test(make: Make) -> None:
     ],
     ids=["objective", "images", "validation", "split", "protocol"],
 )
+@pytest.mark.slow
 def test_compare_refuses_to_test_different_questions(make: Make, changes: dict[str, Any], said: str) -> None:
     found = compare([make("one", *GOOD), make("two", *BAD, **changes)])
     assert found.obstacles == [said]
@@ -106,6 +108,7 @@ def test_compare_tells_studies_of_one_name_apart(make: Make) -> None:
     assert list(compare(studies).results.index) == [str(study.folder) for study in studies]
 
 
+@pytest.mark.slow
 def test_compare_reads_the_committed_search() -> None:
     found = compare([load_study(CIFAR), load_study(CIFAR.parent / "rubio")])
     assert found.results["mean"].iloc[0] == pytest.approx(0.8161, abs=1e-4)

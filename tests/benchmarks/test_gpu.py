@@ -101,6 +101,7 @@ def test_table1_is_trained_by_studies() -> None:
     assert sorted(row["learning_rate"] for row in table["rows"]) == [1e-3, 1e-2]
 
 
+@pytest.mark.slow
 def test_measure_writes_every_part(tmp_path: Path) -> None:
     def fail(_: Plan) -> dict[str, object]:
         raise RuntimeError("CUDA error\nand much more")

@@ -40,6 +40,7 @@ def ask(driven: Driven) -> Callable[..., Any]:
     return call
 
 
+@pytest.mark.slow
 def test_dashboard_shows_trials_and_changes_nothing(ask: Callable[..., Any]) -> None:
     status, body = ask("/api/studies/0")
     assert status == "200 OK"

@@ -26,6 +26,7 @@ def shell(words: str, *arguments: object, **environment: str) -> "subprocess.Com
 
 
 @pytest.mark.parametrize("words", ["{} > /dev/full", "{} >&-", "{} 2>&- >&-"])
+@pytest.mark.slow
 def test_output_that_cannot_be_written_is_ignored(words: str) -> None:
     done = shell(words, "validate", DIGITS)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
@@ -74,6 +75,7 @@ main.main()
 
 
 @pytest.mark.parametrize(("name", "code"), [("wait", 130), ("serve", 0)])
+@pytest.mark.slow
 def test_interrupt_ends_without_the_end_of_python(name: str, code: int) -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED.format(name)], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (code, "begun\n", "")

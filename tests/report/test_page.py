@@ -79,11 +79,13 @@ def test_page_holds_its_data_and_asks_for_nothing(small: StudyResults) -> None:
 
 
 @pytest.mark.usefixtures("without_library")
+@pytest.mark.slow
 def test_page_runs_the_script_of_a_server_last(small: StudyResults) -> None:
     html = report.page([small], script="report.status('alive')")
     assert html.rindex("report.status('alive')") > html.index("window.report = report")
 
 
+@pytest.mark.slow
 def test_answer_names_a_single_value_and_what_stopping_saved(small: StudyResults) -> None:
     found = blocks(report.data([small]))
     best = small.best
@@ -96,6 +98,7 @@ def test_answer_names_a_single_value_and_what_stopping_saved(small: StudyResults
     assert "maximize val_accuracy on digits?" in text_of(found["question"])
 
 
+@pytest.mark.slow
 def test_answer_names_the_interval_of_repeats() -> None:
     found = blocks(report.data([load_study(COMMITTED / "cifar")]))
     said = text_of(found["answer"])
@@ -131,6 +134,7 @@ def test_tables_and_figures_agree_with_the_study(small: StudyResults) -> None:
     }
 
 
+@pytest.mark.slow
 def test_figures_name_data_sets_of_the_page(small: StudyResults) -> None:
     data = report.data([small])
     named = set(re.findall(r'"data": \{"name": "(\w+)"\}', json.dumps(list(blocks(data).values()))))
@@ -158,6 +162,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert "49" not in text_of(found["question"])
 
 
+@pytest.mark.slow
 def test_expressions_of_figures_hold_no_text_of_a_study(tmp_path: Path) -> None:
     found = blocks(report.data([hostile_study(tmp_path / "hostile")]))
     specs = json.dumps([block["spec"] for block in found.values() if block["kind"] == "figure"])

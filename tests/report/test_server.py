@@ -99,6 +99,7 @@ def test_page_and_data_are_served(ask: Ask) -> None:
     assert headers["X-Status"] == "3%20of%209%20trials%2C%20gr%C3%B6%C3%9Fte%200.9"
 
 
+@pytest.mark.slow
 def test_known_version_is_not_sent_again(ask: Ask, source: Source) -> None:
     _, headers, _ = ask("/data.json")
     status, again, body = ask("/data.json", **{"If-None-Match": headers["ETag"]})
@@ -133,6 +134,7 @@ def test_only_the_page_is_served(ask: Ask) -> None:
         assert ask(path)[0] in (400, 404)
 
 
+@pytest.mark.slow
 def test_data_are_computed_only_for_new_rows(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     page = source.page()
     monkeypatch.setattr(page, "_gather_at", float("inf"))
@@ -151,6 +153,7 @@ def test_data_are_computed_only_for_new_rows(source: Source, monkeypatch: pytest
     assert page.look().tag != before.tag
 
 
+@pytest.mark.slow
 def test_unreadable_study_is_read_again(ask: Ask, source: Source) -> None:
     source.add(1)
     source.trouble = StudyError("s3://bucket: no answer")
@@ -159,6 +162,7 @@ def test_unreadable_study_is_read_again(ask: Ask, source: Source) -> None:
     assert trial_numbers(ask("/data.json")[2]) == [0, 1]
 
 
+@pytest.mark.slow
 def test_taken_port_is_refused_or_passed_over(source: Source) -> None:
     with serving(source.page()) as first:
         with pytest.raises(UserError) as caught:

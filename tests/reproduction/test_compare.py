@@ -181,6 +181,7 @@ def test_verdict_rates_keep_errors_low() -> None:
     assert set(rates(10, 3.5, 1)) == {"close", "far"}
 
 
+@pytest.mark.slow
 def test_claim_rates_keep_errors_low() -> None:
     for spread in (0.5, 3.5):
         rates, uncorrected = claim_rates(0, spread, seeds=3, studies=200, seed=0)

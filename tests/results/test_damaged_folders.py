@@ -320,8 +320,8 @@ def test_there_are_enough_variants() -> None:
 
 @pytest.mark.parametrize(
     "variant",
-    # one of eight is enough for `make test-fast`
-    [pytest.param(each, id=each.name, marks=[pytest.mark.slow] if at % 8 else []) for at, each in enumerate(VARIANTS)],
+    # one of sixteen is enough for `make test-fast`
+    [pytest.param(each, id=each.name, marks=[pytest.mark.slow] if at % 16 else []) for at, each in enumerate(VARIANTS)],
 )
 def test_damaged_study_keeps_sound_rows(tmp_path: Path, sound: tuple[Path, Frames], variant: Variant) -> None:
     study, expected = Path(shutil.copytree(sound[0], tmp_path / "demo")), sound[1]

@@ -80,11 +80,13 @@ def test_importance_for_the_best_differs_from_that_for_all(spec: StudyConfig) ->
 
 
 @pytest.mark.usefixtures("small_forests")
+@pytest.mark.slow
 def test_importance_compares_trials_at_the_epoch(spec: StudyConfig) -> None:
     assert importance(spec, *measured(by_rate), epoch=2).index[0] == "weight_decay"
 
 
 @pytest.mark.usefixtures("small_forests")
+@pytest.mark.slow
 def test_importance_leaves_out_what_some_lack(spec: StudyConfig) -> None:
     trials, epochs = measured(by_rate)
     trials.loc[:20, ["param_architecture", "param_filters"]] = ["vazquez_base", np.nan]
@@ -92,6 +94,7 @@ def test_importance_leaves_out_what_some_lack(spec: StudyConfig) -> None:
 
 
 @pytest.mark.usefixtures("small_forests")
+@pytest.mark.slow
 def test_importance_is_the_same_each_time(spec: StudyConfig) -> None:
     tables = measured(by_rate, count=20)
     pd.testing.assert_frame_equal(importance(spec, *tables), importance(spec, *tables))

@@ -32,6 +32,7 @@ def assert_whole(driven: Driven, trials: int) -> pd.DataFrame:
     return table
 
 
+@pytest.mark.slow
 def test_waiting_trials_go_on_or_are_pruned(tmp_path: Path) -> None:
     driven = Driven(promoting(), tmp_path).run()
     table = assert_whole(driven, 12)

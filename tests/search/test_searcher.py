@@ -711,6 +711,7 @@ def test_several_objectives_allow_no_pruned_trial(tmp_path: Path) -> None:
         assert told(driven.killed().searcher.study.trials) == told(trials)
 
 
+@pytest.mark.slow
 def test_searcher_rebuilds_no_repeats(tmp_path: Path) -> None:
     driven = Driven(study(trials=4, repeats={"top": 1, "seeds": 2}), tmp_path).run()
     assert len(driven.tables.trials()) == 6
@@ -772,6 +773,7 @@ def test_longer_search_repeats_only_new_bests(tmp_path: Path) -> None:
     assert list(second["number"]) == list(range(len(second)))
 
 
+@pytest.mark.slow
 def test_all_completed_trials_can_be_repeated(tmp_path: Path) -> None:
     trials = Driven(study(trials=8, repeats={"top": "all", "seeds": 1}), tmp_path).run().tables.trials()
     search = trials[trials["purpose"] == "search"]
@@ -926,6 +928,7 @@ def test_plateau_counts_over_a_kill(tmp_path: Path) -> None:
     assert len(numbers(raised)) > len(numbers(whole))
 
 
+@pytest.mark.slow
 def test_plateau_of_two_objectives_follows_the_front(tmp_path: Path) -> None:
     two = [{"maximize": "val_accuracy"}, {"minimize": "val_loss"}]  # whose order is the same
     spec = study(trials=60, budget={"plateau": 6})
@@ -981,6 +984,7 @@ def test_constraint_outside_of_the_space_ends_the_study(tmp_path: Path, monkeypa
         Driven(impossible, tmp_path).run()
 
 
+@pytest.mark.slow
 def test_constraint_on_a_measurement_leaves_no_such_trial_best(tmp_path: Path) -> None:
     objective = {"maximize": "val_accuracy"}
     spec = study(trials=20, objective=objective, constraints={"val_accuracy": {"max": 0.45}})

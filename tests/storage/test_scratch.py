@@ -28,6 +28,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_sweep_removes_folders_of_dead_processes(temporary: Path) -> None:
     (temporary / "tuner-of-somebody-else").mkdir()
     with subprocess.Popen([sys.executable, "-c", HOLDING], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

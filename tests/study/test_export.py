@@ -112,6 +112,7 @@ def test_folds_are_exported_as_their_mean(tmp_path: Path) -> None:
     assert torch.allclose(model.predict(images), torch.stack(alone).mean(0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_final_model_is_preferred(study: StudyResults, tmp_path: Path) -> None:
     again = train_study(tmp_path / "study")
     train_final(again, tmp_path / "study" / "model")
@@ -125,6 +126,7 @@ def test_final_model_is_preferred(study: StudyResults, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["safetensors", pytest.param("pt2", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_bfloat16_network_is_exported(kind: str, tmp_path: Path) -> None:
     study = train_study(tmp_path / "half", training={**TRAINING, "precision": "bfloat16"})
     assert study.trial(NUMBER)["device"] == "cpu bf16"

@@ -110,6 +110,7 @@ def damage(log: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("log", LOGS)
+@pytest.mark.slow
 def test_finished_studies_are_logged_after_the_fact(log: str, tmp_path: Path) -> None:
     folder = tmp_path / "s"
     begin(study(trials=4), folder).run().tables.flush()
@@ -119,6 +120,7 @@ def test_finished_studies_are_logged_after_the_fact(log: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("log", LOGS)
+@pytest.mark.slow
 def test_retries_that_repeat_epochs_replace_them(log: str, tmp_path: Path) -> None:
     folder, spec = StudyFolder(tmp_path / "s"), spec_of(log)
     begin(spec, tmp_path / "s")
@@ -156,6 +158,7 @@ def test_retries_that_repeat_epochs_replace_them(log: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("log", LOGS)
+@pytest.mark.slow
 def test_fresh_studies_of_one_name_have_their_own_runs(log: str, tmp_path: Path) -> None:
     folder, place = tmp_path / "s", tmp_path / "runs"
     spec = study(trials=2, log_to={log: str(place) if log == "tensorboard" else f"sqlite:///{tmp_path / 'mlflow.db'}"})
@@ -210,6 +213,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("most", [trial_logs.MOST_WAITING, 0], ids=["fails", "is-slow"])
+@pytest.mark.slow
 def test_log_that_fails_warns_once_and_is_completed(most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = Failing(failures=3)
     monkeypatch.setattr(trial_logs, "RETRY_SECONDS", 0.0)

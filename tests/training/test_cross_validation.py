@@ -83,6 +83,7 @@ def test_trial_is_the_mean_of_its_folds(tmp_path: Path, dataset: Path) -> None:
         assert all(torch.equal(value, kept[name]) for name, value in trainer.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_validation_tables_hold_every_image(tmp_path: Path, dataset: Path) -> None:
     asked = spec(predictions=["validation"], classes=["validation"], keep_weights=0, objective={"minimize": "val_loss"})
     last = list(attempt(tmp_path, dataset, asked))[-1]
@@ -98,6 +99,7 @@ def test_validation_tables_hold_every_image(tmp_path: Path, dataset: Path) -> No
 
 
 @pytest.mark.parametrize("calls", [1, 5, 10, 13], ids=["first-fold", "third-fold", "second-epoch", "last-step"])
+@pytest.mark.slow
 def test_folds_resume_bit_for_bit(
     calls: int, tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: list[dict[str, Any]]
 ) -> None:
