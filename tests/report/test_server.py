@@ -28,7 +28,7 @@ class Source:
         self.study = write_study(folder, {"search": {"trials": 9}})
         self.has_news = False
         self.loads = self.gathered = 0
-        self.trouble: StudyError | None = None
+        self.trouble: Exception | None = None
         self.extras = Extras()
         self.holds = threading.Event()
         self.holds.set()
@@ -158,6 +158,8 @@ def test_unreadable_study_is_read_again(ask: Ask, source: Source) -> None:
     source.add(1)
     source.trouble = StudyError("s3://bucket: no answer")
     assert ask("/data.json")[::2] == (503, b"s3://bucket: no answer\n")
+    source.trouble = KeyError("state")
+    assert ask("/data.json")[::2] == (500, b"KeyError: 'state'\n")
     source.trouble = None
     assert trial_numbers(ask("/data.json")[2]) == [0, 1]
 

@@ -40,6 +40,7 @@ def open_page(browser: "Browser", address: str, width: int = 1440, *, dark: bool
         page.set_default_timeout(PATIENCE_MILLISECONDS)
         page.on("console", lambda line: complaints.append(f"{line.type}: {line.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("response", lambda answer: answer.status >= 500 and complaints.append(answer.text()))
         page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
         page.goto(address)
         yield page

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from tuner.errors import UserError, first_line
+from tuner.errors import UserError, first_line, type_and_line
 from tuner.report.document import data, render, to_json
 from tuner.report.extras import Extras
 from tuner.results.folder import StudyResults
@@ -65,7 +65,10 @@ class LivePage:
         load: Reads the study.
         gather: Finds what the page shows beside the tables.
         poll: Returns True if the study has new rows.
-        status: Returns the state of the study in one line.
+        status: Returns the state of the study in one line. It is never called during `poll`.
+
+    Attributes:
+        status: The state of the study at the last look.
     """
 
     def __init__(
@@ -75,13 +78,14 @@ class LivePage:
         poll: Callable[[], bool],
         status: Callable[[], str],
     ) -> None:
-        self._load, self._gather, self._poll, self.status = load, gather, poll, status
+        self._load, self._gather, self._poll, self._describe = load, gather, poll, status
         self._lock = threading.Lock()
         self._extras = Extras()
         self._gathering: threading.Thread | None = None
         self._looked_at = self._free_at = self._gather_at = 0.0
         self._is_stale, self._needs_extras = False, True
         self._version = self._compute()
+        self.status = status()
 
     def look(self) -> Version:
         """Return the page's data, computed again if rows are new.
@@ -101,6 +105,7 @@ class LivePage:
             self._looked_at = now
             if self._poll():
                 self._is_stale = self._needs_extras = True
+        self.status = self._describe()
         if self._is_stale and now >= self._free_at:
             self._is_stale = False
             try:
@@ -123,10 +128,12 @@ class LivePage:
     def _find_extras(self) -> None:
         """Gather the page's extras, and mark the page as stale."""
         begun = time.monotonic()
-        with suppress(UserError, OSError):  # because the page can do without
-            self._extras = self._gather(self._load())
-            self._is_stale = True
-        self._gather_at, self._gathering = _after(begun, EXTRAS_SECONDS), None
+        try:
+            with suppress(UserError, OSError):  # because the page can do without
+                self._extras = self._gather(self._load())
+                self._is_stale = True
+        finally:
+            self._gather_at, self._gathering = _after(begun, EXTRAS_SECONDS), None
 
 
 def _after(begun: float, least: float) -> float:
@@ -189,6 +196,9 @@ class PageHandler(BaseHTTPRequestHandler):
         except (UserError, OSError) as error:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{first_line(error)}\n".encode())
             return
+        except Exception as error:  # because the browser would say that this server has ended
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type_and_line(error)}\n".encode())
+            return
         if path == "/":
             self._answer(HTTPStatus.OK, _html(version), "text/html")
         else:
@@ -196,7 +206,7 @@ class PageHandler(BaseHTTPRequestHandler):
 
     def _answer_data(self, version: Version) -> None:
         """Answer with the data, unless the browser has this version."""
-        headers = {"ETag": f'"{version.tag}"', "X-Status": quote(self.server.page.status())}
+        headers = {"ETag": f'"{version.tag}"', "X-Status": quote(self.server.page.status)}
         if self.headers.get("If-None-Match") == headers["ETag"]:
             self._answer(HTTPStatus.NOT_MODIFIED, b"", "application/json", headers)
         else:
