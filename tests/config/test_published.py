@@ -19,6 +19,7 @@ def study(architecture: Any, dataset: Any = None, **keys: Any) -> StudyConfig:
     return parse_spec({"study": "s", "dataset": dataset or {"name": "mnist"}, "training": keys, "space": space})
 
 
+@pytest.mark.slow
 def test_published_weights_have_name_size_and_pixels() -> None:
     resnet, tiny = describe_published(RESNET), describe_published(TINY)
     assert (resnet.name, resnet.image_size) == ("ResNet18_Weights.IMAGENET1K_V1", 224)

@@ -73,6 +73,7 @@ def test_torchvision_network_gets_gradients_everywhere(name: str) -> None:
         assert parameter.grad.abs().max() > 0, parameter_name
 
 
+@pytest.mark.slow
 def test_torchvision_network_keeps_first_layer_for_rgb() -> None:
     def built(channels: int) -> nn.Module:
         torch.manual_seed(3)
@@ -87,6 +88,7 @@ def test_torchvision_network_keeps_first_layer_for_rgb() -> None:
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vit_b_16", "maxvit_t"])
+@pytest.mark.slow
 def test_torchvision_network_refuses_unsuitable_images(name: str) -> None:
     expected = rf"^architecture: torchvision:{name} does not work with images of 3x30x30: \w+Error: [^\n]+$"
     for how in (models.build, models.build_on_meta):

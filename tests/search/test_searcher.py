@@ -373,6 +373,7 @@ def test_learner_resumes_as_if_never_interrupted(
     assert [rebuilt.start() for _ in range(4)] == drawn
 
 
+@pytest.mark.slow
 def test_mixed_proposes_by_its_samplers_in_turn() -> None:
     spec = study(FLAT, "mixed", trials=40, stopping="asha")
     assert [proposal.origin for proposal in asked(spec)][:7] == [
