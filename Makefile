@@ -24,11 +24,11 @@ test-fast: setup
 	$(PYTEST) --numprocesses 2 -m 'not ray and not slow'
 
 test: setup
-	@echo "Runs all tests but those of clusters and of what fails under a study: about six minutes on two cores."
+	@echo "Runs all tests but those of clusters and of what fails or is interrupted: about five minutes on two cores."
 	$(PYTEST) -m 'not cluster'
 
 test-cluster: setup
-	@echo "Runs the tests of clusters, and of what fails under a study: about nine minutes on two cores."
+	@echo "Runs the tests of clusters, and of what fails or is interrupted: about ten minutes on two cores."
 	$(PYTEST) -m cluster
 
 notebooks: setup

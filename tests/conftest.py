@@ -27,7 +27,6 @@ os.environ.pop("COLUMNS", None)  # because a terminal's width would decide how t
 
 LONGEST = [
     "test_run",
-    "test_interrupt",
     "test_process",
     "test_main",
     "test_external",
@@ -42,6 +41,7 @@ LONGEST = [
     "test_browser",
     "test_lost_nodes",
     "test_failures",
+    "test_interrupt",
     "test_s3",
     "test_outages",
     "test_kill",

@@ -23,6 +23,7 @@ from tests.cli.test_streams import shell
 from tests.support.processes import alive, descendants
 from tests.support.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.cluster
 LONG = """
 study: long
 dataset: {name: digits, validation: 0.2}
