@@ -9,7 +9,7 @@ import pandas as pd
 from tuner.config.study import StudyConfig
 from tuner.config.values import Value
 from tuner.results.ranking import rank
-from tuner.results.schema import State, parameters_from_row
+from tuner.results.schema import State, parameters_from_row, parameters_to_row
 from tuner.search.samplers import derive_trial_seed
 
 FRONT_FINALISTS = 5
@@ -56,6 +56,19 @@ def proposal_from_row(spec: StudyConfig, row: Mapping[Any, Any]) -> Proposal:
         origin=row["origin"],
         sampler_attrs=row["sampler_attrs"] if isinstance(row["sampler_attrs"], str) else "{}",
     )
+
+
+def proposal_to_row(spec: StudyConfig, proposal: Proposal) -> dict[str, Any]:
+    """Return the cells of a trial's row that `proposal_from_row` reads."""
+    return {
+        "number": proposal.number,
+        "seed": proposal.seed,
+        "purpose": proposal.purpose,
+        "repeat_of": proposal.repeat_of,
+        "origin": proposal.origin,
+        "sampler_attrs": proposal.sampler_attrs,
+        **parameters_to_row(spec.space, proposal.parameters),
+    }
 
 
 def proposals_in(spec: StudyConfig, trials: pd.DataFrame, state: State) -> list[Proposal]:

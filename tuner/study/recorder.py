@@ -13,9 +13,9 @@ from tuner.config.constraints import describe_outside
 from tuner.config.study import StudyConfig
 from tuner.results.folder import StudyFolder
 from tuner.results.ranking import is_allowed, rank
-from tuner.results.schema import EPOCH_COLUMNS, OUTSIDE, State, is_search, outcome, parameters_to_row
+from tuner.results.schema import EPOCH_COLUMNS, OUTSIDE, State, is_search, outcome
 from tuner.results.tables import Tables, now
-from tuner.search.proposals import Proposal, proposal_from_row
+from tuner.search.proposals import Proposal, proposal_from_row, proposal_to_row
 from tuner.search.ray_internals import error_of, worker_of
 from tuner.search.schedulers import Scheduler
 from tuner.search.searcher import OptunaSearcher
@@ -160,19 +160,13 @@ class Recorder(tune.Callback):
         number, recipe = proposal.number, self._spec.training_config(proposal.parameters)
         row = {
             "study": self._spec.study,
-            "number": number,
             "attempt": self._attempts[number],
             "state": "RUNNING",
             "epochs_planned": recipe.epochs,
-            "seed": proposal.seed,
             "protocol": self._spec.protocol,
-            "purpose": proposal.purpose,
-            "repeat_of": proposal.repeat_of,
-            "origin": proposal.origin,
-            "sampler_attrs": proposal.sampler_attrs,
             "code": self._code[recipe.architecture],
             "started_at": now(),
-            **parameters_to_row(self._spec.space, proposal.parameters),
+            **proposal_to_row(self._spec, proposal),
         }
         self._rows[number] = row
         epochs = self._epochs.setdefault(number, {})

@@ -39,7 +39,7 @@ from tuner.training.mixing import mix, mixed_loss
 from tuner.training.network import build_network
 from tuner.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 from tuner.training.precision import Capability, Precision, choose
-from tuner.training.seeds import balanced, batches, derive_step_seed, shuffled
+from tuner.training.seeds import batches, derive_step_seed, order_of_epoch
 from tuner.training.torch_internals import step_uncompiled
 from tuner.training.watchdog import beat
 
@@ -219,7 +219,8 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         """Train the rest of the current epoch."""
-        steps = batches(self._order().to(self.data.train.pool.device), self.config.batch_size)
+        order = order_of_epoch(self.data.train.labels, self.config.sampling, self.seed, self.epoch)
+        steps = batches(order.to(self.data.train.pool.device), self.config.batch_size)
         done, planned = self.epoch * len(steps), self.config.epochs * len(steps)
         self._set_training_mode()
         current = self._current
@@ -241,13 +242,6 @@ class Trainer:
         self.model.train()
         if self._freezer:
             self._freezer.apply(self.epoch)
-
-    def _order(self) -> Tensor:
-        """Return the positions of the current epoch's images, in order."""
-        seed = derive_step_seed(self.seed, "order", self.epoch)
-        if self.config.sampling == "balanced":
-            return balanced(self.data.train.labels, seed)
-        return shuffled(len(self.data.train), seed)
 
     def _train_batch(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one optimizer step, count it, and return its loss.

@@ -1,6 +1,7 @@
 """Seeds derived from their purpose, and the order of images."""
 
 import hashlib
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +43,15 @@ def balanced(labels: Tensor, seed: int) -> Tensor:
     drawn = present[torch.randint(len(present), labels.shape, generator=generator)]
     shares = torch.rand(labels.shape, generator=generator, dtype=torch.float64)
     return positions[starts[drawn] + (shares * counts[drawn]).long()]
+
+
+def order_of_epoch(labels: Tensor, sampling: Literal["shuffled", "balanced"], seed: int, epoch: int) -> Tensor:
+    """Return the positions of an epoch's images, in order.
+
+    The result is (N,) int64 on the CPU, as many as there are labels.
+    """
+    seed = derive_step_seed(seed, "order", epoch)
+    return balanced(labels, seed) if sampling == "balanced" else shuffled(len(labels), seed)
 
 
 def batches(order: Tensor, size: int) -> list[Tensor]:
