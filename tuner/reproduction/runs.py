@@ -50,7 +50,7 @@ class Runs:
         return self._trials[name, trial]
 
     def _chosen(self, name: str, trial: str) -> pd.DataFrame:
-        """Look up what `trials` returns."""
+        """Return one configuration's trial and repeats, read from the tables."""
         study = self.study(name)
         if study is None:
             return pd.DataFrame()
